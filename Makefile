@@ -1,0 +1,109 @@
+# flowrun: make help lists the targets.
+VERSION := 0.1.0
+PREFIX  ?= /usr/local
+CC      ?= gcc
+comma   := ,
+V ?= 0
+Q := $(if $(filter 0,$(V)),@)
+B       := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+
+# One name a stage: stages/NAME.c (or the folder stages/NAME/), tests/stages/test_NAME.c.
+STAGES := source decode augment forward tta_merge stack decode_f2 sink
+
+DEBS := gcc make pkg-config libzmq3-dev libmsgpack-dev libyaml-dev libjansson-dev libtiff-dev libjpeg62-turbo-dev \
+        libturbojpeg0-dev libdnnl-dev zlib1g-dev
+DEBS_CHECK := python3 python3-numpy python3-msgpack python3-torch python3-torchvision
+PKGS := libzmq msgpack yaml-0.1 jansson libtiff-4 libjpeg libturbojpeg zlib
+
+WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+CFLAGS ?= -O2 -g
+FLAGS   = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS) -ffp-contract=off -fno-math-errno \
+          $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) -DFL_VERSION='"$(VERSION)"'
+LDFLAGS += $(if $(SAN),-fsanitize=$(SAN))
+LIBS_PROTO   := -lmsgpackc -ljansson
+LIBS_RUNTIME := -lzmq -lyaml -lz $(LIBS_PROTO) -lm -lpthread
+LIBS_STAGES  := -lturbojpeg -ljpeg -ltiff -ldnnl -lm
+
+src   = $(sort $(wildcard $1/*.c))
+obj   = $(patsubst %.c,$(B)/%.o,$1)
+PROTO    := $(call obj,$(call src,proto))
+RUNTIME  := $(filter-out $(B)/runtime/stage_main.o,$(call obj,$(call src,runtime)))
+LAUNCH   := $(call obj,$(call src,launch))
+STAGE_C  := $(wildcard $(foreach s,$(STAGES),stages/$s.c stages/$s/*.c)) $(wildcard stages/lib/*.c)
+STAGE_O  := $(patsubst %.c,$(B)/o/%.o,$(STAGE_C))     # apart from $(B)/stages, where the executables are
+TESTLIB  := $(call obj,$(call src,tests/lib))
+TESTS    := $(patsubst %.c,$(B)/%,$(wildcard tests/*/test_*.c))
+FUZZ     := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+.PHONY: all deps deps-check demo check check-long bench fuzz lint install docs help clean samples
+all: $(B)/bin/flowrun $(STAGES:%=$(B)/stages/%)
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+deps:  ## install what the build needs (Debian packages)
+	@sh launch/deps.sh "$(PKGS)" "$(DEBS)"
+
+deps-check: deps
+	@sh launch/deps.sh --python "$(DEBS_CHECK)"
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(FLAGS) -MMD -MP -c $< -o $@
+$(B)/o/%.o: %.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(FLAGS) -MMD -MP -c $< -o $@
+
+$(B)/libproto.a: $(PROTO)
+	@rm -f $@; ar rcs $@ $^
+$(B)/libruntime.a: $(RUNTIME)
+	@rm -f $@; ar rcs $@ $^
+$(B)/libstages.a: $(STAGE_O)
+	@rm -f $@; ar rcs $@ $^
+$(B)/libtest.a: $(TESTLIB)
+	@rm -f $@; ar rcs $@ $^
+
+$(STAGES:%=$(B)/stages/%): $(B)/stages/%: runtime/stage_main.c $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(FLAGS) -MMD -MP -MF $@.d -DFL_STAGE=fl_stage_$* $< $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
+
+$(B)/bin/flowrun: $(LAUNCH) $(B)/libruntime.a $(B)/libproto.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LAUNCH) $(B)/libruntime.a $(B)/libproto.a $(LDFLAGS) $(LIBS_RUNTIME) -o $@
+
+# The link line keeps the layers apart: tests of proto see proto alone.
+$(B)/tests/proto/test_%: $(B)/tests/proto/test_%.o $(B)/tests/lib/check.o $(B)/libproto.a
+	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_PROTO) -lm -o $@
+$(B)/tests/runtime/test_%: $(B)/tests/runtime/test_%.o $(B)/libtest.a $(B)/libruntime.a $(B)/libproto.a
+	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_RUNTIME) -o $@
+$(B)/tests/launch/test_%: $(B)/tests/launch/test_%.o $(B)/libtest.a $(filter-out $(B)/launch/main.o,$(LAUNCH)) $(B)/libruntime.a $(B)/libproto.a
+	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_RUNTIME) -o $@
+$(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
+	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
+$(B)/tests/%: $(B)/tests/%.o $(B)/libtest.a $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
+	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
+
+.PRECIOUS: $(B)/tests/%.o $(B)/%.o
+
+check: deps-check  ## build, test; needs no GPU
+	@$(MAKE) --no-print-directory -j2 all tests
+	@bash tests/run.sh $(B)
+
+.PHONY: tests
+tests: $(TESTS) $(FUZZ)
+
+fuzz:  ## a million mutations of each fuzz corpus under sanitizers
+	@$(MAKE) --no-print-directory -j2 SAN=address,undefined fuzz-run
+.PHONY: fuzz-run
+fuzz-run: $(FUZZ)
+	@for f in $(FUZZ); do echo $$f; $$f -n $(or $(ROUNDS),1000000) -k $(B)/crash-$$(basename $$f) || exit 1; done
+
+lint:  ## clang-tidy over all sources
+	@clang-tidy --version >/dev/null || { echo 'lint: apt-get install clang-tidy' >&2; exit 1; }
+	@printf '%s\n' $(wildcard proto/*.c runtime/*.c launch/*.c stages/*.c stages/*/*.c tests/*/*.c) | \
+	  xargs -P2 -n8 sh -c 'clang-tidy --quiet "$$@" -- -std=c11 -D_GNU_SOURCE -I. -DFL_VERSION="\"$(VERSION)\"" -DFL_STAGE=fl_stage_sink' lint
+
+clean:  ## remove what was built
+	rm -rf build build-*
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
