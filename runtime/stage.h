@@ -1,0 +1,111 @@
+/* What a stage is: one const struct at the end of one file. Everything a stage may use is declared here.
+ *
+ * The loop (runtime/main.c) and the test harness (tests/lib/harness.h) both drive a stage through
+ * runtime/host.c, always on one thread: describe (with options set, without open), or
+ * open -> { produce | batch | idle }* -> drain -> close. close runs after a failed open too. */
+#ifndef FL_RUNTIME_STAGE_H
+#define FL_RUNTIME_STAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/batch.h"
+#include "proto/status.h"
+#include "runtime/opt.h"
+
+struct fl_ctx {
+    void            *state;      /* the stage's state: zeroed, then options filled in */
+    struct fl_host  *host;       /* of the runtime */
+    const char      *name;       /* the entry's name in the pipeline */
+    uint32_t         instance;   /* 0..instances-1 */
+    uint32_t         edges;      /* number of input edges; > 1 only into a FL_MANY port */
+    uint32_t         B;          /* most tiles in a batch (0 in describe of all but the source) */
+    uint32_t         threads;    /* how many threads a library under this stage may use (forward) */
+    uint64_t         seed;
+    bool             partial;    /* the run was interrupted: in drain, leave it resumable and write no final files */
+    const char      *run_dir;    /* NULL in the harness unless set */
+    uint32_t         nlabels;    /* L: the graph's labels */
+    const char *const *labels;
+    uint64_t         exclusive;  /* bit l: label l is one of the mutually exclusive group (weather); 0 = no group */
+    uint32_t         rest_off;   /* label that allows no other (cloudy); FL_NO_LABEL = none */
+};
+
+#define FL_NO_LABEL UINT32_MAX
+
+/* One tensor of a port. dtypes: names separated by |. shape: dimensions separated by commas, each a number, an
+ * option's name (its value) or a capital letter (B tiles, V views, K snapshots, L labels, C channels, H rows, W columns; P, Q free),
+ * unified along each edge. */
+struct fl_spec {
+    const char *name, *dtypes, *shape;
+    unsigned    flags;           /* FL_OPTIONAL, FL_TAKEN */
+};
+enum {
+    FL_OPTIONAL = 1,             /* in: may be absent. out: may not be made, depending on options */
+    FL_TAKEN    = 2              /* in: ends at this stage (fl_emit drops it); all that is not taken passes on by reference */
+};
+
+struct fl_port {
+    const char           *name;
+    unsigned              flags;     /* FL_IN or FL_OUT; FL_MANY */
+    const struct fl_spec *tensors;   /* ends with { 0 } */
+};
+enum { FL_IN = 1, FL_OUT = 2, FL_MANY = 4 };   /* FL_MANY: in, takes several edges and joins them by batch */
+
+struct fl_stage {
+    const char *name, *help;
+    size_t state_size;
+    const struct fl_opt  *opts;       /* ends with { 0 } */
+    const struct fl_port *ports;      /* ends with { 0 }; at most one in and one out */
+    const char *const    *counters;   /* ends with NULL */
+    int  (*describe)(struct fl_ctx *);                      /* fl_bind what the options decide; may be NULL. Must not need other stages */
+    int  (*open)(struct fl_ctx *);
+    int  (*produce)(struct fl_ctx *, struct fl_batch *b);   /* source: fill batch number b->batch, then fl_emit; owns b */
+    int  (*batch)(struct fl_ctx *, struct fl_batch *b);     /* owns b: ends in fl_emit or fl_free, at once or later */
+    int  (*idle)(struct fl_ctx *);                          /* nothing waits at the input; may be NULL */
+    int  (*drain)(struct fl_ctx *);                         /* the input has ended: emit what is held; may be NULL */
+    void (*close)(struct fl_ctx *);
+};
+
+/* ---- tensors of a batch ---- */
+
+/* Input tensor, checked by the host against the port's spec before `batch` is called; NULL only for an optional one that is absent. */
+static inline const struct fl_tensor *fl_in(const struct fl_batch *b, const char *name) { return fl_batch_find(b, name); }
+
+/* Adds an output tensor to b in this stage's slab and returns its memory (64-byte aligned, content undefined), replacing any
+ * tensor of that name in the descriptor (the old one's memory stays readable until b is emitted). NULL after fl_fail when it does not fit. */
+void *fl_out(struct fl_ctx *, struct fl_batch *b, const char *name, int dtype, uint32_t ndim, const uint32_t *shape);
+
+/* Marks row as bad with "stage: text" (first mark stays); the row's other tensors are to be ignored. Counts it. */
+int fl_reject(struct fl_ctx *, struct fl_batch *b, uint32_t row, int code, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* 0 when the row is good, else the FL_E_* code it was rejected with. */
+int fl_rejected(const struct fl_batch *b, uint32_t row);
+/* "stage: text" of a rejected row, "" for a good one. */
+const char *fl_reason(const struct fl_batch *b, uint32_t row);
+/* The row's id, NUL-terminated (at most 63 bytes). */
+const char *fl_id(const struct fl_batch *b, uint32_t row);
+
+/* ---- ends of a batch ---- */
+
+int  fl_emit(struct fl_ctx *, struct fl_batch **b);                 /* takes *b, on failure too, and nulls it */
+void fl_free(struct fl_ctx *, struct fl_batch **b);                 /* lets go of *b (sinks); accepts NULL in *b */
+int  fl_ack(struct fl_ctx *, uint64_t batch, uint32_t attempt, uint32_t predicted, uint32_t rejected);   /* sinks: batch is committed */
+
+/* ---- describe and open ---- */
+
+void fl_bind(struct fl_ctx *, char letter, uint32_t value);         /* dimension letter of this stage's ports */
+void fl_bind_dtype(struct fl_ctx *, const char *tensor, int dtype); /* the one type an output tensor has under these options */
+/* The labels this stage's model was made for; copied. exclusive, rest_off as in fl_ctx. */
+int  fl_set_labels(struct fl_ctx *, uint32_t n, const char *const *labels, uint64_t exclusive, uint32_t rest_off);
+void fl_set_total(struct fl_ctx *, uint64_t batches, uint64_t tiles);   /* source, in open and describe */
+
+/* ---- reports ---- */
+
+int  fl_fail(struct fl_ctx *, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));   /* returns code; the host prints it once */
+void fl_warn(struct fl_ctx *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void fl_info(struct fl_ctx *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void fl_count(struct fl_ctx *, int counter, uint64_t n);            /* index into counters */
+void fl_result(struct fl_ctx *, const char *name, double value);    /* a figure for the final report ("f2") */
+void fl_alive(struct fl_ctx *);                                     /* progress inside long work */
+
+#endif
