@@ -1,0 +1,47 @@
+/* Links between stage processes, on ZeroMQ: the only file that knows it is link.c.
+ *
+ * A reader binds one socket for all that comes in; a writer connects one socket to each reader. A message from writer to reader is
+ * one frame: kind, version, edge (u16 LE), then the batch header (kind 'B') or the number of batches sent (kind 'E', u64 LE).
+ * Back flow credit ('C', u64 LE bytes) and the acknowledgement of the end ('A'). High-water marks are off: what bounds a link is
+ * the credit that its reader has granted, in bytes. Nothing is delivered by lingering: a writer closes after 'A'. */
+#ifndef FL_RUNTIME_LINK_H
+#define FL_RUNTIME_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/batch.h"
+#include "proto/status.h"
+
+struct fl_links;
+
+int  fl_links_new(uint32_t window, struct fl_links **, struct fl_err *);
+void fl_links_free(struct fl_links *);        /* closes at once: everything must have been acknowledged before */
+
+/* ---- reading ---- */
+
+/* Binds the inlet; writers: how many links will come in over all edges. grant: bytes a new writer may send at first, per edge. */
+int  fl_links_listen(struct fl_links *, const char *endpoint, uint32_t nedges, const uint32_t *writers, const uint64_t *grant, struct fl_err *);
+/* Next batch header that has arrived: *edge, *token (for fl_links_credit) and the descriptor (tensors not resolved). FL_END: none now. */
+int  fl_links_next(struct fl_links *, uint32_t *edge, uint64_t *token, struct fl_batch *, struct fl_err *);
+/* Gives `bytes` of credit back to the writer a batch came from. Sent by fl_links_flush. */
+void fl_links_credit(struct fl_links *, uint64_t token, uint64_t bytes);
+bool fl_links_ended(const struct fl_links *);  /* every writer has said that it ended */
+
+/* ---- writing ---- */
+
+/* One out edge to a stage with `readers` instances; keyed: the reader is batch modulo readers (into a join). cost: credit bytes of one batch. */
+int  fl_links_edge(struct fl_links *, uint32_t edge, uint32_t readers, bool keyed, uint64_t cost, struct fl_err *);
+int  fl_links_connect(struct fl_links *, uint32_t out, uint32_t reader, const char *endpoint, const char *identity, struct fl_err *);
+/* Puts the batch into the queue of every out edge (never blocks: a queue holds a whole window). */
+int  fl_links_put(struct fl_links *, const struct fl_batch *, struct fl_err *);
+/* Sends what has credit; true when nothing is left in any queue. */
+bool fl_links_flush(struct fl_links *, struct fl_err *);
+/* Says the end on every out link, once the queues are empty; true when all readers have acknowledged it. */
+bool fl_links_finish(struct fl_links *, struct fl_err *);
+
+/* Waits until something arrives on a link or `fd` is readable, at most ms (-1: for ever). */
+int  fl_links_wait(struct fl_links *, int fd, int ms, bool *fd_ready, struct fl_err *);
+
+#endif

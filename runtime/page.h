@@ -1,0 +1,30 @@
+/* The status page: what a stage process tells the supervisor without a message. One page a process, written by it alone;
+ * it outlives the process, since the supervisor holds the mapping. All fields only grow, but state and waiting. */
+#ifndef FL_RUNTIME_PAGE_H
+#define FL_RUNTIME_PAGE_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "runtime/host.h"
+
+enum fl_state { FL_STARTING, FL_IDLE, FL_BUSY, FL_WAIT_CREDIT, FL_ENDED };
+
+struct fl_page {
+    _Atomic uint64_t beat;              /* turns of the loop and fl_alive calls: a living stage makes it grow */
+    _Atomic uint64_t batches, tiles;    /* emitted, or acknowledged by a sink */
+    _Atomic uint64_t busy_ns, wait_in_ns, wait_credit_ns;
+    _Atomic uint64_t rejects;
+    _Atomic uint32_t state;             /* enum fl_state */
+    _Atomic uint32_t waiting;           /* batches at the input */
+    _Atomic uint64_t current;           /* batch being worked on + 1; 0 = none */
+    _Atomic uint32_t attempt;           /* its attempt */
+    _Atomic uint64_t faults;            /* minor page faults since the first batch was done */
+    _Atomic uint64_t counters[FL_MAX_COUNTERS];
+};
+
+/* The generation table, one page written by the supervisor alone: a message whose gen is not gen[slot] is late and dropped. */
+#define FL_MAX_SLOTS 1024
+struct fl_gens { _Atomic uint32_t gen[FL_MAX_SLOTS]; };
+
+#endif
