@@ -1,0 +1,63 @@
+/* The checked graph: what pipeline.yaml became after reading, expanding and matching with what the stages say of themselves. */
+#ifndef FL_LAUNCH_GRAPH_H
+#define FL_LAUNCH_GRAPH_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/batch.h"
+#include "proto/status.h"
+
+struct fl_mark { uint32_t line, column; };          /* from 1; 0 = from the command line */
+
+/* One tensor as it travels on an edge, all letters resolved for this graph. */
+struct fl_flow_tensor {
+    char     name[FL_NAME_MAX];
+    uint32_t dtypes;                                 /* bit (1 << enum fl_dtype) for each type it may have; one bit once bound */
+    uint32_t ndim, shape[FL_MAX_DIMS];               /* 0 = unknown */
+    char     letter[FL_MAX_DIMS];                    /* the letter of each dimension, or 0 */
+    uint32_t maker;                                  /* index of the stage in whose pool it lies */
+    bool     optional;
+};
+
+struct fl_stage_node {
+    char     name[FL_NAME_MAX];                      /* entry's name */
+    char     stage[FL_NAME_MAX];                     /* stage: its executable's name */
+    char    *exe;                                    /* absolute path */
+    json_t  *options;                                /* as given: object */
+    json_t  *describe;                               /* what `STAGE --describe` printed for these options */
+    struct fl_mark mark;
+    uint32_t instances;                              /* >= 1 */
+    uint32_t threads;                                /* for a library under the stage; from the entry's `threads:`, default 1 */
+    uint32_t nfrom, *from;                           /* indices of the stages it reads, in order */
+    bool     source, sink, many;                     /* no in-port; no out-port; FL_MANY in-port */
+    uint32_t ntensors;                               /* what leaves by its out port */
+    struct fl_flow_tensor tensors[FL_MAX_TENSORS];
+    uint64_t slab;                                   /* bytes of one slab of its pool (multiple of 4096); 0 for a sink */
+    uint64_t cost;                                   /* credit bytes of one batch on its out edges: slab size, at least 1 */
+};
+
+struct fl_graph {
+    char    *file;                                   /* path of pipeline.yaml */
+    char     name[64];                               /* name: or the file's stem; names the run directory */
+    uint64_t seed;
+    uint64_t memory;                                 /* bytes; bound for all pools together */
+    double   stall_timeout, drain_timeout;           /* seconds */
+    uint32_t B;                                      /* most tiles in a batch: the source's option `batch` */
+    uint32_t window;                                 /* batches in flight = slabs of each pool */
+    uint32_t nlabels; char **labels; uint64_t exclusive; uint32_t rest_off;
+    uint32_t nstages; struct fl_stage_node *stages;  /* in topological order: [0] is the source */
+    uint64_t batches, tiles;                         /* as the source's describe says; 0 = unknown */
+    json_t  *resolved;                               /* the whole configuration, matrix expanded, defaults filled: written to RUN/config.json */
+};
+
+/* Reads, expands, describes and checks. Every complaint goes to `complaints` as a line `file:line:column: what, what was expected`
+ * (malloc'd, newline-ended, NULL when there was none). sets: "stage.option=value" texts. FL_OK or FL_E_CONFIG. */
+int  fl_graph_load(const char *file, const char *const *sets, uint32_t nsets, struct fl_graph **out, char **complaints);
+void fl_graph_free(struct fl_graph *);
+
+/* Prints the plan: edges with tensors, dtype, shape, bytes; slabs, window, memory bound. dot: Graphviz. */
+int  fl_plan_print(const struct fl_graph *, bool dot);
+
+#endif

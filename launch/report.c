@@ -1,0 +1,83 @@
+/* The final report: RUN/report.json, and a few lines for the person. */
+#include <string.h>
+
+#include "launch/super.h"
+
+static json_t *report_stage(const struct fl_super *s, uint32_t stage)
+{
+    const struct fl_stage_node *n = &s->g->stages[stage];
+    const json_t *names = json_object_get(n->describe, "counters");
+    uint64_t batches = 0, tiles = 0, busy = 0, in_ns = 0, credit = 0, faults = 0;
+    json_t *counters = json_object();
+    for (size_t c = 0; c < json_array_size(names) && c < FL_MAX_COUNTERS; c++) {
+        uint64_t sum = 0;
+        for (uint32_t k = 0; k < n->instances; k++)
+            sum += atomic_load(&s->inst[s->first[stage] + k].page->counters[c]);
+        json_object_set_new(counters, json_string_value(json_array_get(names, c)), json_integer((json_int_t)sum));
+    }
+    for (uint32_t k = 0; k < n->instances; k++) {
+        const struct fl_page *p = s->inst[s->first[stage] + k].page;
+        batches += atomic_load(&p->batches);
+        tiles += atomic_load(&p->tiles);
+        busy += atomic_load(&p->busy_ns);
+        in_ns += atomic_load(&p->wait_in_ns);
+        credit += atomic_load(&p->wait_credit_ns);
+        faults += atomic_load(&p->faults);
+    }
+    json_t *j = json_pack("{s:i, s:I, s:I, s:f, s:f, s:f, s:I, s:o}", "instances", (int)n->instances, "batches", (json_int_t)batches, "tiles", (json_int_t)tiles,
+                          "busy_s", (double)busy / 1e9, "wait_input_s", (double)in_ns / 1e9, "wait_credit_s", (double)credit / 1e9,
+                          "page_faults", (json_int_t)faults, "counters", counters);
+    const json_t *res = json_object_get(s->results, n->name);
+    if (res != NULL)
+        json_object_set(j, "results", (json_t *)res);
+    return j;
+}
+
+static const char *report_word(int status)
+{
+    switch (status) {
+    case 0:  return "complete";
+    case 3:  return "complete with rejected tiles";
+    case 4:  return "interrupted and drained";
+    default: return "failed";
+    }
+}
+
+static void report_print(const struct fl_super *s, int status, double seconds)
+{
+    fprintf(stderr, "%s: %llu of %llu tiles, %llu predicted, %llu rejected, in %.2f s (%.0f tiles/s)\n", report_word(status), (unsigned long long)s->tiles_done,
+            (unsigned long long)s->tiles_total, (unsigned long long)(s->tiles_done - s->rejected), (unsigned long long)s->rejected, seconds,
+            seconds > 0 ? (double)s->tiles_done / seconds : 0.0);
+    const char *stage, *name;
+    json_t *of, *value;
+    json_object_foreach(s->results, stage, of) {
+        json_object_foreach(of, name, value)
+            fprintf(stderr, "  %s.%s = %.6g\n", stage, name, json_number_value(value));
+    }
+    if (status == 3)
+        fprintf(stderr, "rejected tiles: %s/rejects.csv\n", s->dir);
+    if (status == 4 || (status == 1 && s->started))
+        fprintf(stderr, "to go on: flowrun --resume %s\n", s->dir);
+}
+
+int fl_report(struct fl_super *s, int status)
+{
+    double now = fl_now(), seconds = now - (s->t_start > 0 ? s->t_start : s->t0);
+    if (status == 0 && s->tiles_done != s->tiles_total)
+        status = 1;                                       /* in = predicted + rejected, or it is no success */
+    json_t *stages = json_object();
+    for (uint32_t i = 0; i < s->g->nstages; i++)
+        json_object_set_new(stages, s->g->stages[i].name, report_stage(s, i));
+    json_t *j = json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:o}", "status", report_word(status), "exit", status,
+        "tiles", (json_int_t)s->tiles_total, "done", (json_int_t)s->tiles_done, "predicted", (json_int_t)(s->tiles_done - s->rejected),
+        "rejected", (json_int_t)s->rejected, "batches", (json_int_t)s->total, "resumed_batches", (json_int_t)s->resumed,
+        "seconds", seconds, "start_s", s->t_start > 0 ? s->t_start - s->t0 : 0.0, "first_result_s", s->t_first > 0 ? s->t_first - s->t0 : 0.0, "stages", stages);
+    char path[1200];
+    snprintf(path, sizeof path, "%s/report.json", s->dir);
+    if (j == NULL || json_dump_file(j, path, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) != 0)
+        fprintf(stderr, "warning: %s: not written\n", path);
+    json_decref(j);
+    if (!s->conf->quiet)
+        report_print(s, status, seconds);
+    return status;
+}

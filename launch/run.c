@@ -1,0 +1,449 @@
+/* The supervisor: starts the stages, issues batches, counts them back in, ends the graph or says what failed. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "launch/super.h"
+#include "proto/control.h"
+#include "proto/journal.h"
+
+#define TICK 0.5                  /* seconds between looks at the pages */
+
+double fl_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void run_tell(struct fl_inst *in, const struct fl_control *c)
+{
+    unsigned char buf[FL_CONTROL_MAX];
+    size_t len;
+    if (in->control >= 0 && fl_control_pack(c, buf, sizeof buf, &len, NULL) == FL_OK)
+        send(in->control, buf, len, MSG_NOSIGNAL);      /* a dead stage is noticed by its pidfd */
+}
+
+static void run_tell_all(struct fl_super *s, const char *type)
+{
+    struct fl_control c = { 0 };
+    snprintf(c.type, sizeof c.type, "%s", type);
+    for (uint32_t i = 0; i < s->ninst; i++)
+        run_tell(&s->inst[i], &c);
+}
+
+static void run_kill_all(struct fl_super *s)
+{
+    s->killed = true;
+    for (uint32_t i = 0; i < s->ninst; i++)
+        if (s->inst[i].pid > 0)
+            kill(s->inst[i].pid, SIGKILL);
+}
+
+static void run_fail(struct fl_super *s, const char *stage, uint32_t instance, const char *text)
+{
+    if (!s->failed && !s->killed) {
+        fl_super_log(s, stage, instance, FL_LOG_ERROR, text);
+        if (s->conf->quiet)
+            fprintf(stderr, "%s: %s\n", stage, text);
+    }
+    s->failed = true;
+    run_kill_all(s);
+}
+
+/* ---- batches ---- */
+
+static bool run_committed(const struct fl_super *s, uint64_t batch)
+{
+    return s->committed != NULL && s->committed[batch / 8] >> batch % 8 & 1;
+}
+
+static bool run_next(struct fl_super *s, uint64_t *batch)
+{
+    while (s->next < s->total && run_committed(s, s->next))
+        s->next++;
+    if (s->next == s->total || s->interrupted)
+        return false;
+    *batch = s->next++;
+    return true;
+}
+
+static void run_issue(struct fl_super *s, uint32_t slot)
+{
+    uint64_t batch;
+    if (!run_next(s, &batch))
+        return;
+    s->slots[slot] = (struct fl_slot){ .used = true, .batch = batch };
+    s->in_flight++;
+    struct fl_control c = { .type = "issue", .batch = batch, .slot = slot, .gen = atomic_load(&s->gens->gen[slot]) };
+    run_tell(&s->inst[s->first[0]], &c);
+}
+
+static void run_finish_if_done(struct fl_super *s)
+{
+    if (s->finishing || !s->started || s->in_flight > 0 || (s->next < s->total && !s->interrupted))
+        return;
+    s->finishing = true;
+    if (s->interrupted)
+        run_tell_all(s, "partial");
+    struct fl_control c = { .type = "finish" };
+    run_tell(&s->inst[s->first[0]], &c);
+}
+
+static void run_ack(struct fl_super *s, const struct fl_control *c)
+{
+    for (uint32_t i = 0; i < s->g->window; i++) {
+        struct fl_slot *sl = &s->slots[i];
+        if (!sl->used || sl->batch != c->batch || sl->attempt != c->attempt)
+            continue;
+        if (++sl->acks < s->nsinks)
+            return;
+        sl->used = false;
+        s->in_flight--;
+        s->finished++;
+        s->tiles_done += c->predicted + c->rejected;
+        s->rejected += c->rejected;
+        if (s->t_first == 0)
+            s->t_first = fl_now();
+        atomic_fetch_add(&s->gens->gen[i], 1);           /* whatever still speaks of this use of the slot is late */
+        run_issue(s, i);
+        run_finish_if_done(s);
+        return;
+    }
+}
+
+/* ---- from the stages ---- */
+
+static void run_start_if_ready(struct fl_super *s)
+{
+    for (uint32_t i = 0; i < s->ninst; i++)
+        if (!s->inst[i].ready)
+            return;
+    s->started = true;
+    s->t_start = fl_now();
+    run_tell_all(s, "start");
+    for (uint32_t i = 0; i < s->g->window; i++)
+        run_issue(s, i);
+    run_finish_if_done(s);
+}
+
+static int run_resume(struct fl_super *s);
+
+static void run_ready(struct fl_super *s, struct fl_inst *in, const struct fl_control *c)
+{
+    in->ready = true;
+    in->beat_at = fl_now();
+    if (s->g->stages[in->stage].source) {
+        s->total = c->batches;
+        s->tiles_total = c->tiles;
+        if (s->conf->resume && run_resume(s) != FL_OK)
+            return;
+    }
+    run_start_if_ready(s);
+}
+
+static void run_hear(struct fl_super *s, struct fl_inst *in, const struct fl_control *c)
+{
+    const struct fl_stage_node *n = &s->g->stages[in->stage];
+    if (strcmp(c->type, "ready") == 0) {
+        run_ready(s, in, c);
+    } else if (strcmp(c->type, "ack") == 0) {
+        run_ack(s, c);
+    } else if (strcmp(c->type, "log") == 0) {
+        fl_super_log(s, n->name, in->index, (int)c->code, c->text);
+    } else if (strcmp(c->type, "result") == 0) {
+        json_t *of = json_object_get(s->results, n->name);
+        if (of == NULL) {
+            json_object_set_new(s->results, n->name, json_object());
+            of = json_object_get(s->results, n->name);
+        }
+        json_object_set_new(of, c->name, json_real(c->value));
+    } else if (strcmp(c->type, "done") == 0) {
+        in->done = true;
+    } else if (strcmp(c->type, "fail") == 0) {
+        char text[700];
+        if (c->batch > 0)
+            snprintf(text, sizeof text, "%s: %s (batch %llu)", c->name, c->text, (unsigned long long)(c->batch - 1));
+        else
+            snprintf(text, sizeof text, "%s: %s", c->name, c->text);
+        run_fail(s, n->name, in->index, text);
+    }
+}
+
+static void run_read(struct fl_super *s, struct fl_inst *in)
+{
+    for (;;) {
+        unsigned char buf[FL_CONTROL_MAX];
+        ssize_t n = recv(in->control, buf, sizeof buf, MSG_DONTWAIT);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (n <= 0) {
+            close(in->control);
+            in->control = -1;
+            return;
+        }
+        struct fl_control c;
+        struct fl_err err = { 0 };
+        if (fl_control_unpack(buf, (size_t)n, &c, &err) == FL_OK)
+            run_hear(s, in, &c);
+        else
+            fl_super_log(s, s->g->stages[in->stage].name, in->index, FL_LOG_WARN, err.text);
+    }
+}
+
+static void run_reap(struct fl_super *s, struct fl_inst *in)
+{
+    int status = 0;
+    if (in->control >= 0)
+        run_read(s, in);                                  /* its last words */
+    while (waitpid(in->pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    in->pid = 0;
+    close(in->pidfd);
+    in->pidfd = -1;
+    if (in->done && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return;
+    char text[200];
+    if (WIFSIGNALED(status))
+        snprintf(text, sizeof text, "died of signal %d (%s); the run can be resumed: flowrun --resume %.100s", WTERMSIG(status), strsignal(WTERMSIG(status)), s->dir);
+    else
+        snprintf(text, sizeof text, "ended with exit status %d before its work was done", WEXITSTATUS(status));
+    run_fail(s, s->g->stages[in->stage].name, in->index, text);
+}
+
+/* ---- resume ---- */
+
+/* Journals of all sinks must hold a batch for it to count as done; there is one journal folder a run. */
+static int run_resume(struct fl_super *s)
+{
+    char dir[1200];
+    struct fl_err err = { 0 };
+    struct fl_journal *j = NULL;
+    snprintf(dir, sizeof dir, "%s/journal", s->dir);
+    int rc = fl_journal_open(dir, &(struct fl_journal_conf){ .readonly = true }, &j, &err);
+    s->committed = calloc(s->total / 8 + 1, 1);
+    if (rc == FL_OK && s->committed == NULL)
+        rc = fl_err_set(&err, FL_E_NOMEM, "resume");
+    if (rc != FL_OK) {
+        fl_journal_close(j);
+        run_fail(s, "flowrun", 0, err.text);
+        return rc;
+    }
+    for (uint64_t b = fl_journal_after(j, 0); b != FL_JOURNAL_NONE && b < s->total; b = fl_journal_after(j, b + 1)) {
+        s->committed[b / 8] |= (unsigned char)(1u << b % 8);
+        s->resumed++;
+        s->finished++;
+    }
+    struct fl_journal_sum sum = fl_journal_sum(j);
+    s->tiles_done += sum.tiles;
+    s->rejected += sum.rejected;
+    fl_journal_close(j);
+    return FL_OK;
+}
+
+/* ---- the loop ---- */
+
+static void run_signal(struct fl_super *s, int fd)
+{
+    struct signalfd_siginfo si;
+    if (read(fd, &si, sizeof si) != sizeof si)
+        return;
+    if (s->interrupted || !s->started) {
+        s->interrupted = true;
+        run_kill_all(s);
+        return;
+    }
+    s->interrupted = true;
+    s->t_interrupt = fl_now();
+    if (!s->conf->quiet)
+        fprintf(stderr, "%s: draining %llu batches; once more to stop at once\n", strsignal((int)si.ssi_signo), (unsigned long long)s->in_flight);
+    run_finish_if_done(s);
+}
+
+/* A process that is stopped (state T) does not hang: it is not its own doing. */
+static bool run_stopped(pid_t pid)
+{
+    char path[64], line[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "re");
+    bool stopped = false;
+    if (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        const char *p = strrchr(line, ')');
+        stopped = p != NULL && (p[2] == 'T' || p[2] == 't');
+    }
+    if (f != NULL)
+        fclose(f);
+    return stopped;
+}
+
+static void run_watch(struct fl_super *s)
+{
+    double now = fl_now();
+    if (s->interrupted && s->t_interrupt > 0 && now - s->t_interrupt > s->g->drain_timeout && !s->killed)
+        run_kill_all(s);
+    for (uint32_t i = 0; i < s->ninst && !s->killed; i++) {
+        struct fl_inst *in = &s->inst[i];
+        uint64_t beat = atomic_load_explicit(&in->page->beat, memory_order_relaxed);
+        if (in->pid == 0 || !in->ready || beat != in->beat || run_stopped(in->pid)) {
+            in->beat = beat;
+            in->beat_at = now;
+        } else if (now - in->beat_at > s->g->stall_timeout && atomic_load(&in->page->state) != FL_ENDED) {
+            char text[160];
+            snprintf(text, sizeof text, "no progress for %.0f s (stall_timeout) at batch %lld", s->g->stall_timeout,
+                     (long long)atomic_load(&in->page->current) - 1);
+            run_fail(s, s->g->stages[in->stage].name, in->index, text);
+        }
+    }
+}
+
+static uint32_t run_pollset(const struct fl_super *s, struct pollfd *p, int sigfd)
+{
+    uint32_t n = 0;
+    p[n++] = (struct pollfd){ .fd = sigfd, .events = POLLIN };
+    for (uint32_t i = 0; i < s->ninst; i++) {
+        p[n++] = (struct pollfd){ .fd = s->inst[i].control, .events = POLLIN };
+        p[n++] = (struct pollfd){ .fd = s->inst[i].pidfd, .events = POLLIN };
+    }
+    return n;
+}
+
+static bool run_alive(const struct fl_super *s)
+{
+    for (uint32_t i = 0; i < s->ninst; i++)
+        if (s->inst[i].pid > 0)
+            return true;
+    return false;
+}
+
+static int run_loop(struct fl_super *s, int sigfd, struct fl_err *err)
+{
+    struct pollfd *p = calloc(1 + 2 * (size_t)s->ninst, sizeof *p);
+    double tick = fl_now();
+    if (p == NULL)
+        return fl_err_set(err, FL_E_NOMEM, "poll");
+    while (run_alive(s)) {
+        uint32_t n = run_pollset(s, p, sigfd);
+        int ms = (int)((tick + TICK - fl_now()) * 1000);
+        if (poll(p, n, ms < 0 ? 0 : ms + 1) < 0 && errno != EINTR)
+            break;
+        if (p[0].revents != 0)
+            run_signal(s, sigfd);
+        for (uint32_t i = 0; i < s->ninst; i++) {
+            if (p[1 + 2 * i].revents != 0 && s->inst[i].control >= 0)
+                run_read(s, &s->inst[i]);
+            if (p[2 + 2 * i].revents != 0 && s->inst[i].pidfd >= 0)
+                run_reap(s, &s->inst[i]);
+        }
+        if (fl_now() >= tick + TICK) {
+            tick = fl_now();
+            run_watch(s);
+            fl_table_tick(s, false);
+        }
+    }
+    free(p);
+    return FL_OK;
+}
+
+static int run_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static int run_prepare(struct fl_super *s, struct fl_err *err)
+{
+    const struct fl_graph *g = s->g;
+    struct rlimit rl;
+    if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
+        rl.rlim_cur = rl.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &rl);
+    }
+    s->first = calloc(g->nstages, sizeof *s->first);
+    s->pool_rw = calloc(g->nstages, sizeof *s->pool_rw);
+    s->pool_ro = calloc(g->nstages, sizeof *s->pool_ro);
+    s->slots = calloc(g->window, sizeof *s->slots);
+    s->results = json_object();
+    for (uint32_t i = 0; i < g->nstages; i++) {
+        if (s->first == NULL || s->pool_rw == NULL || s->pool_ro == NULL)
+            return fl_err_set(err, FL_E_NOMEM, "supervisor");
+        s->first[i] = s->ninst;
+        s->ninst += g->stages[i].instances;
+        s->nsinks += g->stages[i].sink;
+        s->pool_rw[i] = s->pool_ro[i] = -1;
+    }
+    s->inst = calloc(s->ninst, sizeof *s->inst);
+    if (s->inst == NULL || s->slots == NULL)
+        return fl_err_set(err, FL_E_NOMEM, "supervisor");
+    for (uint32_t i = 0; i < g->nstages; i++)
+        for (uint32_t k = 0; k < g->stages[i].instances; k++)
+            s->inst[s->first[i] + k] = (struct fl_inst){ .stage = i, .index = k, .pidfd = -1, .control = -1, .page_fd = -1 };
+    return FL_OK;
+}
+
+static int run_status(const struct fl_super *s)
+{
+    if (s->failed)
+        return 1;
+    if (s->interrupted)
+        return 4;
+    return s->rejected > 0 ? 3 : 0;
+}
+
+static void run_free(struct fl_super *s)
+{
+    if (s->inst != NULL)
+        fl_spawn_free(s);
+    fl_rundir_close(s);
+    free(s->inst);
+    free(s->first);
+    free(s->pool_rw);
+    free(s->pool_ro);
+    free(s->slots);
+    free(s->committed);
+    json_decref(s->results);
+}
+
+int fl_run(const struct fl_graph *g, const struct fl_run_conf *conf)
+{
+    struct fl_super s = { .g = g, .conf = conf, .lock = -1, .sockets = -1, .gens_fd = -1, .t0 = fl_now() };
+    struct fl_err err = { 0 };
+    int sigfd = run_signals();
+    int rc = fl_rundir_open(&s, &err);
+    if (rc == FL_OK)
+        rc = run_prepare(&s, &err);
+    if (rc == FL_OK)
+        rc = fl_spawn_pools(&s, &err);
+    if (rc == FL_OK && !conf->quiet)
+        fprintf(stderr, "run: %s; window %u batches of %u tiles\n", s.dir, g->window, g->B);
+    for (uint32_t i = 0; rc == FL_OK && i < s.ninst; i++)
+        rc = fl_spawn(&s, i, &err);
+    if (rc == FL_OK)
+        rc = run_loop(&s, sigfd, &err);
+    int status = rc == FL_E_CONFIG ? 2 : 1;
+    if (rc != FL_OK) {
+        fprintf(stderr, "flowrun: %s\n", err.text);
+        run_kill_all(&s);
+        for (uint32_t i = 0; i < s.ninst && s.inst != NULL; i++)
+            if (s.inst[i].pid > 0)
+                waitpid(s.inst[i].pid, NULL, 0);
+    } else {
+        fl_table_tick(&s, true);
+        status = fl_report(&s, run_status(&s));
+    }
+    run_free(&s);
+    close(sigfd);
+    return status;
+}

@@ -1,0 +1,16 @@
+/* Runs a checked graph: spawns the stages, issues batches, counts them back in, reports. */
+#ifndef FL_LAUNCH_RUN_H
+#define FL_LAUNCH_RUN_H
+
+#include "launch/graph.h"
+
+struct fl_run_conf {
+    const char *run_dir;       /* --run DIR; NULL: runs/NAME-YYYYMMDD-HHMMSS */
+    bool quiet;                /* -q */
+    bool resume;               /* --resume: run_dir exists, go on with what its journal lacks */
+};
+
+/* Exit status: 0 complete, 1 failed, 3 complete with rejected tiles, 4 interrupted and drained. */
+int fl_run(const struct fl_graph *, const struct fl_run_conf *);
+
+#endif

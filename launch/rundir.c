@@ -1,0 +1,177 @@
+/* The run directory: configuration, lock, log, the sockets' folder. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "launch/super.h"
+
+static int rundir_make(const char *path, struct fl_err *err)
+{
+    char p[1024];
+    snprintf(p, sizeof p, "%s", path);
+    for (char *s = p + 1; ; s++) {
+        if (*s != '/' && *s != '\0')
+            continue;
+        char c = *s;
+        *s = '\0';
+        if (mkdir(p, 0777) != 0 && errno != EEXIST)
+            return fl_err_set(err, FL_E_IO, "run directory %s: %s", p, strerror(errno));
+        *s = c;
+        if (c == '\0')
+            return FL_OK;
+    }
+}
+
+static int rundir_name(struct fl_super *s, struct fl_err *err)
+{
+    if (s->conf->run_dir != NULL) {
+        if (strlen(s->conf->run_dir) >= sizeof s->dir)
+            return fl_err_set(err, FL_E_CONFIG, "run directory: name too long");
+        snprintf(s->dir, sizeof s->dir, "%s", s->conf->run_dir);
+        return rundir_make(s->dir, err);
+    }
+    char stamp[32];
+    time_t t = time(NULL);
+    struct tm tm;
+    strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", localtime_r(&t, &tm));
+    int rc = rundir_make("runs", err);
+    for (int i = 1; rc == FL_OK && i < 1000; i++) {
+        snprintf(s->dir, sizeof s->dir, i == 1 ? "runs/%s-%s" : "runs/%s-%s-%d", s->g->name, stamp, i);
+        if (mkdir(s->dir, 0777) == 0)
+            return FL_OK;
+        if (errno != EEXIST)
+            return fl_err_set(err, FL_E_IO, "run directory %s: %s", s->dir, strerror(errno));
+    }
+    return rc != FL_OK ? rc : fl_err_set(err, FL_E_IO, "run directory %s: exists", s->dir);
+}
+
+static int rundir_open_at(const char *dir, const char *name, int flags, struct fl_err *err)
+{
+    char path[1200];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    int fd = open(path, flags | O_CLOEXEC, 0666);
+    if (fd < 0)
+        fl_err_set(err, FL_E_IO, "%s: %s", path, strerror(errno));
+    return fd;
+}
+
+static int rundir_lock(struct fl_super *s, struct fl_err *err)
+{
+    s->lock = rundir_open_at(s->dir, "lock", O_RDWR | O_CREAT, err);
+    if (s->lock < 0)
+        return err->code;
+    if (flock(s->lock, LOCK_EX | LOCK_NB) != 0)
+        return fl_err_set(err, FL_E_CONFIG, "%s: another flowrun works in this run directory", s->dir);
+    return FL_OK;
+}
+
+static int rundir_config(struct fl_super *s, struct fl_err *err)
+{
+    char path[1200], tmp[1300];
+    snprintf(path, sizeof path, "%s/config.json", s->dir);
+    snprintf(tmp, sizeof tmp, "%s.tmp", path);
+    if (!s->conf->resume && access(path, F_OK) == 0)
+        return fl_err_set(err, FL_E_CONFIG, "%s: holds a run already; go on with it by --resume %s, or name another folder", s->dir, s->dir);
+    if (s->conf->resume)
+        return FL_OK;
+    if (json_dump_file(s->g->resolved, tmp, JSON_INDENT(2)) != 0 || rename(tmp, path) != 0)
+        return fl_err_set(err, FL_E_IO, "%s: %s", path, strerror(errno));
+    return FL_OK;
+}
+
+/* The run's id, the same after a resume: batches and journal carry it. */
+static int rundir_id(struct fl_super *s, struct fl_err *err)
+{
+    char path[1200];
+    snprintf(path, sizeof path, "%s/id", s->dir);
+    FILE *f = fopen(path, s->conf->resume ? "re" : "we");
+    if (f == NULL)
+        return fl_err_set(err, FL_E_IO, "%s: %s", path, strerror(errno));
+    int ok;
+    if (s->conf->resume) {
+        ok = fscanf(f, "%16lx", &s->run) == 1;
+    } else {
+        ok = getrandom(&s->run, sizeof s->run, 0) == sizeof s->run;
+        s->run &= INT64_MAX;
+        ok = ok && fprintf(f, "%016lx\n", s->run) > 0;
+    }
+    if (fclose(f) != 0 || !ok)
+        return fl_err_set(err, FL_E_IO, "%s: can't be %s", path, s->conf->resume ? "read" : "written");
+    return FL_OK;
+}
+
+static void rundir_clean_sockets(const char *path)
+{
+    DIR *d = opendir(path);
+    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL; )
+        if (e->d_name[0] != '.')
+            unlinkat(dirfd(d), e->d_name, 0);
+    if (d != NULL)
+        closedir(d);
+    rmdir(path);
+}
+
+int fl_rundir_open(struct fl_super *s, struct fl_err *err)
+{
+    int rc = rundir_name(s, err);
+    if (rc == FL_OK)
+        rc = rundir_lock(s, err);
+    if (rc == FL_OK)
+        rc = rundir_config(s, err);
+    if (rc == FL_OK)
+        rc = rundir_id(s, err);
+    if (rc != FL_OK)
+        return rc;
+    char path[1200];
+    snprintf(path, sizeof path, "%s/s", s->dir);
+    rundir_clean_sockets(path);              /* of a supervisor that was killed */
+    if (mkdir(path, 0700) != 0)
+        return fl_err_set(err, FL_E_IO, "%s: %s", path, strerror(errno));
+    s->sockets = rundir_open_at(s->dir, "s", O_RDONLY | O_DIRECTORY, err);
+    int log = rundir_open_at(s->dir, "log.jsonl", O_WRONLY | O_CREAT | O_APPEND, err);
+    if (s->sockets < 0 || log < 0)
+        return err->code;
+    s->log = fdopen(log, "a");
+    if (s->log == NULL)
+        return fl_err_set(err, FL_E_IO, "%s/log.jsonl: %s", s->dir, strerror(errno));
+    setvbuf(s->log, NULL, _IOLBF, 0);
+    return FL_OK;
+}
+
+void fl_rundir_close(struct fl_super *s)
+{
+    char path[1200];
+    snprintf(path, sizeof path, "%s/s", s->dir);
+    if (s->sockets >= 0) {
+        rundir_clean_sockets(path);
+        close(s->sockets);
+    }
+    if (s->log != NULL)
+        fclose(s->log);
+    if (s->lock >= 0)
+        close(s->lock);
+    s->sockets = s->lock = -1;
+    s->log = NULL;
+}
+
+void fl_super_log(struct fl_super *s, const char *stage, uint32_t instance, int level, const char *text)
+{
+    static const char *const names[] = { "info", "warning", "error" };
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    json_t *j = json_pack("{s:f, s:s, s:s, s:i, s:s}", "time", (double)t.tv_sec + (double)t.tv_nsec / 1e9, "level", names[level <= 2 ? level : 2],
+                          "stage", stage, "instance", (int)instance, "text", text);
+    if (j != NULL && s->log != NULL) {
+        json_dumpf(j, s->log, JSON_COMPACT | JSON_REAL_PRECISION(17));
+        fputc('\n', s->log);
+    }
+    json_decref(j);
+    if (level >= FL_LOG_WARN && !s->conf->quiet)
+        fprintf(stderr, "%s%s: %s\n", level == FL_LOG_WARN ? "warning: " : "", stage, text);
+}

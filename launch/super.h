@@ -1,0 +1,67 @@
+/* The supervisor's state, shared by the files that make it up: run.c (the loop), rundir.c, spawn.c, table.c, report.c. */
+#ifndef FL_LAUNCH_SUPER_H
+#define FL_LAUNCH_SUPER_H
+
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "launch/graph.h"
+#include "launch/run.h"
+#include "runtime/page.h"
+
+struct fl_inst {                         /* one stage process */
+    uint32_t stage, index, incarnation;
+    pid_t    pid;
+    int      pidfd, control, page_fd;    /* -1 when closed */
+    struct fl_page *page;
+    bool     ready, done;
+    uint64_t beat; double beat_at;       /* last beat seen, and when */
+    struct { uint64_t tiles, busy, in, credit; } seen;   /* of the table: values one tick ago */
+};
+
+struct fl_slot { bool used; uint64_t batch; uint32_t attempt, acks, predicted, rejected; };
+
+struct fl_super {
+    const struct fl_graph *g;
+    const struct fl_run_conf *conf;
+    char     dir[1024];                  /* run directory */
+    uint64_t run;
+    int      lock, sockets;              /* descriptors */
+    FILE    *log;
+    uint32_t ninst;
+    struct fl_inst *inst;
+    uint32_t *first;                     /* first[s]: index in inst of stage s's instance 0 */
+    int     *pool_rw, *pool_ro;          /* by stage; -1 = no pool */
+    int      gens_fd;
+    struct fl_gens *gens;
+    struct fl_slot *slots;
+    uint32_t nsinks;
+    uint64_t total, next, finished;      /* batches: all, next to be issued, acknowledged by every sink */
+    uint64_t tiles_total, tiles_done, rejected, in_flight, resumed;
+    unsigned char *committed;            /* bit per batch: in the journal already (resume); NULL = none */
+    bool     started, finishing, interrupted, failed, killed;
+    double   t0, t_start, t_first, t_interrupt;
+    double   t_table;
+    uint64_t table_tiles; int table_lines;
+    json_t  *results;                    /* of the stages, by name */
+};
+
+double fl_now(void);                     /* seconds, monotonic */
+
+/* rundir.c */
+int  fl_rundir_open(struct fl_super *, struct fl_err *);       /* makes or reopens it, takes the lock, writes config.json, opens the log */
+void fl_rundir_close(struct fl_super *);                       /* removes the socket folder */
+void fl_super_log(struct fl_super *, const char *stage, uint32_t instance, int level, const char *text);
+
+/* spawn.c */
+int  fl_spawn_pools(struct fl_super *, struct fl_err *);
+int  fl_spawn(struct fl_super *, uint32_t inst, struct fl_err *);
+void fl_spawn_free(struct fl_super *);
+
+/* table.c */
+void fl_table_tick(struct fl_super *, bool last);
+
+/* report.c */
+int  fl_report(struct fl_super *, int status);                 /* RUN/report.json and the closing lines; returns status */
+
+#endif

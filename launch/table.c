@@ -1,0 +1,86 @@
+/* The live view: a table that redraws itself on a terminal, a line now and then elsewhere. */
+#include <string.h>
+#include <unistd.h>
+
+#include "launch/super.h"
+
+#define LINE_EVERY 5.0
+
+static const char *table_eta(char out[32], double left)
+{
+    if (left < 0 || left > 359999)
+        return "-";
+    int t = (int)(left + 0.5);
+    snprintf(out, 32, t >= 3600 ? "%d:%02d:%02d" : "%d:%02d", t >= 3600 ? t / 3600 : t / 60, t >= 3600 ? t / 60 % 60 : t % 60, t % 60);
+    return out;
+}
+
+struct sums { double busy, in, credit, rate; uint64_t waiting; };
+
+/* Shares of the last interval, over all instances of a stage. */
+static struct sums table_stage(struct fl_super *s, uint32_t stage, double dt)
+{
+    struct sums m = { 0 };
+    uint32_t n = s->g->stages[stage].instances;
+    for (uint32_t k = 0; k < n; k++) {
+        struct fl_inst *in = &s->inst[s->first[stage] + k];
+        uint64_t tiles = atomic_load_explicit(&in->page->tiles, memory_order_relaxed), busy = atomic_load_explicit(&in->page->busy_ns, memory_order_relaxed);
+        uint64_t wait = atomic_load_explicit(&in->page->wait_in_ns, memory_order_relaxed), credit = atomic_load_explicit(&in->page->wait_credit_ns, memory_order_relaxed);
+        m.rate += (double)(tiles - in->seen.tiles) / dt;
+        m.busy += (double)(busy - in->seen.busy) / 1e9 / dt / n;
+        m.in += (double)(wait - in->seen.in) / 1e9 / dt / n;
+        m.credit += (double)(credit - in->seen.credit) / 1e9 / dt / n;
+        m.waiting += atomic_load_explicit(&in->page->waiting, memory_order_relaxed);
+        in->seen.tiles = tiles;
+        in->seen.busy = busy;
+        in->seen.in = wait;
+        in->seen.credit = credit;
+    }
+    return m;
+}
+
+static double share(double x) { return x < 0 ? 0 : x > 1 ? 100 : 100 * x; }
+
+static void table_draw(struct fl_super *s, double dt, const char *summary)
+{
+    double most = 0;
+    const char *limits = "-";
+    if (s->table_lines > 0)
+        fprintf(stderr, "\033[%dA", s->table_lines);
+    fprintf(stderr, "\033[K%-18s %4s %10s %6s %9s %10s %7s\n", "stage", "inst", "tiles/s", "busy", "no input", "no credit", "waiting");
+    for (uint32_t i = 0; i < s->g->nstages; i++) {
+        struct sums m = table_stage(s, i, dt);
+        if (m.busy > most) {
+            most = m.busy;
+            limits = s->g->stages[i].name;
+        }
+        fprintf(stderr, "\033[K%-18.18s %4u %10.0f %5.0f%% %8.0f%% %9.0f%% %7llu\n", s->g->stages[i].name, s->g->stages[i].instances, m.rate,
+                share(m.busy), share(m.in), share(m.credit), (unsigned long long)m.waiting);
+    }
+    fprintf(stderr, "\033[K%s; limited by %s\n", summary, limits);
+    s->table_lines = (int)s->g->nstages + 2;
+}
+
+void fl_table_tick(struct fl_super *s, bool last)
+{
+    double now = fl_now(), dt = now - s->t_table;
+    bool tty = isatty(STDERR_FILENO);
+    if (s->conf->quiet || !s->started || (last && !tty) || (!tty && dt < LINE_EVERY && s->t_table > 0))
+        return;
+    if (s->t_table == 0) {
+        s->t_table = now;
+        return;
+    }
+    char eta[32], line[256];
+    double rate = (double)(s->tiles_done - s->table_tiles) / dt, mean = (double)s->tiles_done / (now - s->t_start);
+    snprintf(line, sizeof line, "%llu of %llu tiles (%.1f%%), %.0f tiles/s, %llu batches in flight, %llu rejected, ETA %s",
+             (unsigned long long)s->tiles_done, (unsigned long long)s->tiles_total,
+             s->tiles_total > 0 ? 100.0 * (double)s->tiles_done / (double)s->tiles_total : 100.0, rate, (unsigned long long)s->in_flight,
+             (unsigned long long)s->rejected, table_eta(eta, mean > 0 ? (double)(s->tiles_total - s->tiles_done) / mean : -1));
+    if (tty)
+        table_draw(s, dt, line);
+    else
+        fprintf(stderr, "%s\n", line);
+    s->t_table = now;
+    s->table_tiles = s->tiles_done;
+}
