@@ -16,7 +16,7 @@ DEBS_CHECK := python3 python3-numpy python3-msgpack python3-torch python3-torchv
 PKGS := libzmq msgpack yaml-0.1 jansson libtiff-4 libjpeg libturbojpeg zlib
 
 WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
-CFLAGS ?= -O2 -g
+CFLAGS ?= -O3 -g
 FLAGS   = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS) -ffp-contract=off -fno-math-errno \
           $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) -DFL_VERSION='"$(VERSION)"'
 LDFLAGS += $(if $(SAN),-fsanitize=$(SAN))
@@ -25,9 +25,9 @@ LIBS_RUNTIME := -lzmq -lyaml -lz $(LIBS_PROTO) -lm -lpthread
 LIBS_STAGES  := -lturbojpeg -ljpeg -ltiff -ldnnl -lm
 
 src   = $(sort $(wildcard $1/*.c))
-obj   = $(patsubst %.c,$(B)/%.o,$1)
+obj   = $(patsubst %.c,$(B)/o/%.o,$1)
 PROTO    := $(call obj,$(call src,proto))
-RUNTIME  := $(filter-out $(B)/runtime/stage_main.o,$(call obj,$(call src,runtime)))
+RUNTIME  := $(filter-out $(B)/o/runtime/stage_main.o,$(call obj,$(call src,runtime)))
 LAUNCH   := $(call obj,$(call src,launch))
 STAGE_C  := $(wildcard $(foreach s,$(STAGES),stages/$s.c stages/$s/*.c)) $(wildcard stages/lib/*.c)
 STAGE_O  := $(patsubst %.c,$(B)/o/%.o,$(STAGE_C))     # apart from $(B)/stages, where the executables are
@@ -47,9 +47,6 @@ deps:  ## install what the build needs (Debian packages)
 deps-check: deps
 	@sh launch/deps.sh --python "$(DEBS_CHECK)"
 
-$(B)/%.o: %.c
-	@mkdir -p $(@D)
-	$(Q)$(CC) $(FLAGS) -MMD -MP -c $< -o $@
 $(B)/o/%.o: %.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(FLAGS) -MMD -MP -c $< -o $@
@@ -72,18 +69,18 @@ $(B)/bin/flowrun: $(LAUNCH) $(B)/libruntime.a $(B)/libproto.a
 	$(Q)$(CC) $(LAUNCH) $(B)/libruntime.a $(B)/libproto.a $(LDFLAGS) $(LIBS_RUNTIME) -o $@
 
 # The link line keeps the layers apart: tests of proto see proto alone.
-$(B)/tests/proto/test_%: $(B)/tests/proto/test_%.o $(B)/tests/lib/check.o $(B)/libproto.a
+$(B)/tests/proto/test_%: $(B)/o/tests/proto/test_%.o $(B)/o/tests/lib/check.o $(B)/libproto.a
 	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_PROTO) -lm -o $@
-$(B)/tests/runtime/test_%: $(B)/tests/runtime/test_%.o $(B)/libtest.a $(B)/libruntime.a $(B)/libproto.a
+$(B)/tests/runtime/test_%: $(B)/o/tests/runtime/test_%.o $(B)/libtest.a $(B)/libruntime.a $(B)/libproto.a
 	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_RUNTIME) -o $@
-$(B)/tests/launch/test_%: $(B)/tests/launch/test_%.o $(B)/libtest.a $(filter-out $(B)/launch/main.o,$(LAUNCH)) $(B)/libruntime.a $(B)/libproto.a
+$(B)/tests/launch/test_%: $(B)/o/tests/launch/test_%.o $(B)/libtest.a $(filter-out $(B)/o/launch/main.o,$(LAUNCH)) $(B)/libruntime.a $(B)/libproto.a
 	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_RUNTIME) -o $@
-$(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
+$(B)/tests/fuzz/fuzz_%: $(B)/o/tests/fuzz/fuzz_%.o $(B)/o/tests/fuzz/replay.o $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
 	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
-$(B)/tests/%: $(B)/tests/%.o $(B)/libtest.a $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
+$(B)/tests/%: $(B)/o/tests/%.o $(B)/libtest.a $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
 	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
 
-.PRECIOUS: $(B)/tests/%.o $(B)/%.o
+.PRECIOUS: $(B)/o/%.o
 
 check: deps-check  ## build, test; needs no GPU
 	@$(MAKE) --no-print-directory -j2 all tests

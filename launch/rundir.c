@@ -137,6 +137,7 @@ int fl_rundir_open(struct fl_super *s, struct fl_err *err)
     int log = rundir_open_at(s->dir, "log.jsonl", O_WRONLY | O_CREAT | O_APPEND, err);
     if (s->sockets < 0 || log < 0)
         return err->code;
+    s->sockets = fl_fd_high(s->sockets);
     s->log = fdopen(log, "a");
     if (s->log == NULL)
         return fl_err_set(err, FL_E_IO, "%s/log.jsonl: %s", s->dir, strerror(errno));

@@ -17,9 +17,9 @@ extern char **environ;
 
 /* Descriptors as a stage process sees them. */
 enum { CHILD_SETUP = 3, CHILD_CONTROL, CHILD_PAGE, CHILD_GENS, CHILD_SOCKETS, CHILD_POOLS };
-#define PARENT_FDS 512            /* ours are moved above what children are given, so that dup2 never hits one still needed */
+#define PARENT_FDS 512
 
-static int spawn_high(int fd)
+int fl_fd_high(int fd)
 {
     int high = fcntl(fd, F_DUPFD_CLOEXEC, PARENT_FDS);
     if (high < 0)
@@ -34,7 +34,7 @@ int fl_spawn_pools(struct fl_super *s, struct fl_err *err)
     int rc = fl_memfd_new("flowrun-gens", sizeof *s->gens, &s->gens_fd, err);
     if (rc != FL_OK)
         return rc;
-    s->gens_fd = spawn_high(s->gens_fd);
+    s->gens_fd = fl_fd_high(s->gens_fd);
     s->gens = mmap(NULL, sizeof *s->gens, PROT_READ | PROT_WRITE, MAP_SHARED, s->gens_fd, 0);
     if (s->gens == MAP_FAILED)
         return fl_err_set(err, FL_E_NOMEM, "generation table: %s", strerror(errno));
@@ -48,8 +48,8 @@ int fl_spawn_pools(struct fl_super *s, struct fl_err *err)
             rc = fl_memfd_readonly(s->pool_rw[i], &s->pool_ro[i], err);
         if (rc != FL_OK)
             return rc;
-        s->pool_rw[i] = spawn_high(s->pool_rw[i]);
-        s->pool_ro[i] = spawn_high(s->pool_ro[i]);
+        s->pool_rw[i] = fl_fd_high(s->pool_rw[i]);
+        s->pool_ro[i] = fl_fd_high(s->pool_ro[i]);
     }
     return FL_OK;
 }
@@ -170,7 +170,7 @@ static int spawn_setup_fd(json_t *setup, int *fd, struct fl_err *err)
             close(f);
         return fl_err_set(err, FL_E_IO, "set-up: %s", strerror(errno));
     }
-    *fd = spawn_high(f);
+    *fd = fl_fd_high(f);
     return FL_OK;
 }
 
@@ -196,7 +196,7 @@ static int spawn_process(struct fl_super *s, struct fl_inst *in, int setup, int 
     in->pidfd = (int)syscall(SYS_pidfd_open, in->pid, 0);
     if (in->pidfd < 0)
         return fl_err_set(err, FL_E_IO, "%s: pidfd: %s", n->name, strerror(errno));
-    in->pidfd = spawn_high(in->pidfd);
+    in->pidfd = fl_fd_high(in->pidfd);
     return FL_OK;
 }
 
@@ -207,7 +207,7 @@ static int spawn_page(struct fl_inst *in, struct fl_err *err)
     int rc = fl_memfd_new("flowrun-page", sizeof *in->page, &in->page_fd, err);
     if (rc != FL_OK)
         return rc;
-    in->page_fd = spawn_high(in->page_fd);
+    in->page_fd = fl_fd_high(in->page_fd);
     in->page = mmap(NULL, sizeof *in->page, PROT_READ | PROT_WRITE, MAP_SHARED, in->page_fd, 0);
     return in->page != MAP_FAILED ? FL_OK : fl_err_set(err, FL_E_NOMEM, "status page: %s", strerror(errno));
 }
@@ -221,8 +221,8 @@ int fl_spawn(struct fl_super *s, uint32_t i, struct fl_err *err)
         return rc;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
         return fl_err_set(err, FL_E_IO, "socketpair: %s", strerror(errno));
-    pair[0] = spawn_high(pair[0]);
-    pair[1] = spawn_high(pair[1]);
+    pair[0] = fl_fd_high(pair[0]);
+    pair[1] = fl_fd_high(pair[1]);
     fcntl(pair[0], F_SETFL, O_NONBLOCK);
     posix_spawn_file_actions_t fa;
     posix_spawn_file_actions_init(&fa);

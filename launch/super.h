@@ -54,6 +54,7 @@ void fl_rundir_close(struct fl_super *);                       /* removes the so
 void fl_super_log(struct fl_super *, const char *stage, uint32_t instance, int level, const char *text);
 
 /* spawn.c */
+int  fl_fd_high(int fd);                 /* moves a descriptor above what children are given, so that handing down never hits one still needed */
 int  fl_spawn_pools(struct fl_super *, struct fl_err *);
 int  fl_spawn(struct fl_super *, uint32_t inst, struct fl_err *);
 void fl_spawn_free(struct fl_super *);

@@ -249,6 +249,8 @@ static int link_say(struct reader *r, char kind, uint32_t edge, uint64_t value, 
 int fl_links_connect(struct fl_links *l, uint32_t out, uint32_t reader, const char *endpoint, const char *identity, struct fl_err *err)
 {
     struct reader *r = &l->out[out].readers[reader];
+    free(l->items);                          /* fl_links_wait makes the list anew */
+    l->items = NULL;
     r->socket = link_socket(l, ZMQ_DEALER);
     if (r->socket == NULL || zmq_setsockopt(r->socket, ZMQ_ROUTING_ID, identity, strlen(identity)) != 0 || zmq_connect(r->socket, endpoint) != 0)
         return link_errno(err, endpoint);
@@ -296,7 +298,7 @@ static struct reader *link_choose(struct out_edge *o, uint64_t batch)
 
 static int link_hear(struct reader *r, struct fl_err *err)
 {
-    for (;;) {
+    while (r->socket != NULL) {              /* not connected before all readers listen */
         unsigned char msg[16];
         int n = zmq_recv(r->socket, msg, sizeof msg, ZMQ_DONTWAIT);
         if (n < 0)
@@ -308,6 +310,7 @@ static int link_hear(struct reader *r, struct fl_err *err)
         else
             r->end_acked = true;
     }
+    return FL_OK;
 }
 
 static int link_flush_edge(struct fl_links *l, struct out_edge *o, struct fl_err *err)
@@ -379,7 +382,8 @@ static int link_items(struct fl_links *l, struct fl_err *err)
         l->items[l->nitems++] = (zmq_pollitem_t){ .socket = l->inlet, .events = ZMQ_POLLIN };
     for (uint32_t i = 0; i < l->nout; i++)
         for (uint32_t k = 0; k < l->out[i].nreaders; k++)
-            l->items[l->nitems++] = (zmq_pollitem_t){ .socket = l->out[i].readers[k].socket, .events = ZMQ_POLLIN };
+            if (l->out[i].readers[k].socket != NULL)
+                l->items[l->nitems++] = (zmq_pollitem_t){ .socket = l->out[i].readers[k].socket, .events = ZMQ_POLLIN };
     return FL_OK;
 }
 
