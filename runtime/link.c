@@ -12,6 +12,7 @@
 #define PREFIX 4
 #define MAX_MESSAGE (PREFIX + 4096)
 #define MAX_IDENTITY 64
+#define END_LINGER_MS 2000            /* a reader's last word, 'A', is what its writers wait for: it must leave before the socket closes */
 
 struct writer {                       /* somebody who sends to our inlet */
     unsigned char id[MAX_IDENTITY];
@@ -67,15 +68,16 @@ static void *link_socket(struct fl_links *l, int type)
     if (s == NULL)
         return NULL;
     int zero = 0, one = 1;
+    int linger = type == ZMQ_ROUTER ? END_LINGER_MS : 0;
     int64_t max = 1 << 16;
     zmq_setsockopt(s, ZMQ_RCVHWM, &zero, sizeof zero);
     zmq_setsockopt(s, ZMQ_SNDHWM, &zero, sizeof zero);
-    zmq_setsockopt(s, ZMQ_LINGER, &zero, sizeof zero);
+    zmq_setsockopt(s, ZMQ_LINGER, &linger, sizeof linger);
     zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &max, sizeof max);
+    /* No ZMQ_IMMEDIATE at the writer: with it, a reader that closes after its 'A' makes libzmq drop the writer's pipe with the 'A'
+     * still unread in it (session_base_t::reconnect). It isn't needed either, since readers listen before writers connect. */
     if (type == ZMQ_ROUTER)
         zmq_setsockopt(s, ZMQ_ROUTER_MANDATORY, &one, sizeof one);
-    else
-        zmq_setsockopt(s, ZMQ_IMMEDIATE, &one, sizeof one);
     return s;
 }
 

@@ -376,6 +376,7 @@ static int proc_loop(struct proc *p)
     proc_account(p);
     while (rc == FL_OK && !p->gone && !fl_links_finish(p->links, &p->err)) {
         bool fd_ready = false;
+        proc_alive(p);
         rc = p->err.code != FL_OK ? p->err.code : fl_links_wait(p->links, p->s.control, HEARTBEAT_MS, &fd_ready, &p->err);
         if (rc == FL_OK && fd_ready)
             rc = proc_listen(p);

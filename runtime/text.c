@@ -1,0 +1,158 @@
+/* Small helpers on text and files: nearest name, natural order, whole files, FNV-1a. */
+#include "runtime/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TEXT_WORD 128          /* a longer word is nobody's typing error */
+#define TEXT_CHUNK 65536u
+
+static uint32_t text_min(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Edit distance with swaps of neighbours, so that "widht" is one step from "width". */
+static uint32_t text_distance(const char *a, size_t na, const char *b, size_t nb)
+{
+    uint32_t rows[3][TEXT_WORD + 1];
+    uint32_t *before = rows[0], *last = rows[1], *now = rows[2];
+    for (size_t j = 0; j <= nb; j++)
+        last[j] = (uint32_t)j;
+    for (size_t i = 1; i <= na; i++) {
+        now[0] = (uint32_t)i;
+        for (size_t j = 1; j <= nb; j++) {
+            uint32_t d = last[j - 1] + (a[i - 1] != b[j - 1]);
+            d = text_min(d, text_min(last[j], now[j - 1]) + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                d = text_min(d, before[j - 2] + 1);
+            now[j] = d;
+        }
+        uint32_t *spare = before;
+        before = last;
+        last = now;
+        now = spare;
+    }
+    return last[nb];
+}
+
+const char *fl_nearest(const char *word, const char *const *names)
+{
+    size_t len = strlen(word);
+    if (len > TEXT_WORD)
+        return NULL;
+    uint32_t best = (uint32_t)(1 + len / 3) + 1;
+    const char *found = NULL;
+    for (; *names != NULL; names++) {
+        size_t n = strlen(*names);
+        if (n > TEXT_WORD)
+            continue;
+        uint32_t d = text_distance(word, len, *names, n);
+        if (d < best) {
+            best = d;
+            found = *names;
+        }
+    }
+    return found;
+}
+
+static int text_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* Compares two runs of digits of any length as numbers and steps over both. */
+static int text_number_cmp(const char **a, const char **b)
+{
+    while (**a == '0')
+        ++*a;
+    while (**b == '0')
+        ++*b;
+    size_t na = 0, nb = 0;
+    while (text_digit((*a)[na]))
+        na++;
+    while (text_digit((*b)[nb]))
+        nb++;
+    int c = na != nb ? (na < nb ? -1 : 1) : memcmp(*a, *b, na);
+    *a += na;
+    *b += nb;
+    return c;
+}
+
+int fl_natural_cmp(const char *a, const char *b)
+{
+    const char *p = a, *q = b;
+    while (*p != '\0' && *q != '\0') {
+        if (text_digit(*p) && text_digit(*q)) {
+            int c = text_number_cmp(&p, &q);
+            if (c != 0)
+                return c;
+        } else {
+            if (*p != *q)
+                return (unsigned char)*p < (unsigned char)*q ? -1 : 1;
+            p++;
+            q++;
+        }
+    }
+    if (*p != *q)
+        return *p == '\0' ? -1 : 1;
+    return strcmp(a, b);        /* "t02" and "t2" are different names: the order must be total */
+}
+
+/* Reads to the end in growing steps: a pipe or /proc file has no size to trust. */
+static int text_read_fd(int fd, const char *path, size_t limit, char **text, size_t *len, struct fl_err *err)
+{
+    size_t room = TEXT_CHUNK, n = 0;
+    char *buf = malloc(room + 1);
+    while (buf != NULL) {
+        ssize_t got = read(fd, buf + n, room - n);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0) {
+            int saved = errno;
+            free(buf);
+            return fl_err_set(err, FL_E_INPUT, "%s: %s", path, strerror(saved));
+        }
+        n += (size_t)got;
+        if (n > limit) {
+            free(buf);
+            return fl_err_set(err, FL_E_INPUT, "%s: larger than %zu bytes", path, limit);
+        }
+        if (got == 0) {
+            buf[n] = '\0';
+            *text = buf;
+            *len = n;
+            return FL_OK;
+        }
+        if (n == room) {
+            char *more = room > SIZE_MAX / 2 - 1 ? NULL : realloc(buf, 2 * room + 1);
+            if (more == NULL)
+                free(buf);
+            buf = more;
+            room *= 2;
+        }
+    }
+    return fl_err_set(err, FL_E_NOMEM, "%s: no memory to read it", path);
+}
+
+int fl_read_file(const char *path, size_t limit, char **text, size_t *len, struct fl_err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fl_err_set(err, FL_E_INPUT, "%s: %s", path, strerror(errno));
+    int code = text_read_fd(fd, path, limit, text, len, err);
+    close(fd);
+    return code;
+}
+
+uint64_t fl_fnv1a(const void *bytes, size_t len)
+{
+    const unsigned char *p = bytes;
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < len; i++)
+        h = (h ^ p[i]) * UINT64_C(0x100000001b3);
+    return h;
+}
