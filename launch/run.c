@@ -416,7 +416,7 @@ static void run_free(struct fl_super *s)
     json_decref(s->results);
 }
 
-int fl_run(const struct fl_graph *g, const struct fl_run_conf *conf)
+int fl_run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)
 {
     struct fl_super s = { .g = g, .conf = conf, .lock = -1, .sockets = -1, .gens_fd = -1, .t0 = fl_now() };
     struct fl_err err = { 0 };

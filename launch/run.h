@@ -11,6 +11,6 @@ struct fl_run_conf {
 };
 
 /* Exit status: 0 complete, 1 failed, 3 complete with rejected tiles, 4 interrupted and drained. */
-int fl_run(const struct fl_graph *, const struct fl_run_conf *);
+int fl_run_graph(const struct fl_graph *, const struct fl_run_conf *);
 
 #endif

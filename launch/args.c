@@ -1,0 +1,135 @@
+/* Reads the arguments of a command against the tables of main.c. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "launch/cmd.h"
+#include "launch/complain.h"
+#include "launch/mem.h"
+
+const struct fl_cmd *fl_cmd_find(const char *name)
+{
+    for (const struct fl_cmd *c = fl_cmds; c->name != NULL; c++)
+        if (c->name[0] != '\0' && strcmp(c->name, name) == 0)
+            return c;
+    return NULL;
+}
+
+const char *fl_cmd_near(const char *name)
+{
+    const char *names[16];
+    uint32_t n = 0;
+    for (const struct fl_cmd *c = fl_cmds; c->name != NULL && n < 15; c++)
+        if (c->name[0] != '\0')
+            names[n++] = c->name;
+    names[n] = NULL;
+    return fl_did_you_mean(name, names);
+}
+
+static bool args_takes(const struct fl_cmd *cmd, const char *flag)
+{
+    for (const char *const *f = cmd->flags; *f != NULL; f++)
+        if (strcmp(*f, flag) == 0)
+            return true;
+    return strcmp(flag, "--help") == 0;
+}
+
+/* The table's entry when this command takes it, or NULL. `len` bytes of word are compared. */
+static const struct fl_flag *args_flag(const struct fl_cmd *cmd, const char *word, size_t len)
+{
+    for (const struct fl_flag *f = fl_flags; f->name != NULL; f++)
+        if (strlen(f->name) == len && memcmp(f->name, word, len) == 0 && args_takes(cmd, f->name))
+            return f;
+    return NULL;
+}
+
+static bool args_unknown(const struct fl_cmd *cmd, const char *word)
+{
+    const char *names[10];
+    uint32_t n = 0;
+    while (cmd->flags[n] != NULL) {
+        names[n] = cmd->flags[n];
+        n++;
+    }
+    names[n++] = "--help";
+    names[n] = NULL;
+    fprintf(stderr, "flowrun%s%s: unknown option %s%s\n", cmd->name[0] ? " " : "", cmd->name, word, fl_did_you_mean(word, names));
+    return false;
+}
+
+static void args_put(struct fl_args *a, const char *flag, const char *value)
+{
+    if (strcmp(flag, "--set") == 0) {
+        a->sets = fl_need_grow(a->sets, a->nsets + 1, sizeof *a->sets);
+        a->sets[a->nsets++] = value;
+    }
+    if (strcmp(flag, "--run") == 0)
+        a->run_dir = value;
+    if (strcmp(flag, "--resume") == 0)
+        a->resume = value;
+    a->quiet |= strcmp(flag, "-q") == 0;
+    a->dot |= strcmp(flag, "--dot") == 0;
+    a->json |= strcmp(flag, "--json") == 0;
+    a->help |= strcmp(flag, "--help") == 0;
+    a->version |= strcmp(flag, "--version") == 0;
+}
+
+/* One argument that starts with '-'; *i moves over its value. */
+static bool args_option(const struct fl_cmd *cmd, int argc, char **argv, int *i, struct fl_args *a)
+{
+    const char *word = argv[*i], *eq = strncmp(word, "--", 2) == 0 ? strchr(word, '=') : NULL, *value = eq != NULL ? eq + 1 : NULL;
+    const struct fl_flag *f = args_flag(cmd, word, eq != NULL ? (size_t)(eq - word) : strlen(word));
+    if (f == NULL)
+        return args_unknown(cmd, word);
+    if (f->value == NULL && value != NULL) {
+        fprintf(stderr, "flowrun: %s takes no value\n", f->name);
+        return false;
+    }
+    if (f->value != NULL && value == NULL) {
+        if (*i + 1 >= argc) {
+            fprintf(stderr, "flowrun: %s wants %s\n", f->name, f->value);
+            return false;
+        }
+        value = argv[++*i];
+    }
+    args_put(a, f->name, value);
+    return true;
+}
+
+bool fl_args_read(const struct fl_cmd *cmd, int argc, char **argv, struct fl_args *a)
+{
+    *a = (struct fl_args){ 0 };
+    bool only_files = false;
+    for (int i = 1; i < argc; i++) {
+        if (!only_files && strcmp(argv[i], "--") == 0) {
+            only_files = true;
+        } else if (!only_files && argv[i][0] == '-' && argv[i][1] != '\0') {
+            if (!args_option(cmd, argc, argv, &i, a))
+                return false;
+        } else {
+            a->files = fl_need_grow(a->files, a->nfiles + 1, sizeof *a->files);
+            a->files[a->nfiles++] = argv[i];
+        }
+    }
+    if (a->help || a->version || (a->nfiles >= cmd->min && a->nfiles <= cmd->max))
+        return true;
+    if (a->nfiles > cmd->max)
+        fprintf(stderr, "flowrun: one argument too many: %s\n", a->files[cmd->max]);
+    fprintf(stderr, "usage: %s\n", cmd->usage);
+    return false;
+}
+
+void fl_args_done(struct fl_args *a)
+{
+    free(a->files);
+    free(a->sets);
+    *a = (struct fl_args){ 0 };
+}
+
+void fl_cmd_help(const struct fl_cmd *cmd)
+{
+    printf("usage: %s\n\n%s\n\n", cmd->usage, cmd->help);
+    for (const struct fl_flag *f = fl_flags; f->name != NULL; f++)
+        if (cmd->raw == NULL && args_takes(cmd, f->name))
+            printf("  %s%s%-*s %s\n", f->name, f->value != NULL ? " " : "", (int)(29 - strlen(f->name)), f->value != NULL ? f->value : "", f->help);
+}

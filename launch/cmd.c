@@ -1,0 +1,38 @@
+/* The tables of commands and options: help, parsing and completion read the same ones. */
+#include "launch/cmd.h"
+
+#include <stddef.h>
+
+const struct fl_flag fl_flags[] = {
+    { "--set",     "STAGE.OPTION=VALUE", "changes an option, STAGE.instances, or a key like memory and seed" },
+    { "--run",     "DIR",                "the run directory (else runs/NAME-TIME)" },
+    { "--resume",  "RUN",                "finishes what the run in this directory lacks" },
+    { "-q",        NULL,                 "no live view" },
+    { "--dot",     NULL,                 "as a Graphviz graph" },
+    { "--json",    NULL,                 "what the stage prints, as it is" },
+    { "--help",    NULL,                 "this text" },
+    { "--version", NULL,                 "prints the version" },
+    { 0 }
+};
+
+const struct fl_cmd fl_cmds[] = {
+    { .name = "", .usage = "flowrun FILE [--set STAGE.OPTION=VALUE]... [--run DIR] [-q]\n       flowrun --resume RUN [-q]\n       flowrun COMMAND ...",
+      .help = "Checks the graph in FILE, starts its stages and runs it to the end.\n"
+              "Exit status: 0 complete, 1 failed, 2 the configuration or the arguments are wrong,\n"
+              "3 complete with rejected tiles, 4 interrupted and drained.",
+      .flags = { "--set", "--run", "--resume", "-q", "--version" }, .min = 0, .max = 1, .run = fl_cmd_run },
+    { .name = "check", .usage = "flowrun check FILE [--set STAGE.OPTION=VALUE]...", .help = "Says all that is wrong with FILE; starts nothing.",
+      .flags = { "--set" }, .min = 1, .max = 1, .run = fl_cmd_check },
+    { .name = "plan", .usage = "flowrun plan FILE [--dot] [--set STAGE.OPTION=VALUE]...",
+      .help = "Prints what travels on each edge and how much memory it takes; starts nothing.",
+      .flags = { "--set", "--dot" }, .min = 1, .max = 1, .run = fl_cmd_plan },
+    { .name = "stages", .usage = "flowrun stages", .help = "Lists the stages that are found, with one sentence each.",
+      .min = 0, .max = 0, .run = fl_cmd_stages },
+    { .name = "describe", .usage = "flowrun describe STAGE [--set OPTION=VALUE]... [--json]",
+      .help = "Prints options, ports and counters of a stage (--set: OPTION=VALUE, for what depends on options).",
+      .flags = { "--set", "--json" }, .min = 1, .max = 1, .run = fl_cmd_describe },
+    { .name = "score", .usage = "flowrun score PREDICTIONS LABELS", .help = "Compares a file of predictions with the true labels.", .raw = fl_cmd_score },
+    { .name = "completion", .usage = "flowrun completion", .help = "Prints the bash completion: eval \"$(flowrun completion)\"",
+      .min = 0, .max = 0, .run = fl_cmd_completion },
+    { 0 }
+};

@@ -1,0 +1,49 @@
+/* The commands of flowrun, and how their arguments are read. */
+#ifndef FL_LAUNCH_CMD_H
+#define FL_LAUNCH_CMD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What was given; texts are those of argv. */
+struct fl_args {
+    const char **files;  uint32_t nfiles;      /* what is no option */
+    const char **sets;   uint32_t nsets;
+    const char *run_dir, *resume;
+    bool quiet, dot, json, help, version;
+};
+
+struct fl_flag {
+    const char *name, *value;                  /* value: what it is called in the help; NULL = takes none */
+    const char *help;
+};
+
+struct fl_cmd {
+    const char *name;                          /* "" is `flowrun FILE` itself */
+    const char *usage, *help;
+    const char *flags[8];                      /* names it takes besides --help */
+    uint32_t    min, max;                      /* how many that are no options */
+    int       (*run)(const struct fl_args *);
+    int       (*raw)(int argc, char **argv);   /* instead of run: reads its own arguments; argv[0] is its name */
+};
+
+extern const struct fl_cmd  fl_cmds[];         /* ends with a NULL name */
+extern const struct fl_flag fl_flags[];        /* ends with a NULL name */
+
+/* False after a line on stderr (exit status 2 is due). Free with fl_args_done. */
+bool fl_args_read(const struct fl_cmd *, int argc, char **argv, struct fl_args *);
+void fl_args_done(struct fl_args *);
+const struct fl_cmd *fl_cmd_find(const char *name);                /* NULL when there is none */
+const char *fl_cmd_near(const char *name);                         /* "; did you mean X?" or "" */
+void fl_cmd_help(const struct fl_cmd *);
+
+/* Each returns the exit status. */
+int fl_cmd_run(const struct fl_args *);
+int fl_cmd_check(const struct fl_args *);
+int fl_cmd_plan(const struct fl_args *);
+int fl_cmd_stages(const struct fl_args *);
+int fl_cmd_describe(const struct fl_args *);
+int fl_cmd_completion(const struct fl_args *);
+int fl_cmd_score(int argc, char **argv);
+
+#endif

@@ -1,0 +1,87 @@
+/* flowrun FILE, flowrun --resume RUN, flowrun check, flowrun plan: what starts with loading a graph. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "launch/cmd.h"
+#include "launch/graph.h"
+#include "launch/mem.h"
+#include "launch/run.h"
+
+/* The graph, or NULL after the complaints went to stderr. */
+static struct fl_graph *run_load(const char *file, const struct fl_args *a)
+{
+    struct fl_graph *g = NULL;
+    char *complaints = NULL;
+    int rc = fl_graph_load(file, a->sets, a->nsets, &g, &complaints);
+    if (complaints != NULL)
+        fputs(complaints, stderr);
+    else if (rc != FL_OK)
+        fprintf(stderr, "%s: %s\n", file, fl_status_name(rc));
+    free(complaints);
+    return rc == FL_OK ? g : NULL;
+}
+
+static int run_resume(const struct fl_args *a)
+{
+    struct stat st;
+    if (a->nfiles > 0 || a->run_dir != NULL || a->nsets > 0) {
+        fprintf(stderr, "flowrun: --resume takes the configuration of the run as it was: no FILE, --run or --set\n");
+        return 2;
+    }
+    char *file = fl_need_text("%s/config.json", a->resume);
+    if (stat(file, &st) != 0) {
+        fprintf(stderr, "flowrun: %s is no run directory: there is no %s\n", a->resume, file);
+        free(file);
+        return 2;
+    }
+    struct fl_graph *g = run_load(file, a);
+    free(file);
+    if (g == NULL)
+        return 2;
+    const struct fl_run_conf conf = { .run_dir = a->resume, .quiet = a->quiet, .resume = true };
+    int status = fl_run_graph(g, &conf);
+    fl_graph_free(g);
+    return status;
+}
+
+int fl_cmd_run(const struct fl_args *a)
+{
+    if (a->resume != NULL)
+        return run_resume(a);
+    if (a->nfiles == 0) {
+        fprintf(stderr, "flowrun: want a FILE or a command; flowrun --help tells more\n");
+        return 2;
+    }
+    struct fl_graph *g = run_load(a->files[0], a);
+    if (g == NULL)
+        return 2;
+    const struct fl_run_conf conf = { .run_dir = a->run_dir, .quiet = a->quiet };
+    int status = fl_run_graph(g, &conf);
+    fl_graph_free(g);
+    return status;
+}
+
+int fl_cmd_check(const struct fl_args *a)
+{
+    struct fl_graph *g = run_load(a->files[0], a);
+    if (g == NULL)
+        return 2;
+    uint32_t processes = 0;
+    for (uint32_t i = 0; i < g->nstages; i++)
+        processes += g->stages[i].instances;
+    printf("%s: good: %u stages, %u processes, %u tiles a batch, %u batches in flight\n", a->files[0], g->nstages, processes, g->B, g->window);
+    fl_graph_free(g);
+    return 0;
+}
+
+int fl_cmd_plan(const struct fl_args *a)
+{
+    struct fl_graph *g = run_load(a->files[0], a);
+    if (g == NULL)
+        return 2;
+    int rc = fl_plan_print(g, a->dot);
+    fl_graph_free(g);
+    return rc == FL_OK ? 0 : 1;
+}

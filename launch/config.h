@@ -1,0 +1,89 @@
+/* The front half's working form of a configuration: entries as written, then expanded, described and joined into a graph. */
+#ifndef FL_LAUNCH_CONFIG_H
+#define FL_LAUNCH_CONFIG_H
+
+#include "launch/complain.h"
+#include "launch/describe.h"
+#include "launch/yaml.h"
+#include "runtime/labels.h"
+
+#define FL_MAX_ENTRIES   4096
+#define FL_MAX_INSTANCES 1024
+
+struct fl_label_set {
+    struct fl_mark mark;
+    uint32_t n, rest_off;
+    uint64_t exclusive;
+    char   **names;                     /* owned; NULL = none stated */
+    bool     groups;                    /* exclusive and rest_off are stated too */
+};
+
+struct fl_entry {
+    char    name[FL_NAME_MAX];
+    char   *full;                       /* before it was cut to FL_NAME_MAX */
+    char   *base;                       /* the name as written, shared by all expansions */
+    char   *stage;
+    char   *exe;                        /* NULL until found */
+    struct fl_mark mark, stage_mark, options_mark, instances_mark;
+    struct fl_node *from;               /* LIST of STR, or NULL */
+    struct fl_node *options, *matrix;   /* MAP or NULL */
+    uint32_t instances, threads;
+    /* filled by describe, check and flow */
+    json_t  *table, *given, *describe;
+    uint32_t nfrom, *from_ids;          /* indices of entries */
+    bool     bad;                       /* a complaint stands: what follows from it isn't told as well */
+};
+
+struct fl_config {
+    struct fl_complaints *complaints;
+    const char *file;
+    char     name[64];
+    char    *origin;                    /* `file:` of a resolved configuration, else NULL */
+    bool     resolved;                  /* read from RUN/config.json */
+    uint64_t seed, memory;
+    struct fl_mark memory_mark, stages_mark;
+    double   stall_timeout, drain_timeout;
+    struct fl_label_set labels;
+    uint32_t npath;  char **path;       /* stage_path, absolute */
+    uint32_t nentries; struct fl_entry *entries;
+};
+
+/* config.c: puts --set into the tree; reads the tree. Complaints go to config->complaints. */
+void fl_config_sets(struct fl_config *, struct fl_node *root, const char *const *sets, uint32_t nsets);
+void fl_config_read(struct fl_config *, const struct fl_node *root);
+void fl_config_done(struct fl_config *);
+void fl_entry_done(struct fl_entry *);
+void fl_label_set_done(struct fl_label_set *);
+bool fl_stage_name_ok(const char *name);
+
+/* matrix.c: entries with a matrix become one for each combination; {var} is replaced. */
+void fl_matrix_expand(struct fl_config *);
+
+/* check.c: options against the stage's table; what was given as JSON, false after complaints. `prefix` names the entry. */
+bool fl_check_options(struct fl_complaints *, const char *prefix, const json_t *table, const struct fl_node *options,
+                      struct fl_mark options_mark, json_t **given);
+/* Default of an option as JSON, or NULL when it has none. */
+json_t *fl_option_default(const json_t *option);
+
+/* topology.c: fills from_ids; complaints about names, sources, sinks, unread outputs, cycles. order (n entries) is
+ * topological with the source first; false when there is none. */
+bool fl_topology(struct fl_config *, uint32_t *order);
+const json_t *fl_entry_port(const struct fl_entry *, const char *dir);   /* of what was described last; NULL when there is none */
+
+/* agree.c: one label set from what the file and the stages state. */
+void fl_labels_default(struct fl_label_set *);
+void fl_labels_read(struct fl_complaints *, const struct fl_node *, struct fl_label_set *);
+void fl_labels_agree(const struct fl_config *, struct fl_label_set *out);
+bool fl_labels_same(const struct fl_label_set *, const struct fl_label_set *);
+json_t *fl_labels_json(const struct fl_label_set *);
+
+/* flow.c: tensor sets along the edges into g->stages (topological, from[] filled); complaints about what doesn't fit. */
+void fl_flow_check(const struct fl_config *, const uint32_t *order, struct fl_graph *);
+
+/* size.c: slab sizes, window. */
+void fl_size_plan(const struct fl_config *, const uint32_t *order, struct fl_graph *);
+
+/* resolve.c: the whole configuration as JSON. */
+json_t *fl_resolve(const struct fl_config *, const struct fl_graph *);
+
+#endif

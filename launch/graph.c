@@ -1,0 +1,285 @@
+/* pipeline.yaml to a checked graph: read, expand, ask the stages, match them, size the pools. */
+#include "launch/graph.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "launch/config.h"
+#include "launch/mem.h"
+#include "runtime/text.h"
+
+static void graph_read(struct fl_config *c, const char *const *sets, uint32_t nsets)
+{
+    struct fl_err err = { 0 };
+    char *text = NULL;
+    size_t len = 0;
+    struct fl_node *root = NULL;
+    if (fl_read_file(c->file, FL_YAML_MAX_BYTES, &text, &len, &err) != FL_OK) {
+        /* The helper's text starts with the file's name, as this line will. */
+        size_t skip = strlen(c->file);
+        bool named = strncmp(err.text, c->file, skip) == 0 && strncmp(err.text + skip, ": ", 2) == 0;
+        fl_complain(c->complaints, (struct fl_mark){ 0, 0 }, "%s", named ? err.text + skip + 2 : err.text);
+        return;
+    }
+    fl_yaml_parse(text, len, c->complaints, &root);
+    free(text);
+    if (root == NULL)
+        return;
+    fl_config_sets(c, root, sets, nsets);
+    fl_config_read(c, root);
+    fl_node_free(root);
+}
+
+/* ---- the stages' own word ---- */
+
+static void graph_no_stage(struct fl_config *c, struct fl_entry *e)
+{
+    struct fl_found *all;
+    uint32_t n;
+    fl_find_all(c->path, c->npath, &all, &n);
+    const char **names = fl_need((size_t)n + 1, sizeof *names);
+    for (uint32_t i = 0; i < n; i++)
+        names[i] = all[i].name;
+    fl_complain(c->complaints, e->stage_mark, "%s: no stage is called %s%s", e->base, e->stage,
+                n > 0 ? fl_did_you_mean(e->stage, names) : "; no folder of stages is found, set FLOWRUN_STAGES or stage_path");
+    free(names);
+    fl_found_free(all, n);
+}
+
+static void graph_find(struct fl_config *c)
+{
+    for (uint32_t i = 0; i < c->nentries; i++) {
+        struct fl_entry *e = &c->entries[i];
+        for (uint32_t k = 0; k < i && e->exe == NULL; k++)
+            if (c->entries[k].exe != NULL && strcmp(c->entries[k].stage, e->stage) == 0)
+                e->exe = fl_need_copy(c->entries[k].exe);
+        if (e->exe != NULL || !fl_stage_name_ok(e->stage))
+            continue;      /* a name that can't be one is told already */
+        e->exe = fl_find_stage(e->stage, c->path, c->npath);
+        if (e->exe == NULL)
+            graph_no_stage(c, e);
+    }
+}
+
+static void graph_tables(struct fl_config *c)
+{
+    struct fl_ask *asks = fl_need(c->nentries, sizeof *asks);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->nentries; i++)
+        if (c->entries[i].exe != NULL)
+            asks[n++].exe = c->entries[i].exe;
+    fl_ask_all(asks, n, FL_DESCRIBE_SECONDS);
+    n = 0;
+    for (uint32_t i = 0; i < c->nentries; i++) {
+        struct fl_entry *e = &c->entries[i];
+        if (e->exe == NULL)
+            continue;
+        struct fl_ask *a = &asks[n++];
+        if (a->error != NULL)
+            fl_complain(c->complaints, e->stage_mark, "%s: %s", e->name, a->error);
+        e->table = json_incref(a->answer);
+        fl_ask_done(a);
+    }
+    free(asks);
+}
+
+static void graph_options(struct fl_config *c)
+{
+    for (uint32_t i = 0; i < c->nentries; i++) {
+        struct fl_entry *e = &c->entries[i];
+        if (e->table == NULL)
+            continue;
+        char *prefix = fl_need_text("%s: ", e->base);
+        if (!fl_check_options(c->complaints, prefix, e->table, e->options, e->options_mark, &e->given))
+            e->bad = true;
+        free(prefix);
+    }
+}
+
+/* Asks every entry without complaints once more, with its options and these labels. */
+static void graph_describe(struct fl_config *c, const struct fl_label_set *labels)
+{
+    struct fl_ask *asks = fl_need(c->nentries, sizeof *asks);
+    json_t *said = fl_labels_json(labels);
+    char *text = json_dumps(said, JSON_COMPACT);
+    for (uint32_t i = 0; i < c->nentries; i++) {
+        struct fl_entry *e = &c->entries[i];
+        if (e->given == NULL || e->bad)
+            continue;
+        asks[i] = (struct fl_ask){ .exe = e->exe, .options = json_dumps(e->given, JSON_COMPACT | JSON_SORT_KEYS), .labels = fl_need_copy(text ? text : "{}") };
+    }
+    uint32_t n = 0, *who = fl_need(c->nentries, sizeof *who);
+    for (uint32_t i = 0; i < c->nentries; i++)
+        if (asks[i].exe != NULL) {
+            who[n] = i;
+            asks[n++] = asks[i];
+        }
+    fl_ask_all(asks, n, FL_DESCRIBE_SECONDS);
+    for (uint32_t i = 0; i < n; i++) {
+        struct fl_entry *e = &c->entries[who[i]];
+        json_decref(e->describe);
+        e->describe = json_incref(asks[i].answer);
+        if (asks[i].answer == NULL) {
+            fl_complain(c->complaints, e->options_mark, "%s: %s", e->name, asks[i].error);
+            e->bad = true;
+        }
+        fl_ask_done(&asks[i]);
+    }
+    free(who);
+    free(asks);
+    free(text);
+    json_decref(said);
+}
+
+static void graph_stage_errors(struct fl_config *c)
+{
+    for (uint32_t i = 0; i < c->nentries; i++) {
+        struct fl_entry *e = &c->entries[i];
+        const json_t *error = json_object_get(e->describe, "error");
+        if (error == NULL || json_is_null(error))
+            continue;
+        fl_complain(c->complaints, e->options_mark, "%s: %s", e->name, json_string_value(json_object_get(error, "text")));
+        e->bad = true;
+    }
+}
+
+/* Mostly two rounds: a third only when models state labels that nobody could know before. */
+static void graph_ask(struct fl_config *c, struct fl_label_set *labels)
+{
+    struct fl_label_set first;
+    fl_labels_agree(c, &first);
+    graph_describe(c, &first);
+    fl_labels_agree(c, labels);
+    if (!fl_labels_same(&first, labels) || first.exclusive != labels->exclusive || first.rest_off != labels->rest_off)
+        graph_describe(c, labels);
+    graph_stage_errors(c);
+    fl_label_set_done(&first);
+}
+
+/* ---- the graph ---- */
+
+static void graph_node(const uint32_t *place, const struct fl_entry *e, struct fl_stage_node *s)
+{
+    memcpy(s->name, e->name, sizeof s->name);
+    snprintf(s->stage, sizeof s->stage, "%s", e->stage);
+    s->exe = fl_need_copy(e->exe != NULL ? e->exe : "");
+    s->options = json_incref(e->given);
+    s->describe = json_incref(e->describe);
+    s->mark = e->mark;
+    s->instances = e->instances;
+    s->threads = e->threads;
+    s->source = fl_entry_port(e, "in") == NULL;
+    s->sink = fl_entry_port(e, "out") == NULL;
+    s->many = json_is_true(json_object_get(fl_entry_port(e, "in"), "many"));
+    s->from = fl_need(e->nfrom, sizeof *s->from);
+    for (uint32_t k = 0; k < e->nfrom; k++)
+        s->from[s->nfrom++] = place[e->from_ids[k]];
+}
+
+/* Batch size and totals, as the source says. */
+static void graph_source(struct fl_config *c, const struct fl_entry *e, struct fl_graph *g)
+{
+    const json_t *d = e->describe, *b = json_object_get(d, "B");
+    if (d == NULL || e->bad || fl_entry_port(e, "in") != NULL)
+        return;
+    json_int_t B = json_is_integer(b) ? json_integer_value(b) : json_integer_value(json_object_get(e->given, "batch"));
+    size_t i;
+    json_t *o;
+    json_array_foreach(json_object_get(d, "options"), i, o)
+        if (B == 0 && strcmp(json_string_value(json_object_get(o, "name")), "batch") == 0 && json_is_string(json_object_get(o, "default")))
+            B = strtoll(json_string_value(json_object_get(o, "default")), NULL, 10);
+    g->B = B >= 1 && B <= UINT32_MAX / FL_REASON_SIZE ? (uint32_t)B : 0;
+    g->batches = (uint64_t)json_integer_value(json_object_get(d, "batches"));
+    g->tiles = (uint64_t)json_integer_value(json_object_get(d, "tiles"));
+    if (g->B == 0)
+        fl_complain(c->complaints, e->mark, "%s: how many tiles a batch has isn't known, want an option batch of at least 1", e->name);
+}
+
+static void graph_labels(struct fl_graph *g, struct fl_label_set *labels)
+{
+    g->nlabels = labels->n;
+    g->labels = labels->names;
+    g->exclusive = labels->exclusive;
+    g->rest_off = labels->rest_off;
+    *labels = (struct fl_label_set){ 0 };
+}
+
+static struct fl_graph *graph_build(struct fl_config *c, const uint32_t *order, struct fl_label_set *labels)
+{
+    struct fl_graph *g = fl_need(1, sizeof *g);
+    uint32_t *place = fl_need(c->nentries, sizeof *place);
+    for (uint32_t i = 0; i < c->nentries; i++)
+        place[order[i]] = i;
+    g->file = fl_need_copy(c->file);
+    memcpy(g->name, c->name, sizeof g->name);
+    g->seed = c->seed;
+    g->memory = c->memory;
+    g->stall_timeout = c->stall_timeout;
+    g->drain_timeout = c->drain_timeout;
+    graph_labels(g, labels);
+    g->nstages = c->nentries;
+    g->stages = fl_need(g->nstages, sizeof *g->stages);
+    for (uint32_t i = 0; i < g->nstages; i++)
+        graph_node(place, &c->entries[order[i]], &g->stages[i]);
+    graph_source(c, &c->entries[order[0]], g);
+    if (g->B > 0)
+        fl_flow_check(c, order, g);
+    if (c->complaints->n == 0)
+        fl_size_plan(c, order, g);
+    if (c->complaints->n == 0)
+        g->resolved = fl_resolve(c, g);
+    free(place);
+    return g;
+}
+
+int fl_graph_load(const char *file, const char *const *sets, uint32_t nsets, struct fl_graph **out, char **complaints)
+{
+    struct fl_complaints all = { .file = file, .sets = sets, .nsets = nsets };
+    struct fl_config c = { .complaints = &all, .file = file };
+    struct fl_label_set labels = { 0 };
+    struct fl_graph *g = NULL;
+    graph_read(&c, sets, nsets);
+    if (c.nentries > 0) {
+        fl_matrix_expand(&c);
+        graph_find(&c);
+        graph_tables(&c);
+        uint32_t *order = fl_need(c.nentries, sizeof *order);
+        bool ordered = fl_topology(&c, order);
+        graph_options(&c);
+        graph_ask(&c, &labels);
+        if (ordered)
+            g = graph_build(&c, order, &labels);
+        free(order);
+    }
+    *complaints = fl_complaints_text(&all);
+    fl_label_set_done(&labels);
+    fl_config_done(&c);
+    fl_complaints_done(&all);
+    if (*complaints == NULL && g != NULL) {
+        *out = g;
+        return FL_OK;
+    }
+    fl_graph_free(g);
+    return FL_E_CONFIG;
+}
+
+void fl_graph_free(struct fl_graph *g)
+{
+    if (g == NULL)
+        return;
+    for (uint32_t i = 0; i < g->nstages; i++) {
+        free(g->stages[i].exe);
+        free(g->stages[i].from);
+        json_decref(g->stages[i].options);
+        json_decref(g->stages[i].describe);
+    }
+    free(g->stages);
+    for (uint32_t i = 0; i < g->nlabels; i++)
+        free(g->labels[i]);
+    free(g->labels);
+    free(g->file);
+    json_decref(g->resolved);
+    free(g);
+}
