@@ -1,0 +1,333 @@
+/* forward: tiles and their views through k sets of weights of one network.
+ *
+ * Takes pixels [B,H,W,C] and view [B,V,5] (rows {g, x0, y0, w, h}, see input.h); gives prob [B,V,K,L], the sigmoid of the logits.
+ * The network runs at one fixed number of rows, and a view's place among them follows from its tile's place in the batch alone: so a
+ * tile's numbers can't depend on what else is in the batch or what was rejected. Rejected tiles and short batches leave rows of zeros. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/dtype.h"
+#include "runtime/stage.h"
+#include "stages/forward/backend.h"
+#include "stages/forward/input.h"
+#include "stages/forward/plan.h"
+
+enum { FORWARD_AUTO, FORWARD_CPU, FORWARD_REF };                     /* option device */
+enum { FORWARD_PREC_AUTO, FORWARD_PREC_F32, FORWARD_PREC_BF16 };     /* option precision */
+enum { FORWARD_RUNS, FORWARD_VIEWS, FORWARD_PADDED };                /* counters */
+
+struct forward {
+    char   **weights;
+    int      device, precision, adapt, mode;
+    int64_t  rows;
+    struct fl_plan plan;
+    const struct fl_backend *backend;
+    struct fl_input input;
+    struct fl_prog  *prog;
+    struct fl_snap **snaps;              /* [plan.k] */
+    float   *logits;                     /* [rows][L] */
+};
+
+/* One batch on its way. Tensors are copied out of the descriptor, which moves them when a row is rejected. */
+struct forward_job {
+    struct fl_batch *b;
+    struct fl_tile   tile;               /* the first */
+    size_t           tile_bytes;
+    const float     *view;               /* [n][V][5] */
+    uint32_t         V;
+    float           *prob;               /* [n][V][K][L] */
+};
+
+/* ---- what the options decide ---- */
+
+static int forward_plan(struct fl_ctx *ctx, struct fl_plan *plan)
+{
+    struct forward *s = ctx->state;
+    struct fl_err err = { 0 };
+    int code = fl_plan_make(s->weights, s->mode, s->adapt, plan, &err);
+    return code != FL_OK ? fl_fail(ctx, code, "%s", err.text) : FL_OK;
+}
+
+static int forward_backend(struct fl_ctx *ctx)
+{
+    struct forward *s = ctx->state;
+    char why[200] = "";
+    s->backend = &fl_backend_ref;
+    if (s->device == FORWARD_REF)
+        return s->precision != FORWARD_PREC_BF16 ? FL_OK : fl_fail(ctx, FL_E_CONFIG, "precision: bf16 asked for, but device ref computes in f32");
+    if (fl_backend_cpu.probe(why, sizeof why) > 0) {
+        s->backend = &fl_backend_cpu;
+        return FL_OK;
+    }
+    if (s->device == FORWARD_CPU)
+        return fl_fail(ctx, FL_E_DEVICE, "device: cpu: %s", why);
+    if (s->precision == FORWARD_PREC_BF16)
+        return fl_fail(ctx, FL_E_DEVICE, "precision: bf16 asked for, but cpu can't be used: %s", why);
+    fl_info(ctx, "device cpu can't be used (%s): taking ref", why);
+    return FL_OK;
+}
+
+static int forward_describe(struct fl_ctx *ctx)
+{
+    struct fl_plan plan;
+    int code = forward_plan(ctx, &plan);
+    if (code != FL_OK)
+        return code;
+    fl_bind(ctx, 'C', plan.channels);
+    fl_bind(ctx, 'K', plan.k);
+    fl_bind(ctx, 'L', plan.m.nlabels);
+    fl_bind_dtype(ctx, "pixels", plan.m.M == 255 ? FL_U8 : FL_U16);
+    code = fl_set_labels(ctx, plan.m.nlabels, (const char *const *)plan.m.labels, plan.m.exclusive, plan.m.rest_off);
+    fl_plan_free(&plan);
+    return code == FL_OK ? forward_backend(ctx) : code;
+}
+
+/* ---- opening ---- */
+
+#ifdef __x86_64__
+static int forward_has_bf16(void) { return __builtin_cpu_supports("avx512bf16"); }
+#else
+static int forward_has_bf16(void) { return 0; }
+#endif
+
+/* `auto` takes bf16 only where it was proven on these weights and the processor computes in it. */
+static int forward_compile(struct fl_ctx *ctx, int *prec)
+{
+    struct forward *s = ctx->state;
+    struct fl_err err = { 0 };
+    uint32_t rows = (uint32_t)s->rows, threads = ctx->threads > 0 ? ctx->threads : 1;
+    bool wanted = s->precision == FORWARD_PREC_BF16;
+    bool may = s->precision == FORWARD_PREC_AUTO && s->plan.bf16_ok && s->backend == &fl_backend_cpu && forward_has_bf16();
+    if (wanted && !s->plan.bf16_ok)
+        fl_warn(ctx, "precision: bf16 asked for, but no manifest says bf16_ok: its effect on these weights was not measured");
+    *prec = wanted || may ? FL_PREC_BF16 : FL_PREC_F32;
+    int code = s->backend->compile(s->plan.net, rows, threads, *prec, &s->prog, &err);
+    if (code == FL_E_DEVICE && may) {
+        fl_info(ctx, "bf16: %s: taking f32", err.text);
+        *prec = FL_PREC_F32;
+        code = s->backend->compile(s->plan.net, rows, threads, *prec, &s->prog, &err);
+    }
+    return code != FL_OK ? fl_fail(ctx, code, "%s on %s: %s", s->plan.m.arch, s->backend->name, err.text) : FL_OK;
+}
+
+static int forward_load(struct fl_ctx *ctx, uint32_t k)
+{
+    struct forward *s = ctx->state;
+    struct fl_safetensors st;
+    struct fl_adapted w;
+    struct fl_err err = { 0 };
+    int code = fl_safetensors_open(s->weights[k], &st, &err);
+    if (code == FL_OK) {
+        code = fl_adapt_load(s->plan.net, &st, s->weights[k], s->plan.adapt, &w, &err);
+        fl_safetensors_close(&st);
+    }
+    if (code == FL_OK) {
+        code = s->backend->load(s->prog, &w.weights, &s->snaps[k], &err);
+        if (code != FL_OK)
+            fl_err_context(&err, "%s", s->weights[k]);
+        fl_adapt_free(&w);
+    }
+    fl_alive(ctx);
+    return code != FL_OK ? fl_fail(ctx, code, "%s", err.text) : FL_OK;
+}
+
+static int forward_open(struct fl_ctx *ctx)
+{
+    struct forward *s = ctx->state;
+    struct fl_err err = { 0 };
+    int prec, code;
+    if ((code = forward_plan(ctx, &s->plan)) != FL_OK || (code = forward_backend(ctx)) != FL_OK)
+        return code;
+    code = fl_input_init(&s->input, s->plan.m.size, s->plan.channels, s->plan.m.M, s->plan.mean, s->plan.std, &err);
+    if (code != FL_OK)
+        return fl_fail(ctx, code, "%s", err.text);
+    s->snaps = calloc(s->plan.k, sizeof *s->snaps);
+    s->logits = calloc((size_t)s->rows * s->plan.m.nlabels, sizeof *s->logits);
+    if (s->snaps == NULL || s->logits == NULL)
+        return fl_fail(ctx, FL_E_NOMEM, "no memory for the logits of %lld rows", (long long)s->rows);
+    if ((code = forward_compile(ctx, &prec)) != FL_OK)
+        return code;
+    for (uint32_t k = 0; k < s->plan.k; k++)
+        if ((code = forward_load(ctx, k)) != FL_OK)
+            return code;
+    fl_info(ctx, "%s %ux%ux%u, %u set%s of weights, %u labels: device %s, %s, %lld rows, %u thread%s, input by %s", s->plan.m.arch,
+            s->plan.channels, s->plan.m.size, s->plan.m.size, s->plan.k, s->plan.k == 1 ? "" : "s", s->plan.m.nlabels, s->backend->name,
+            prec == FL_PREC_BF16 ? "bf16" : "f32", (long long)s->rows, ctx->threads, ctx->threads == 1 ? "" : "s", fl_input_version(0));
+    return FL_OK;
+}
+
+/* ---- batches ---- */
+
+static int forward_check_pixels(struct fl_ctx *ctx, const struct fl_tensor *pixels)
+{
+    const struct forward *s = ctx->state;
+    double M = pixels->dtype == FL_U8 ? 255 : 65535;
+    if (M != s->plan.m.M)
+        return fl_fail(ctx, FL_E_CONFIG, "pixels are %s (M %g), but %s was made for M %g", fl_dtype_name(pixels->dtype), M, s->weights[0],
+                       s->plan.m.M);
+    if (pixels->shape[3] != s->plan.channels)
+        return fl_fail(ctx, FL_E_SHAPE, "pixels have %u channels, but %s wants %u", pixels->shape[3], s->weights[0], s->plan.channels);
+    return FL_OK;
+}
+
+/* Writes row i of the network's input: view `index` of the batch, or zeros. */
+static int forward_paint(struct fl_ctx *ctx, const struct forward_job *job, uint64_t index, float *out)
+{
+    struct forward *s = ctx->state;
+    struct fl_err err = { 0 };
+    uint32_t row = (uint32_t)(index / job->V), v = (uint32_t)(index % job->V);
+    struct fl_window win;
+    if (row < job->b->n && !fl_rejected(job->b, row)) {
+        struct fl_tile tile = job->tile;
+        tile.pixels = (const unsigned char *)tile.pixels + row * job->tile_bytes;
+        if (fl_window_read(job->view + index * 5, tile.h, tile.w, &win, &err) == FL_OK) {
+            int code = fl_input_paint(&s->input, &tile, &win, out, &err);
+            return code != FL_OK ? fl_fail(ctx, code, "%s: %s", fl_id(job->b, row), err.text) : FL_OK;
+        }
+        int code = fl_reject(ctx, job->b, row, FL_E_INPUT, "view %u: %s", v, err.text);
+        if (code != FL_OK)
+            return code;
+    }
+    memset(out, 0, (size_t)s->input.size * s->input.size * s->input.channels * sizeof *out);
+    return FL_OK;
+}
+
+static int forward_take(struct fl_ctx *ctx, const struct forward_job *job, uint64_t index, uint32_t k, const float *logits)
+{
+    const struct forward *s = ctx->state;
+    uint32_t L = s->plan.m.nlabels, row = (uint32_t)(index / job->V);
+    float *out = job->prob + (index * s->plan.k + k) * L;
+    for (uint32_t l = 0; l < L; l++) {
+        if (!isfinite(logits[l]))
+            return fl_reject(ctx, job->b, row, FL_E_NUM, "view %u, %s: the logit of %s is %g", (uint32_t)(index % job->V), s->weights[k],
+                             s->plan.m.labels[l], (double)logits[l]);
+        out[l] = 1.0f / (1.0f + expf(-logits[l]));
+    }
+    return FL_OK;
+}
+
+static int forward_snap(struct fl_ctx *ctx, const struct forward_job *job, uint64_t first, uint32_t k)
+{
+    struct forward *s = ctx->state;
+    struct fl_err err = { 0 };
+    uint64_t views = (uint64_t)job->b->n * job->V;
+    int code = s->backend->run(s->prog, s->snaps[k], s->logits, &err);
+    if (code != FL_OK)
+        return fl_fail(ctx, code, "batch %llu, %s: %s", (unsigned long long)job->b->batch, s->weights[k], err.text);
+    for (uint64_t i = 0; i < (uint64_t)s->rows && first + i < views && code == FL_OK; i++)
+        if (!fl_rejected(job->b, (uint32_t)((first + i) / job->V)))
+            code = forward_take(ctx, job, first + i, k, s->logits + i * s->plan.m.nlabels);
+    fl_count(ctx, FORWARD_RUNS, 1);
+    fl_alive(ctx);
+    return code;
+}
+
+/* Views first .. first+rows-1 through every set of weights. */
+static int forward_execute(struct fl_ctx *ctx, const struct forward_job *job, uint64_t first)
+{
+    struct forward *s = ctx->state;
+    float *in = s->backend->input(s->prog);
+    size_t slot = (size_t)s->input.size * s->input.size * s->input.channels;
+    uint64_t views = (uint64_t)job->b->n * job->V, used = 0;
+    int code = FL_OK;
+    for (uint64_t i = 0; i < (uint64_t)s->rows && code == FL_OK; i++) {
+        code = forward_paint(ctx, job, first + i, in + i * slot);
+        used += first + i < views && !fl_rejected(job->b, (uint32_t)((first + i) / job->V));
+    }
+    if (used == 0)
+        return code;
+    fl_count(ctx, FORWARD_VIEWS, used);
+    fl_count(ctx, FORWARD_PADDED, (uint64_t)s->rows - used);
+    for (uint32_t k = 0; k < s->plan.k && code == FL_OK; k++)
+        code = forward_snap(ctx, job, first, k);
+    return code;
+}
+
+static int forward_run(struct fl_ctx *ctx, struct forward_job *job)
+{
+    struct forward *s = ctx->state;
+    const struct fl_batch *b = job->b;
+    const struct fl_tensor *pixels = fl_in(b, "pixels"), *view = fl_in(b, "view");
+    int code = forward_check_pixels(ctx, pixels);
+    if (code != FL_OK)
+        return code;
+    job->tile = (struct fl_tile){ pixels->data, pixels->dtype, pixels->shape[1], pixels->shape[2] };
+    job->tile_bytes = (size_t)pixels->shape[1] * pixels->shape[2] * pixels->shape[3] * fl_dtype_size(pixels->dtype);
+    job->view = view->data;
+    job->V = view->shape[1];
+    uint32_t shape[4] = { b->n, job->V, s->plan.k, s->plan.m.nlabels };
+    size_t tile_probs = (size_t)job->V * s->plan.k * s->plan.m.nlabels;
+    job->prob = fl_out(ctx, job->b, "prob", FL_F32, 4, shape);
+    if (job->prob == NULL)
+        return FL_E_BUG;
+    memset(job->prob, 0, b->n * tile_probs * sizeof *job->prob);
+    for (uint64_t first = 0; first < (uint64_t)b->n * job->V && code == FL_OK; first += (uint64_t)s->rows)
+        code = forward_execute(ctx, job, first);
+    for (uint32_t row = 0; row < b->n; row++)      /* what was computed before a later view failed */
+        if (fl_rejected(b, row))
+            memset(job->prob + row * tile_probs, 0, tile_probs * sizeof *job->prob);
+    return code;
+}
+
+static int forward_batch(struct fl_ctx *ctx, struct fl_batch *b)
+{
+    struct forward_job job = { .b = b };
+    int code = forward_run(ctx, &job);
+    if (code != FL_OK) {
+        fl_free(ctx, &b);
+        return code;
+    }
+    return fl_emit(ctx, &b);
+}
+
+static void forward_close(struct fl_ctx *ctx)
+{
+    struct forward *s = ctx->state;
+    for (uint32_t k = 0; s->snaps != NULL && k < s->plan.k; k++)
+        if (s->snaps[k] != NULL)
+            s->backend->snap_free(s->snaps[k]);
+    if (s->prog != NULL)
+        s->backend->prog_free(s->prog);
+    free(s->snaps);
+    free(s->logits);
+    fl_input_done(&s->input);
+    fl_plan_free(&s->plan);
+}
+
+static const struct fl_opt forward_opts[] = {
+    { .name = "weights", .type = FL_OPT_PATHS, .off = offsetof(struct forward, weights), .required = 1,
+      .help = "Weights of one network: NAME.safetensors, each with its manifest NAME.json beside it; several are snapshots" },
+    { .name = "device", .type = FL_OPT_CHOICE, .off = offsetof(struct forward, device), .def = "auto", .choices = "auto|cpu|ref",
+      .help = "Executor: cpu is oneDNN, ref is plain C; auto takes cpu where it can be used" },
+    { .name = "precision", .type = FL_OPT_CHOICE, .off = offsetof(struct forward, precision), .def = "auto", .choices = "auto|f32|bf16",
+      .help = "Arithmetic; auto is f32 unless every manifest says bf16_ok and the processor computes in bf16" },
+    { .name = "rows", .type = FL_OPT_INT, .off = offsetof(struct forward, rows), .def = "64", .min = 1, .max = 4096,
+      .help = "Rows (tiles times views) of one execution of the network; short ones are padded with zeros" },
+    { .name = "mode", .type = FL_OPT_CHOICE, .off = offsetof(struct forward, mode), .def = "manifest", .choices = FL_PLAN_MODES,
+      .help = "Bands of the tiles; rgbn with weights for rgb gives the network a fourth channel" },
+    { .name = "channels_adapt", .type = FL_OPT_CHOICE, .off = offsetof(struct forward, adapt), .def = "zero", .choices = "zero|mean|timm",
+      .help = "Weights of that fourth channel: zeros, the mean of the three, or a copy of the first (the last two scale all by 3/4)" },
+    { 0 },
+};
+
+static const struct fl_port forward_ports[] = {
+    { "in", FL_IN, (const struct fl_spec[]){ { "pixels", "u8|u16", "B,H,W,C", FL_TAKEN }, { "view", "f32", "B,V,5", FL_TAKEN }, { 0 } } },
+    { "out", FL_OUT, (const struct fl_spec[]){ { "prob", "f32", "B,V,K,L", 0 }, { 0 } } },
+    { 0 },
+};
+
+static const char *const forward_counters[] = { "runs", "views", "padded", NULL };
+
+const struct fl_stage fl_stage_forward = {
+    .name = "forward",
+    .help = "Runs tiles and their views through one network with one or several sets of weights.",
+    .state_size = sizeof(struct forward),
+    .opts = forward_opts,
+    .ports = forward_ports,
+    .counters = forward_counters,
+    .describe = forward_describe,
+    .open = forward_open,
+    .batch = forward_batch,
+    .close = forward_close,
+};

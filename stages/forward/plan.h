@@ -1,0 +1,28 @@
+/* What the weights of a forward stage are: their manifests read and in agreement, their tensors proven against the network. */
+#ifndef FL_FORWARD_PLAN_H
+#define FL_FORWARD_PLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "runtime/model.h"
+#include "stages/forward/adapt.h"
+#include "stages/forward/backend.h"
+
+#define FL_PLAN_MODES "manifest|rgb|rgbn|ngb"      /* option `mode`: what the tiles are; the first takes the manifest's word */
+
+struct fl_plan {
+    uint32_t k;                        /* files */
+    struct fl_manifest m;              /* of the first; the others agree */
+    bool     bf16_ok;                  /* says every manifest */
+    int      adapt;                    /* enum fl_adapt */
+    uint32_t channels;                 /* of the tiles */
+    double   mean[8], std[8];          /* for these channels */
+    struct fl_net *net;
+};
+
+/* weights: NULL-terminated, at least one. mode: index into FL_PLAN_MODES. adapt: enum fl_adapt, used for rgbn tiles into an rgb network. */
+int  fl_plan_make(char *const *weights, int mode, int adapt, struct fl_plan *, struct fl_err *);
+void fl_plan_free(struct fl_plan *);
+
+#endif

@@ -1,0 +1,68 @@
+/* Decoders: from a tile's probabilities to the label set with the greatest expected F-beta. Sets are bit masks (bit l = label l). */
+#ifndef FL_STAGES_LIB_F2_H
+#define FL_STAGES_LIB_F2_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/status.h"
+#include "runtime/labels.h"
+
+/* What the decoders share, filled once: w[k][s] = (1+b2)/(k + b2 s), the value of one hit when k are predicted and s are true. */
+struct fl_f2 {
+    uint32_t L;
+    double   b2, empty_score;      /* beta squared; F of "nothing true, nothing predicted" */
+    uint64_t exclusive;            /* the weather group, 0 = none */
+    uint32_t rest_off;             /* its member that allows no other label, UINT32_MAX = none */
+    double   w[FL_MAX_LABELS + 1][FL_MAX_LABELS + 1];
+};
+
+/* FL_E_CONFIG for L outside 1..64, beta not above 0, empty_score outside [0,1], or a rest_off that is no member of exclusive. */
+int fl_f2_init(struct fl_f2 *, uint32_t L, double beta, double empty_score, uint64_t exclusive, uint32_t rest_off, struct fl_err *);
+
+/* All p are [L] doubles in [0,1]; the caller has checked them. */
+
+/* One more independent label joins the distribution of a count: d[0..n] becomes d[0..n+1]. */
+void fl_f2_join(double *d, uint32_t n, double p);
+
+/* Expected F-beta of a set under independent labels. */
+double fl_f2_expected(const struct fl_f2 *, const double *p, uint64_t set);
+
+/* p > t, label by label. */
+uint64_t fl_f2_threshold(const struct fl_f2 *, const double *p, const double *t);
+
+/* The optimum under independent labels; *e its expected value. */
+uint64_t fl_f2_exact(const struct fl_f2 *, const double *p, double *e);
+
+/* The same for n rows, with the same bits; uses the widest instructions of this processor. p: [n][L]. work: fl_f2_work(L) doubles,
+ * 64-byte aligned. */
+void   fl_f2_exact_rows(const struct fl_f2 *, uint32_t n, const double *p, uint64_t *sets, double *e, double *work);
+size_t fl_f2_work(uint32_t L);
+/* As above with a chosen kernel ("plain", "avx512"); 0 when this processor lacks it. */
+int    fl_f2_exact_kernel(const char *name, const struct fl_f2 *, uint32_t n, const double *p, uint64_t *sets, double *e, double *work);
+const char *fl_f2_kernel(void);
+
+/* Enumeration of the labels between .05 and .5, the others taken as known. More than FL_F2_FREE of them: the exact optimum, and *many = 1.
+ * work: FL_F2_ENUM_WORK doubles. */
+#define FL_F2_FREE      14u
+#define FL_F2_ENUM_WORK (2u << FL_F2_FREE)
+uint64_t fl_f2_bayes_enum(const struct fl_f2 *, const double *p, double *work, int *many);
+
+/* Any joint distribution: Q[i*L + s-1] = P(y_i = 1, S = s), none = P(S = 0). weather1: exactly one label of the exclusive group,
+ * and rest_off only alone. */
+uint64_t fl_f2_gfm(const struct fl_f2 *, const double *Q, double none, int weather1, double *e);
+
+/* Q of independent labels. */
+void fl_f2_q_independent(const struct fl_f2 *, const double *p, double *Q, double *none);
+/* Q of: one weather label by q (sum 1); with rest_off nothing else; else the other labels independent with r. q, r: [L], read at the
+ * group's members and at the others. */
+void fl_f2_q_weather(const struct fl_f2 *, const double *q, const double *r, double *Q, double *none);
+/* q and r from marginals: normalised, or through odds with the training frequencies pi ([L], each in (0,1)). */
+void fl_f2_weather_norm(const struct fl_f2 *, const double *p, double *q, double *r);
+void fl_f2_weather_odds(const struct fl_f2 *, const double *p, const double *pi, double *q, double *r);
+
+/* Coordinate ascent over labels in order on the grid .05, .06 ... .49 from .2 everywhere, one pass; the first of equal thresholds. p: [n][L] f32,
+ * y: [n][L] of 0 or 1. */
+int fl_f2_fit_per_class(const struct fl_f2 *, uint64_t n, const float *p, const uint8_t *y, double *t, struct fl_err *);
+
+#endif

@@ -1,0 +1,264 @@
+/* The ordered list of a run's tiles: adding paths, renaming, ids, order. */
+#include "stages/lib/inputs.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/csv.h"
+#include "runtime/labels.h"
+#include "runtime/rng.h"
+#include "runtime/text.h"
+
+void fl_inputs_init(struct fl_inputs *in, size_t path_max)
+{
+    memset(in, 0, sizeof *in);
+    in->path_max = path_max;
+}
+
+void fl_inputs_done(struct fl_inputs *in)
+{
+    if (in == NULL)
+        return;
+    free(in->off);
+    free(in->heap);
+    free(in->renames);
+    free(in->rename_off);
+    fl_index_done(&in->rename_index);
+    memset(in, 0, sizeof *in);
+}
+
+const char *fl_inputs_at(const struct fl_inputs *in, uint64_t i)
+{
+    return in->heap + in->off[i];
+}
+
+/* ---- adding ---- */
+
+static int inputs_room(struct fl_inputs *in, size_t bytes, struct fl_err *err)
+{
+    if (in->n == in->cap) {
+        uint64_t cap = in->cap ? in->cap * 2 : 1024;
+        uint64_t *off = cap < UINT32_MAX ? realloc(in->off, cap * sizeof *off) : NULL;
+        if (off == NULL)
+            return fl_err_set(err, FL_E_NOMEM, "no memory for %llu paths", (unsigned long long)cap);
+        in->off = off;
+        in->cap = cap;
+    }
+    if (bytes > in->room - in->used) {
+        size_t room = in->room ? in->room * 2 : 65536;
+        while (room - in->used < bytes)
+            room *= 2;
+        char *heap = realloc(in->heap, room);
+        if (heap == NULL)
+            return fl_err_set(err, FL_E_NOMEM, "no memory for %zu bytes of paths", room);
+        in->heap = heap;
+        in->room = room;
+    }
+    return FL_OK;
+}
+
+int fl_inputs_path(struct fl_inputs *in, const char *path, struct fl_err *err)
+{
+    size_t len = strlen(path);
+    if (len >= in->path_max)
+        return fl_err_set(err, FL_E_CONFIG, "%.300s: a path of %zu bytes, path_max is %zu", path, len, in->path_max);
+    if (len == 0 || strpbrk(path, "\t\n") != NULL)
+        return fl_err_set(err, FL_E_INPUT, "%.300s: a path must not be empty or hold a tab or newline", path);
+    int rc = inputs_room(in, len + 1, err);
+    if (rc != FL_OK)
+        return rc;
+    memcpy(in->heap + in->used, path, len + 1);
+    in->off[in->n++] = in->used;
+    in->used += len + 1;
+    return FL_OK;
+}
+
+/* ---- names ---- */
+
+static const char *inputs_base(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+/* Bytes of a name without its extension; a leading dot begins none. */
+static size_t inputs_stem(const char *base)
+{
+    const char *dot = strrchr(base, '.');
+    return dot != NULL && dot != base ? (size_t)(dot - base) : strlen(base);
+}
+
+const char *fl_inputs_id(const struct fl_inputs *in, uint64_t i, size_t *len)
+{
+    const char *base = inputs_base(fl_inputs_at(in, i));
+    int64_t r = fl_index_find(&in->rename_index, base, strlen(base));
+    if (r >= 0)
+        base = in->renames + in->rename_off[r] + strlen(in->renames + in->rename_off[r]) + 1;
+    *len = inputs_stem(base);
+    return base;
+}
+
+static const char *inputs_rename_key(const void *items, uint32_t i, size_t *len)
+{
+    const struct fl_inputs *in = items;
+    const char *old = in->renames + in->rename_off[i];
+    *len = strlen(old);
+    return old;
+}
+
+/* One row into the heap of renames, whose room is proven by the size of the table. */
+static int inputs_rename_row(struct fl_inputs *in, const struct fl_csv *c, int64_t old, int64_t new, size_t *used, struct fl_err *err)
+{
+    if (c->nfields <= old || c->nfields <= new)
+        return fl_err_set(err, FL_E_INPUT, "%s:%llu: too few columns", c->name, (unsigned long long)c->line);
+    if (!fl_id_ok(c->field[new], inputs_stem(c->field[new])) || c->width[old] == 0)
+        return fl_err_set(err, FL_E_LABEL, "%s:%llu: %.80s is no name for a tile", c->name, (unsigned long long)c->line, c->field[new]);
+    in->rename_off[in->nrenames++] = *used;
+    memcpy(in->renames + *used, c->field[old], c->width[old] + 1);
+    *used += c->width[old] + 1;
+    memcpy(in->renames + *used, c->field[new], c->width[new] + 1);
+    *used += c->width[new] + 1;
+    return FL_OK;
+}
+
+static int inputs_rename_rows(struct fl_inputs *in, struct fl_csv *c, struct fl_err *err)
+{
+    int rc = fl_csv_next(c, err);
+    if (rc < 0)
+        return rc;
+    int64_t old = fl_csv_column(c, "old"), new = fl_csv_column(c, "new");
+    if (old < 0 || new < 0)
+        return fl_err_set(err, FL_E_INPUT, "%s: no columns old,new", c->name);
+    uint64_t cap = 0;
+    size_t used = 0;
+    while ((rc = fl_csv_next(c, err)) == FL_OK) {
+        if (in->nrenames == cap) {
+            cap = cap ? cap * 2 : 1024;
+            uint64_t *off = realloc(in->rename_off, cap * sizeof *off);
+            if (off == NULL)
+                return fl_err_set(err, FL_E_NOMEM, "%s: no memory for %llu rows", c->name, (unsigned long long)cap);
+            in->rename_off = off;
+        }
+        rc = inputs_rename_row(in, c, old, new, &used, err);
+        if (rc != FL_OK)
+            return rc;
+    }
+    return rc == FL_END ? FL_OK : rc;
+}
+
+int fl_inputs_renames(struct fl_inputs *in, const char *csv, struct fl_err *err)
+{
+    char *text;
+    size_t len;
+    int rc = fl_csv_load(csv, &text, &len, err);
+    if (rc != FL_OK)
+        return rc;
+    struct fl_csv c;
+    fl_csv_init(&c, csv, text, len);
+    in->renames = malloc(len + 2);      /* two NULs a row take the places of comma and newline, the last of which may be missing */
+    rc = in->renames != NULL ? inputs_rename_rows(in, &c, err) : fl_err_set(err, FL_E_NOMEM, "%s: out of memory", csv);
+    fl_csv_done(&c);
+    free(text);
+    if (rc == FL_OK)
+        rc = fl_index_init(&in->rename_index, in->nrenames, inputs_rename_key, in, err);
+    for (uint32_t i = 0; rc == FL_OK && i < in->nrenames; i++)
+        if (fl_index_add(&in->rename_index, i) >= 0)
+            rc = fl_err_set(err, FL_E_LABEL, "%s: %s is renamed twice", csv, in->renames + in->rename_off[i]);
+    return rc;
+}
+
+/* ---- order ---- */
+
+struct inputs_sorter { const char *heap; size_t skip; };
+
+static int inputs_natural(const void *a, const void *b, void *arg)
+{
+    const struct inputs_sorter *s = arg;
+    return fl_natural_cmp(s->heap + *(const uint64_t *)a + s->skip, s->heap + *(const uint64_t *)b + s->skip);
+}
+
+/* Length of the folder that all paths share: comparing it again and again would be most of the work. */
+static size_t inputs_shared(const struct fl_inputs *in)
+{
+    const char *first = fl_inputs_at(in, 0);
+    size_t shared = (size_t)(inputs_base(first) - first);
+    for (uint64_t i = 1; i < in->n && shared > 0; i++)
+        while (strncmp(first, fl_inputs_at(in, i), shared) != 0)
+            for (shared--; shared > 0 && first[shared - 1] != '/'; shared--)
+                ;
+    return shared;
+}
+
+int fl_inputs_sort(struct fl_inputs *in, struct fl_err *err)
+{
+    (void)err;
+    if (in->n < 2)
+        return FL_OK;
+    struct inputs_sorter s = { in->heap, inputs_shared(in) };
+    uint64_t i = 1;
+    while (i < in->n && inputs_natural(&in->off[i - 1], &in->off[i], &s) <= 0)
+        i++;
+    if (i < in->n)
+        qsort_r(in->off, in->n, sizeof *in->off, inputs_natural, &s);
+    return FL_OK;
+}
+
+struct inputs_draw { uint64_t key, tile; };
+
+static int inputs_by_draw(const void *a, const void *b, void *arg)
+{
+    const struct inputs_draw *x = a, *y = b;
+    if (x->key != y->key)
+        return x->key < y->key ? -1 : 1;
+    size_t nx, ny;
+    const char *p = fl_inputs_id(arg, x->tile, &nx), *q = fl_inputs_id(arg, y->tile, &ny);
+    int c = memcmp(p, q, nx < ny ? nx : ny);
+    return c != 0 ? c : (nx > ny) - (nx < ny);
+}
+
+int fl_inputs_shuffle(struct fl_inputs *in, uint64_t seed, uint32_t epoch, struct fl_err *err)
+{
+    struct inputs_draw *d = malloc((in->n + 1) * sizeof *d);
+    if (d == NULL)
+        return fl_err_set(err, FL_E_NOMEM, "no memory to shuffle %llu tiles", (unsigned long long)in->n);
+    for (uint64_t i = 0; i < in->n; i++) {
+        size_t len;
+        const char *id = fl_inputs_id(in, i, &len);
+        d[i] = (struct inputs_draw){ fl_rng_order(seed, fl_rng_tile(id, len), epoch), i };
+    }
+    qsort_r(d, in->n, sizeof *d, inputs_by_draw, in);
+    for (uint64_t i = 0; i < in->n; i++)
+        d[i].key = in->off[d[i].tile];
+    for (uint64_t i = 0; i < in->n; i++)
+        in->off[i] = d[i].key;
+    free(d);
+    return FL_OK;
+}
+
+/* ---- ids ---- */
+
+static const char *inputs_id_key(const void *items, uint32_t i, size_t *len)
+{
+    return fl_inputs_id(items, i, len);
+}
+
+int fl_inputs_check(const struct fl_inputs *in, struct fl_err *err)
+{
+    struct fl_index x;
+    int rc = fl_index_init(&x, in->n, inputs_id_key, in, err);
+    for (uint64_t i = 0; rc == FL_OK && i < in->n; i++) {
+        size_t len;
+        const char *id = fl_inputs_id(in, i, &len);
+        if (!fl_id_ok(id, len)) {
+            rc = fl_err_set(err, FL_E_LABEL, "%s: \"%.*s\" is not a tile id ([A-Za-z0-9_.-], 1 to 63 characters)", fl_inputs_at(in, i),
+                            (int)(len < 100 ? len : 100), id);
+            break;
+        }
+        int64_t first = fl_index_add(&x, (uint32_t)i);
+        if (first >= 0)
+            rc = fl_err_set(err, FL_E_LABEL, "tile id %.*s comes twice: %.180s and %.180s", (int)len, id, fl_inputs_at(in, (uint64_t)first),
+                            fl_inputs_at(in, i));
+    }
+    fl_index_done(&x);
+    return rc;
+}

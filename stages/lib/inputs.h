@@ -1,0 +1,52 @@
+/* The ordered list of a run's tiles: paths, ids, order. Compact: one heap of paths and an offset each. */
+#ifndef FL_STAGES_LIB_INPUTS_H
+#define FL_STAGES_LIB_INPUTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/status.h"
+#include "runtime/index.h"
+
+struct fl_inputs {
+    uint64_t  n;
+    uint64_t *off;              /* [n] of each path in the heap, in order */
+    char     *heap;             /* NUL-terminated paths */
+    size_t    used, room;
+    uint64_t  cap;
+    size_t    path_max;         /* bytes of a path with its NUL; a longer one is refused */
+
+    char     *renames;          /* pairs of NUL-terminated texts, or NULL */
+    uint64_t *rename_off;
+    uint64_t  nrenames;
+    struct fl_index rename_index;
+};
+
+void fl_inputs_init(struct fl_inputs *, size_t path_max);
+void fl_inputs_done(struct fl_inputs *);
+
+/* Adds what `what` stands for: a file; a folder (every .jpg, .jpeg, .tif, .tiff in it and below); a pattern of * ? [];
+ * @LIST or list:LIST, a file with one path a line. FL_E_INPUT when it stands for nothing. */
+int  fl_inputs_add(struct fl_inputs *, const char *what, struct fl_err *err);
+/* Adds one path as it is. FL_E_INPUT for a path with a tab or newline, FL_E_CONFIG for one too long. */
+int  fl_inputs_path(struct fl_inputs *, const char *path, struct fl_err *err);
+/* Reads `old,new`: the file whose name is `old` is called `new` from now on. */
+int  fl_inputs_renames(struct fl_inputs *, const char *csv, struct fl_err *err);
+
+/* Puts the paths into natural order. */
+int  fl_inputs_sort(struct fl_inputs *, struct fl_err *err);
+/* Puts them into the order of an epoch (keys of fl_rng_order, ties by id bytes). */
+int  fl_inputs_shuffle(struct fl_inputs *, uint64_t seed, uint32_t epoch, struct fl_err *err);
+/* Every id fits the grammar and comes once: else FL_E_LABEL naming the path, or both paths. */
+int  fl_inputs_check(const struct fl_inputs *, struct fl_err *err);
+
+const char *fl_inputs_at(const struct fl_inputs *, uint64_t i);
+/* The id of tile i: the file's name (after renaming) without folder and extension; not NUL-terminated, *len bytes. */
+const char *fl_inputs_id(const struct fl_inputs *, uint64_t i, size_t *len);
+
+/* Writes `id TAB path` a line to RUN_DIR/inputs (temporary name, fsync, rename). A file that is there already must be equal:
+ * else FL_E_CONFIG naming the first tile that differs. */
+int  fl_inputs_save(const struct fl_inputs *, const char *run_dir, struct fl_err *err);
+
+#endif

@@ -1,0 +1,148 @@
+/* What an entry of a source's `files` stands for: files, folders, patterns, lists. */
+#include <dirent.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "runtime/text.h"
+#include "stages/lib/inputs.h"
+
+#define INPUTS_DEPTH 16                      /* folders within folders; links can go in circles */
+#define INPUTS_LIST_MAX ((size_t)8 << 30)    /* bytes of a list file */
+
+static bool inputs_is_tile(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot != NULL && (strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0 || strcasecmp(dot, ".tif") == 0 || strcasecmp(dot, ".tiff") == 0);
+}
+
+static bool inputs_is_dir(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static int inputs_folder(struct fl_inputs *in, const char *folder, const char *pattern, int depth, struct fl_err *err);
+
+/* One entry of a folder. With a pattern all that fits counts; without one what looks like a tile, and folders below. */
+static int inputs_entry(struct fl_inputs *in, const char *folder, const struct dirent *e, const char *pattern, int depth, struct fl_err *err)
+{
+    char path[4200];
+    bool fits = pattern != NULL ? fnmatch(pattern, e->d_name, FNM_PERIOD) == 0 : e->d_name[0] != '.';
+    if (!fits)
+        return FL_OK;
+    const char *slash = folder[0] == '\0' || folder[strlen(folder) - 1] == '/' ? "" : "/";
+    if ((size_t)snprintf(path, sizeof path, "%s%s%s", folder, slash, e->d_name) >= sizeof path)
+        return fl_err_set(err, FL_E_CONFIG, "%.300s...: a path over 4096 bytes", path);
+    /* A folder called x.jpg is a tile that can't be read, and is to be reported as one. */
+    if (inputs_is_tile(e->d_name))
+        return fl_inputs_path(in, path, err);
+    bool dir = e->d_type == DT_DIR || (e->d_type != DT_REG && inputs_is_dir(path));
+    if (dir)
+        return inputs_folder(in, path, NULL, depth + 1, err);
+    return pattern != NULL ? fl_inputs_path(in, path, err) : FL_OK;
+}
+
+static int inputs_folder(struct fl_inputs *in, const char *folder, const char *pattern, int depth, struct fl_err *err)
+{
+    if (depth > INPUTS_DEPTH)
+        return fl_err_set(err, FL_E_INPUT, "%.300s: folders more than %d deep (a link in a circle?)", folder, INPUTS_DEPTH);
+    DIR *d = opendir(folder[0] != '\0' ? folder : ".");
+    if (d == NULL)
+        return fl_err_set(err, FL_E_INPUT, "%.300s: %s", folder, strerror(errno));
+    int rc = FL_OK;
+    for (;;) {
+        errno = 0;
+        const struct dirent *e = readdir(d);
+        if (e == NULL)
+            break;
+        rc = inputs_entry(in, folder, e, pattern, depth, err);
+        if (rc != FL_OK)
+            break;
+    }
+    if (rc == FL_OK && errno != 0)
+        rc = fl_err_set(err, FL_E_INPUT, "%.300s: %s", folder, strerror(errno));
+    closedir(d);
+    return rc;
+}
+
+static bool inputs_wild(const char *text)
+{
+    return strpbrk(text, "*?[") != NULL;
+}
+
+/* The folders by glob(3), the names in the last step by fnmatch: a folder of 10^7 tiles is walked without a list of its own. */
+static int inputs_glob(struct fl_inputs *in, const char *what, struct fl_err *err)
+{
+    const char *slash = strrchr(what, '/'), *pattern = slash != NULL ? slash + 1 : what;
+    char *folder = strndup(what, (size_t)(pattern - what));
+    if (folder == NULL)
+        return fl_err_set(err, FL_E_NOMEM, "%.300s: out of memory", what);
+    int rc = FL_OK;
+    if (!inputs_wild(folder)) {
+        rc = inputs_folder(in, folder, pattern, 0, err);
+        free(folder);
+        return rc;
+    }
+    glob_t g = { 0 };
+    int grc = glob(folder, GLOB_NOSORT, NULL, &g);
+    free(folder);
+    if (grc != 0 && grc != GLOB_NOMATCH)
+        rc = fl_err_set(err, grc == GLOB_NOSPACE ? FL_E_NOMEM : FL_E_INPUT, "%.300s: the pattern can't be followed", what);
+    for (size_t i = 0; grc == 0 && rc == FL_OK && i < g.gl_pathc; i++)
+        if (inputs_is_dir(g.gl_pathv[i]))
+            rc = inputs_folder(in, g.gl_pathv[i], pattern, 0, err);
+    globfree(&g);
+    return rc;
+}
+
+static int inputs_list(struct fl_inputs *in, const char *list, struct fl_err *err)
+{
+    char *text;
+    size_t len;
+    int rc = fl_read_file(list, INPUTS_LIST_MAX, &text, &len, err);
+    if (rc != FL_OK)
+        return rc;
+    uint64_t line = 1;
+    for (char *p = text, *end = text + len; rc == FL_OK && p < end; line++) {
+        char *nl = memchr(p, '\n', (size_t)(end - p)), *stop = nl != NULL ? nl : end;
+        char *next = nl != NULL ? nl + 1 : end;
+        if (stop > p && stop[-1] == '\r')
+            stop--;
+        *stop = '\0';
+        if (strlen(p) != (size_t)(stop - p))
+            rc = fl_err_set(err, FL_E_INPUT, "a NUL byte in the text");
+        else if (stop > p)
+            rc = fl_inputs_path(in, p, err);
+        if (rc != FL_OK)
+            fl_err_context(err, "%s:%llu", list, (unsigned long long)line);
+        p = next;
+    }
+    free(text);
+    return rc;
+}
+
+int fl_inputs_add(struct fl_inputs *in, const char *what, struct fl_err *err)
+{
+    uint64_t before = in->n;
+    struct stat st;
+    int rc;
+    if (what[0] == '@')
+        rc = inputs_list(in, what + 1, err);
+    else if (strncmp(what, "list:", 5) == 0)
+        rc = inputs_list(in, what + 5, err);
+    else if (lstat(what, &st) == 0)
+        rc = !inputs_is_tile(what) && inputs_is_dir(what) ? inputs_folder(in, what, NULL, 0, err) : fl_inputs_path(in, what, err);
+    else if (inputs_wild(what))
+        rc = inputs_glob(in, what, err);
+    else
+        return fl_err_set(err, FL_E_INPUT, "%.300s: %s", what, strerror(errno));
+    if (rc == FL_OK && in->n == before)
+        return fl_err_set(err, FL_E_INPUT, "%.300s: no tiles there", what);
+    return rc;
+}
