@@ -93,10 +93,34 @@ static void stages_port(const json_t *port, const json_t *dtypes)
     }
 }
 
+static void stages_names(const char *title, const json_t *list)
+{
+    char *all = stages_join(list, ", ");
+    if (all[0] != '\0')
+        printf("\n%s\n  %s\n", title, all);
+    free(all);
+}
+
+/* What these options decide. */
+static void stages_decided(const json_t *d)
+{
+    const char *key;
+    json_t *v;
+    if (json_object_size(json_object_get(d, "bind")) > 0) {
+        printf("\ndimensions\n ");
+        json_object_foreach(json_object_get(d, "bind"), key, v)
+            printf(" %s=%lld", key, (long long)json_integer_value(v));
+        printf("\n");
+    }
+    stages_names("labels", json_object_get(d, "labels"));
+    if (json_is_integer(json_object_get(d, "tiles")))
+        printf("\ntiles\n  %lld in %lld batches\n", (long long)json_integer_value(json_object_get(d, "tiles")),
+               (long long)json_integer_value(json_object_get(d, "batches")));
+}
+
 static void stages_print(const json_t *d)
 {
     size_t i;
-    const char *key;
     json_t *v;
     printf("%s %s - %s\n", stages_text(d, "name"), stages_text(d, "version"), stages_text(d, "help"));
     if (json_array_size(json_object_get(d, "options")) > 0)
@@ -105,16 +129,8 @@ static void stages_print(const json_t *d)
         stages_option(v);
     json_array_foreach(json_object_get(d, "ports"), i, v)
         stages_port(v, json_object_get(d, "dtype"));
-    if (json_object_size(json_object_get(d, "bind")) > 0)
-        printf("\ndimensions\n ");
-    json_object_foreach(json_object_get(d, "bind"), key, v)
-        printf(" %s=%lld", key, (long long)json_integer_value(v));
-    char *counters = stages_join(json_object_get(d, "counters"), ", ");
-    if (json_object_size(json_object_get(d, "bind")) > 0)
-        printf("\n");
-    if (counters[0] != '\0')
-        printf("\ncounts\n  %s\n", counters);
-    free(counters);
+    stages_decided(d);
+    stages_names("counts", json_object_get(d, "counters"));
 }
 
 /* The --set texts of describe name an option alone: they become a map of options. */

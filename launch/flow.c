@@ -113,7 +113,8 @@ static void flow_dtype_text(uint32_t bits, char *text, size_t size)
 static void flow_match(struct flow *f, const struct fl_stage_node *from, const json_t *spec, const struct fl_flow_tensor *t)
 {
     const json_t *shape = json_object_get(spec, "shape");
-    uint32_t bits = flow_dtype_bits(json_object_get(spec, "dtype"));
+    const json_t *bound = json_object_get(json_object_get(f->e->describe, "dtype"), t->name);
+    uint32_t bits = bound != NULL ? 1u << fl_dtype_parse(json_string_value(bound), json_string_length(bound)) : flow_dtype_bits(json_object_get(spec, "dtype"));
     char what[320], got[64], want[160];
     if ((bits & t->dtypes) == 0) {
         flow_dtype_text(t->dtypes, got, sizeof got);

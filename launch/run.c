@@ -221,32 +221,65 @@ static void run_reap(struct fl_super *s, struct fl_inst *in)
 
 /* ---- resume ---- */
 
-/* Journals of all sinks must hold a batch for it to count as done; there is one journal folder a run. */
-static int run_resume(struct fl_super *s)
+/* What the journal of one sink holds, into bit sets: all = in every journal so far. */
+static int run_journal(struct fl_super *s, const char *sink, unsigned char *all, bool first, struct fl_err *err)
 {
-    char dir[1200];
-    struct fl_err err = { 0 };
+    char dir[1300];
     struct fl_journal *j = NULL;
-    snprintf(dir, sizeof dir, "%s/journal", s->dir);
-    int rc = fl_journal_open(dir, &(struct fl_journal_conf){ .readonly = true }, &j, &err);
-    s->committed = calloc(s->total / 8 + 1, 1);
-    if (rc == FL_OK && s->committed == NULL)
-        rc = fl_err_set(&err, FL_E_NOMEM, "resume");
-    if (rc != FL_OK) {
-        fl_journal_close(j);
-        run_fail(s, "flowrun", 0, err.text);
-        return rc;
-    }
-    for (uint64_t b = fl_journal_after(j, 0); b != FL_JOURNAL_NONE && b < s->total; b = fl_journal_after(j, b + 1)) {
-        s->committed[b / 8] |= (unsigned char)(1u << b % 8);
+    snprintf(dir, sizeof dir, "%s/journal/%s", s->dir, sink);
+    int rc = fl_journal_open(dir, &(struct fl_journal_conf){ .readonly = true }, &j, err);
+    unsigned char *mine = calloc(s->total / 8 + 1, 1);
+    if (rc == FL_OK && mine == NULL)
+        rc = fl_err_set(err, FL_E_NOMEM, "resume");
+    for (uint64_t b = rc == FL_OK ? fl_journal_after(j, 0) : FL_JOURNAL_NONE; b < s->total; b = fl_journal_after(j, b + 1))
+        mine[b / 8] |= (unsigned char)(1u << b % 8);
+    for (uint64_t i = 0; rc == FL_OK && i <= s->total / 8; i++)
+        all[i] = first ? mine[i] : all[i] & mine[i];
+    free(mine);
+    fl_journal_close(j);
+    return rc;
+}
+
+/* Tiles of the committed batches: counted from the last sink's records. */
+static int run_recount(struct fl_super *s, const char *sink, struct fl_err *err)
+{
+    char dir[1300];
+    struct fl_journal *j = NULL;
+    struct fl_journal_rec rec = { 0 };
+    snprintf(dir, sizeof dir, "%s/journal/%s", s->dir, sink);
+    int rc = fl_journal_open(dir, &(struct fl_journal_conf){ .readonly = true }, &j, err);
+    for (uint64_t b = 0; rc == FL_OK && b < s->total; b++) {
+        if (!(s->committed[b / 8] >> b % 8 & 1))
+            continue;
+        rc = fl_journal_peek(j, b, &rec, err);
         s->resumed++;
         s->finished++;
+        s->tiles_done += rec.n;
+        s->rejected += rec.rejected;
     }
-    struct fl_journal_sum sum = fl_journal_sum(j);
-    s->tiles_done += sum.tiles;
-    s->rejected += sum.rejected;
+    fl_journal_rec_done(&rec);
     fl_journal_close(j);
-    return FL_OK;
+    return rc;
+}
+
+/* A batch is done when the journals of all sinks hold it. */
+static int run_resume(struct fl_super *s)
+{
+    struct fl_err err = { 0 };
+    const char *sink = NULL;
+    s->committed = calloc(s->total / 8 + 1, 1);
+    int rc = s->committed != NULL ? FL_OK : fl_err_set(&err, FL_E_NOMEM, "resume");
+    for (uint32_t i = 0; rc == FL_OK && i < s->g->nstages; i++) {
+        if (!s->g->stages[i].sink)
+            continue;
+        rc = run_journal(s, s->g->stages[i].name, s->committed, sink == NULL, &err);
+        sink = s->g->stages[i].name;
+    }
+    if (rc == FL_OK)
+        rc = run_recount(s, sink, &err);
+    if (rc != FL_OK)
+        run_fail(s, "flowrun", 0, err.text);
+    return rc;
 }
 
 /* ---- the loop ---- */

@@ -225,26 +225,39 @@ void *fl_out(struct fl_ctx *ctx, struct fl_batch *b, const char *name, int dtype
     return t->data;
 }
 
-/* The marks must lie in this stage's own slab before they are written: upstream's are read-only. */
+/* Takes the marks of one edge over: a row keeps the first mark it gets. */
+static void host_merge_marks(const struct fl_batch *b, const struct fl_tensor *status, int32_t *into, char *reason)
+{
+    const struct fl_tensor *text = fl_batch_find_edge(b, status->edge, "reason");
+    for (uint32_t r = 0; r < b->n; r++) {
+        int code = ((const int32_t *)status->data)[r];
+        if (code == 0 || into[r] != 0)
+            continue;
+        into[r] = code;
+        if (text != NULL)
+            memcpy(reason + (size_t)r * FL_REASON_SIZE, (const char *)text->data + (size_t)r * FL_REASON_SIZE, FL_REASON_SIZE);
+    }
+}
+
+/* The marks must lie in this stage's own slab before they are written: upstream's are read-only. Those of all edges are merged. */
 static int host_own_marks(struct fl_ctx *ctx, struct fl_batch *b)
 {
     struct fl_hosted *held = b->host;
     if (held->marks)
         return FL_OK;
-    const struct fl_tensor *old_status = fl_batch_find(b, "status"), *old_reason = fl_batch_find(b, "reason");
-    const void *sp = old_status != NULL ? old_status->data : NULL, *rp = old_reason != NULL ? old_reason->data : NULL;
+    struct fl_batch old = { .n = b->n };                 /* the marks as they came */
+    for (uint32_t i = 0; i < b->ntensors; i++)
+        if (strcmp(b->t[i].name, "status") == 0 || strcmp(b->t[i].name, "reason") == 0)
+            old.t[old.ntensors++] = b->t[i];
     int32_t *status = fl_out(ctx, b, "status", FL_I32, 1, (uint32_t[]){ b->n });
     char *reason = status != NULL ? fl_out(ctx, b, "reason", FL_U8, 2, (uint32_t[]){ b->n, FL_REASON_SIZE }) : NULL;
     if (reason == NULL)
         return FL_E_BUG;
-    if (sp != NULL)
-        memcpy(status, sp, b->n * sizeof *status);
-    else
-        memset(status, 0, b->n * sizeof *status);
-    if (rp != NULL)
-        memcpy(reason, rp, (size_t)b->n * FL_REASON_SIZE);
-    else
-        memset(reason, 0, (size_t)b->n * FL_REASON_SIZE);
+    memset(status, 0, b->n * sizeof *status);
+    memset(reason, 0, (size_t)b->n * FL_REASON_SIZE);
+    for (uint32_t i = 0; i < old.ntensors; i++)
+        if (strcmp(old.t[i].name, "status") == 0)
+            host_merge_marks(&old, &old.t[i], status, reason);
     held->marks = true;
     return FL_OK;
 }
@@ -273,14 +286,20 @@ int fl_reject(struct fl_ctx *ctx, struct fl_batch *b, uint32_t row, int code, co
 
 int fl_rejected(const struct fl_batch *b, uint32_t row)
 {
-    const struct fl_tensor *t = fl_batch_find(b, "status");
-    return t != NULL && row < b->n ? ((const int32_t *)t->data)[row] : 0;
+    for (uint32_t i = 0; i < b->ntensors && row < b->n; i++)
+        if (strcmp(b->t[i].name, "status") == 0 && ((const int32_t *)b->t[i].data)[row] != 0)
+            return ((const int32_t *)b->t[i].data)[row];
+    return 0;
 }
 
 const char *fl_reason(const struct fl_batch *b, uint32_t row)
 {
-    const struct fl_tensor *t = fl_batch_find(b, "reason");
-    return t != NULL && row < b->n ? (const char *)t->data + (size_t)row * FL_REASON_SIZE : "";
+    for (uint32_t i = 0; i < b->ntensors && row < b->n; i++)
+        if (strcmp(b->t[i].name, "status") == 0 && ((const int32_t *)b->t[i].data)[row] != 0) {
+            const struct fl_tensor *t = fl_batch_find_edge(b, b->t[i].edge, "reason");
+            return t != NULL ? (const char *)t->data + (size_t)row * FL_REASON_SIZE : "";
+        }
+    return "";
 }
 
 const char *fl_id(const struct fl_batch *b, uint32_t row)
@@ -311,6 +330,14 @@ int fl_emit(struct fl_ctx *ctx, struct fl_batch **b)
 {
     struct fl_batch *out = *b;
     *b = NULL;
+    uint32_t marks = 0;
+    for (uint32_t i = 0; i < out->ntensors; i++)
+        marks += strcmp(out->t[i].name, "status") == 0;
+    int rc = marks > 1 ? host_own_marks(ctx, out) : FL_OK;    /* each edge of a join brings its own */
+    if (rc != FL_OK) {
+        ctx->host->ops->release(ctx->host->owner, out);
+        return rc;
+    }
     host_leave(ctx->host, out);
     return ctx->host->ops->emit(ctx->host->owner, out);
 }

@@ -4,11 +4,13 @@
  * when its record is on disk; batches that come close together share one sync. What comes again is dropped and acknowledged
  * once more. The final files are made from the journal alone, so that a killed sink loses nothing. */
 #include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -69,7 +71,7 @@ static int sink_make_dir(struct fl_ctx *ctx, struct sink *s)
     return FL_OK;
 }
 
-static int sink_open_files(struct sink *s, struct fl_err *err)
+static int sink_open_files(const struct fl_ctx *ctx, struct sink *s, struct fl_err *err)
 {
     struct { const char *path; struct fl_pred_file **file; } files[] = {
         { s->submission, &s->results.submission },
@@ -77,7 +79,8 @@ static int sink_open_files(struct sink *s, struct fl_err *err)
         { s->rejects, &s->results.rejects[1] },
     };
     char *rejects;
-    if (asprintf(&rejects, "%s/rejects.csv", s->dir) < 0)
+    bool plain = strcmp(ctx->name, "sink") == 0;          /* several sinks write several lists */
+    if (asprintf(&rejects, "%s/rejects%s%s.csv", s->dir, plain ? "" : "-", plain ? "" : ctx->name) < 0)
         return fl_err_set(err, FL_E_NOMEM, "no memory");
     int rc = fl_pred_open(rejects, &s->results.rejects[0], err);
     free(rejects);
@@ -90,8 +93,15 @@ static int sink_open_files(struct sink *s, struct fl_err *err)
 static int sink_open_journal(struct fl_ctx *ctx, struct sink *s, struct fl_err *err)
 {
     char *dir;
-    if (asprintf(&dir, "%s/journal", s->dir) < 0)
+    if (asprintf(&dir, "%s/journal/%s", s->dir, ctx->name) < 0)
         return fl_err_set(err, FL_E_NOMEM, "no memory");
+    *strrchr(dir, '/') = '\0';
+    if (mkdir(dir, 0777) != 0 && errno != EEXIST) {
+        fl_err_set(err, FL_E_IO, "%s: %s", dir, strerror(errno));
+        free(dir);
+        return err->code;
+    }
+    dir[strlen(dir)] = '/';
     int rc = fl_journal_open(dir, &(struct fl_journal_conf){ .L = ctx->nlabels }, &s->journal, err);
     free(dir);
     if (rc != FL_OK)
@@ -132,7 +142,7 @@ static int sink_open(struct fl_ctx *ctx)
         return rc;
     s->results.L = ctx->nlabels;
     s->results.labels = ctx->labels;
-    if ((rc = sink_read_tables(ctx, s, &err)) != FL_OK || (rc = sink_open_journal(ctx, s, &err)) != FL_OK || (rc = sink_open_files(s, &err)) != FL_OK)
+    if ((rc = sink_read_tables(ctx, s, &err)) != FL_OK || (rc = sink_open_journal(ctx, s, &err)) != FL_OK || (rc = sink_open_files(ctx, s, &err)) != FL_OK)
         return sink_fail(ctx, &err);
     return FL_OK;
 }
@@ -336,7 +346,7 @@ static int sink_drain(struct fl_ctx *ctx)
     struct sink *s = ctx->state;
     struct fl_err err;
     int rc = sink_commit(ctx);
-    if (rc != FL_OK)
+    if (rc != FL_OK || ctx->partial)                       /* the journal says what is missing; the files come with the rest */
         return rc;
     s->results.alive = sink_alive;
     s->results.user = ctx;
@@ -368,7 +378,9 @@ static void sink_close(struct fl_ctx *ctx)
     fl_sample_free(&s->sample);
     fl_truth_free(&s->truth);
     char *journal;
-    if (s->temporary && asprintf(&journal, "%s/journal", s->dir) >= 0) {
+    if (s->temporary && asprintf(&journal, "%s/journal/%s", s->dir, ctx->name) >= 0) {
+        sink_remove(journal);
+        *strrchr(journal, '/') = '\0';
         sink_remove(journal);
         sink_remove(s->dir);
         free(journal);

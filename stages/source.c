@@ -101,7 +101,7 @@ static int source_list(struct fl_ctx *ctx, struct fl_err *err)
 
 /* ---- labels ---- */
 
-/* Every tile must have its row. L = 0: ids alone (describe knows no labels yet). */
+/* Every tile must have its row. */
 static int source_labels(struct fl_ctx *ctx, uint32_t L, struct fl_err *err)
 {
     struct source *s = ctx->state;
@@ -156,7 +156,7 @@ static void source_close(struct fl_ctx *ctx)
 
 static int source_describe(struct fl_ctx *ctx)
 {
-    int rc = source_set_up(ctx, 0);
+    int rc = source_set_up(ctx, ctx->nlabels);
     source_close(ctx);      /* describe has no close of its own */
     return rc;
 }

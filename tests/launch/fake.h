@@ -17,6 +17,7 @@
 #define FAKE_OUT(tensors)  "{\"name\":\"out\",\"dir\":\"out\",\"many\":false,\"tensors\":[" tensors "]}"
 
 /* before: shell that may set $bind, $labels, $error, $more (more members, each with a comma before it). */
+/* net: fold 1N binds K to N. */
 struct fake { const char *name, *before, *options, *ports; };
 
 static const struct fake fakes[] = {
@@ -26,13 +27,14 @@ static const struct fake fakes[] = {
     { "dec", "c=$(printf %s \"$*\" | sed -n 's/.*\"channels\":\\([0-9]*\\).*/\\1/p'); bind=\"\\\"C\\\":${c:-3},\\\"H\\\":16,\\\"W\\\":16\"",
       "{\"name\":\"channels\",\"type\":\"int\",\"default\":\"3\",\"min\":1,\"max\":8}",
       FAKE_IN(FAKE_TAKEN("path", "\"u8\"", "\"B\",\"P\"")) "," FAKE_OUT(FAKE_T("pixels", "\"u8\",\"u16\"", "\"B\",\"H\",\"W\",\"C\"")) },
-    { "net", "bind='\"C\":3,\"K\":2'; case \"$*\" in *'\"model\":\"abc'*) labels='[\"a\",\"b\",\"c\"]';; esac",
+    { "net", "k=$(printf %s \"$*\" | sed -n 's/.*\"fold\":1\\([0-9]\\).*/\\1/p'); bind=\"\\\"C\\\":3,\\\"K\\\":${k:-2}\"; case \"$*\" in *'\"model\":\"abc'*) labels='[\"a\",\"b\",\"c\"]';; esac",
       FAKE_OPT("model", "str", "null") ",{\"name\":\"mode\",\"type\":\"choice\",\"default\":\"exact\",\"choices\":[\"fast\",\"exact\"]},"
       "{\"name\":\"rate\",\"type\":\"float\",\"default\":\"0.5\",\"min\":0,\"max\":1},{\"name\":\"room\",\"type\":\"size\",\"default\":\"1MB\",\"min\":0,\"max\":1e9},"
       FAKE_OPT("flag", "bool", "\"false\"") "," FAKE_OPT("weights", "paths", "null") "," FAKE_OPT("log", "out", "null") "," FAKE_OPT("note", "json", "null") ","
       FAKE_OPT("fold", "int", "\"0\""),
       FAKE_IN(FAKE_TAKEN("pixels", "\"u8\",\"f32\"", "\"B\",\"H\",\"W\",\"C\"")) "," FAKE_OUT(FAKE_T("prob", "\"f32\"", "\"B\",\"K\",\"L\"")) },
     { "mono", "bind='\"C\":3'", "", FAKE_IN(FAKE_T("pixels", "\"f32\",\"f16\"", "\"B\",\"H\",\"W\",\"C\"")) "," FAKE_OUT(FAKE_T("prob", "\"f32\"", "\"B\",\"Q\"")) },
+    { "free", "", "", FAKE_IN("") "," FAKE_OUT(FAKE_T("x", "\"u8\"", "\"B\",\"Q\"")) },
     { "pass", "", "", FAKE_IN("") "," FAKE_OUT("") },
     { "join", "", "", FAKE_MANY(FAKE_T("prob", "\"f32\"", "\"B\",\"K\",\"L\"")) "," FAKE_OUT(FAKE_T("score", "\"f32\"", "\"B\",\"L\"")) },
     { "snk", "", "{\"name\":\"file\",\"type\":\"out\",\"default\":null}",

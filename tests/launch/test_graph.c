@@ -142,6 +142,10 @@ FL_TEST(wrong_graphs)
     CHECK_WRONG(w);
 }
 
+#define STR_(x) #x
+#define STR(x) STR_(x)
+#define TEN "a, b, c, d, e, f, g, h, i, j"      /* equal values get tags of their own */
+
 FL_TEST(wrong_edges)
 {
     static const struct wrong w[] = {
@@ -154,6 +158,12 @@ FL_TEST(wrong_edges)
           "p.yaml:4:3: dec2: no tensor path arrives; there are id, pixels (dec -> dec2)\n" },
         { "labels: [a, b]\nstages:\n  src:\n  dec: {from: src}\n  net: {from: dec, options: {model: abc}}\n  snk: {from: net}\n",
           "p.yaml:5:20: net: its 3 labels differ from the 2 of the key labels: label 2 is c, want none\n" },
+        { "stages:\n  src:\n  dec: {from: src}\n  one: {stage: net, from: dec}\n  two: {stage: net, from: dec, options: {fold: 15}}\n  join: {from: [one, two]}\n  snk: {from: join}\n",
+          "p.yaml:6:3: join: prob has 5 snapshots (K), want 2 (two -> join)\n" },
+        { "stages:\n  src:\n  free: {from: src}\n  snk: {from: free}\n",
+          "p.yaml:3:3: free: dimension 2 (Q) of x is not known, nothing that arrives and no option sets it\n" },
+        { "stages:\n  src:\n  dec: {from: src}\n  net: {from: dec, matrix: {n: [" TEN "," TEN "," TEN "," TEN "," TEN "," TEN "," TEN "]}}\n  join: {from: net}\n  snk: {from: join}\n",
+          "p.yaml:5:3: join: 71 tensors of 70 stages meet here, at most " STR(FL_MAX_TENSORS) " fit in a batch\n" },
         { "memory: 10kB\n" GOOD, "p.yaml:1:9: memory is 10.0kB, but one batch of 8 tiles needs 24.6kB in all stages together (24576 bytes)\n" },
         { "stages:\n  src:\n  a: {stage: boom, from: src}\n  snk: {from: a}\n", "p.yaml:3:14: a: STAGES/boom --describe ended with status 3: no such device\n" },
         { "stages:\n  src:\n  a: {stage: chatty, from: src}\n  snk: {from: a}\n",

@@ -249,11 +249,11 @@ FL_TEST(goes_on_where_another_sink_was_cut_off)
     CHECK(access(in_tmp("s.csv"), F_OK) != 0);
 
     uint64_t *list, n;
-    CHECK_OK(fl_journal_committed(in_tmp("run/journal"), &list, &n, NULL, &err), err);
+    CHECK_OK(fl_journal_committed(in_tmp("run/journal/sink"), &list, &n, NULL, &err), err);
     bool one = n == 1 && list[0] == 1;
     free(list);
     CHECK(one);
-    FILE *f = fopen(in_tmp("run/journal/00000000.j"), "ab");         /* the beginning of a record */
+    FILE *f = fopen(in_tmp("run/journal/sink/00000000.j"), "ab");         /* the beginning of a record */
     CHECK(f != NULL && fputs("FLJR....", f) >= 0 && fclose(f) == 0);
 
     h = sink_files();

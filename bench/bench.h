@@ -1,0 +1,47 @@
+/* What the parts of the bench share: running programs, graphs, tiles, and the table of comparisons. */
+#ifndef FL_BENCH_H
+#define FL_BENCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/status.h"
+
+struct bench {
+    char     bin[512];               /* where the build put its programs: build */
+    char     dir[600];               /* tiles, graphs, run directories: BIN/bench */
+    int      cpu;                    /* processor both sides of a pair are pinned to; -1: none */
+    uint64_t runs;                   /* pairs of each comparison */
+};
+
+struct bench_cost { double cpu, wall; };     /* seconds; cpu: of the process and all its descendants */
+
+/* One comparison: ours and other are run in turn, `runs` times. */
+struct bench_case {
+    const char *name, *what, *unit;
+    double goal;                     /* least ratio */
+    bool   more;                     /* more of the unit is better */
+    bool   rival;                    /* needs programs that the build doesn't: only with RIVALS=1 */
+    int  (*ours)(struct bench *, double *value, struct fl_err *);
+    int  (*other)(struct bench *, double *value, struct fl_err *);     /* NULL: `limit` */
+    double limit;
+};
+
+extern const struct bench_case bench_cases[];                /* ends with { 0 } */
+
+/* run.c. argv[0] is the program; its output goes to `out` (NULL: DIR/output). FL_E_IO when it does not end with status 0. */
+int bench_run(struct bench *, const char *const *argv, const char *out, struct bench_cost *, struct fl_err *);
+double bench_now(void);
+
+/* graph.c. Runs DIR/NAME.yaml, made from `yaml`, to its end; the report is in DIR/run/report.json. */
+int bench_graph(struct bench *, const char *name, const char *yaml, struct bench_cost *, struct fl_err *);
+/* A number of the last report: "seconds", or page faults of all stages together. */
+int bench_report(struct bench *, const char *key, double *value, struct fl_err *);
+int bench_report_faults(struct bench *, double *faults, struct fl_err *);
+
+/* tiles.c. DIR/jpeg and DIR/tif with their lists, unless they are there: `distinct` files, and further names for them up to `names`. */
+int bench_tiles(struct bench *, struct fl_err *);
+#define BENCH_JPEGS 16384
+#define BENCH_TIFS  24576
+
+#endif
