@@ -17,7 +17,7 @@ static void graph_read(struct fl_config *c, const char *const *sets, uint32_t ns
     size_t len = 0;
     struct fl_node *root = NULL;
     if (fl_read_file(c->file, FL_YAML_MAX_BYTES, &text, &len, &err) != FL_OK) {
-        /* The helper's text starts with the file's name, as this line will. */
+        /* The text may start with the file's name already, as this line will. */
         size_t skip = strlen(c->file);
         bool named = strncmp(err.text, c->file, skip) == 0 && strncmp(err.text + skip, ": ", 2) == 0;
         fl_complain(c->complaints, (struct fl_mark){ 0, 0 }, "%s", named ? err.text + skip + 2 : err.text);

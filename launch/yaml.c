@@ -29,6 +29,12 @@ static void yaml_break(struct yaml_reader *r, struct fl_mark mark, const char *w
     r->broken = true;
 }
 
+/* The list or map being filled; NULL outside of all. */
+static struct yaml_frame *yaml_top(struct yaml_reader *r)
+{
+    return r->depth > 0 && r->stack[r->depth - 1].node != NULL ? &r->stack[r->depth - 1] : NULL;
+}
+
 /* A map's frame without a key takes this scalar as one. */
 static bool yaml_take_key(struct yaml_reader *r, struct yaml_frame *top, const char *text, struct fl_mark mark)
 {
@@ -46,7 +52,7 @@ static bool yaml_take_key(struct yaml_reader *r, struct yaml_frame *top, const c
 /* Puts a finished or just opened node where it belongs; takes it. */
 static bool yaml_place(struct yaml_reader *r, struct fl_node *node)
 {
-    struct yaml_frame *top = r->depth ? &r->stack[r->depth - 1] : NULL;
+    struct yaml_frame *top = yaml_top(r);
     if (++r->nodes > FL_YAML_MAX_NODES) {
         yaml_break(r, node->mark, "more than 100000 values");
     } else if (top == NULL) {
@@ -79,7 +85,7 @@ static void yaml_scalar(struct yaml_reader *r, const yaml_event_t *e, struct fl_
         yaml_break(r, mark, "text with a zero byte");
         return;
     }
-    struct yaml_frame *top = r->depth ? &r->stack[r->depth - 1] : NULL;
+    struct yaml_frame *top = yaml_top(r);
     if (yaml_take_key(r, top, text, mark)) {
         if (++r->nodes > FL_YAML_MAX_NODES)
             yaml_break(r, mark, "more than 100000 values");

@@ -50,41 +50,54 @@ static int source_files(struct source *s, struct fl_err *err)
         if (rc != FL_OK)
             return rc;
     }
-    return fl_inputs_sort(&s->in, err);
+    return FL_OK;
 }
 
 /* `shuffle: true` takes the graph's seed, `shuffle: 7` its own. A value from the command line comes as text. */
-static int source_shuffle(struct source *s, uint64_t seed, struct fl_err *err)
+static int source_seed(const json_t *v, uint64_t *seed, bool *shuffled, struct fl_err *err)
 {
-    const json_t *v = s->shuffle;
     const char *text = json_is_string(v) ? json_string_value(v) : "";
     char *end = "";
+    *shuffled = true;
     if (v == NULL || json_is_null(v) || json_is_false(v) || strcmp(text, "false") == 0)
-        return FL_OK;
-    if (json_is_integer(v) && json_integer_value(v) >= 0)
-        seed = (uint64_t)json_integer_value(v);
+        *shuffled = false;
+    else if (json_is_integer(v) && json_integer_value(v) >= 0)
+        *seed = (uint64_t)json_integer_value(v);
     else if (text[0] >= '0' && text[0] <= '9')
-        seed = strtoull(text, &end, 10);
+        *seed = strtoull(text, &end, 10);
     else if (!json_is_true(v) && strcmp(text, "true") != 0)
         end = "?";
-    if (*end != '\0')
-        return fl_err_set(err, FL_E_CONFIG, "option shuffle: want true, false or a seed from 0 up");
-    return fl_inputs_shuffle(&s->in, seed, 0, err);
+    return *end == '\0' ? FL_OK : fl_err_set(err, FL_E_CONFIG, "option shuffle: want true, false or a seed from 0 up");
+}
+
+/* A table's tiles come as they stand in it, all others in natural order, unless they are shuffled. */
+static int source_order(struct fl_ctx *ctx, struct fl_err *err)
+{
+    struct source *s = ctx->state;
+    uint64_t seed = ctx->seed;
+    bool shuffled;
+    int rc = source_seed(s->shuffle, &seed, &shuffled, err);
+    if (rc != FL_OK || (s->csv != NULL && !shuffled))
+        return rc;
+    if (shuffled)
+        return fl_inputs_shuffle(&s->in, seed, 0, err);
+    fl_inputs_sort(&s->in);
+    return FL_OK;
 }
 
 static int source_options(const struct source *s, struct fl_err *err)
 {
-    bool files = s->files != NULL && s->files[0] != NULL;
+    bool files = s->files != NULL && s->files[0] != NULL, shuffled;
+    uint64_t seed;
     if (files == (s->csv != NULL))
         return fl_err_set(err, FL_E_CONFIG, files ? "options files and csv exclude each other" : "one of the options files and csv must be given");
     if (s->csv != NULL && s->folder == NULL)
         return fl_err_set(err, FL_E_CONFIG, "option csv needs folder: where the tiles lie");
-    return FL_OK;
+    return source_seed(s->shuffle, &seed, &shuffled, err);
 }
 
-static int source_list(struct fl_ctx *ctx, struct fl_err *err)
+static int source_list(struct source *s, struct fl_err *err)
 {
-    struct source *s = ctx->state;
     fl_inputs_done(&s->in);
     fl_inputs_init(&s->in, (size_t)s->path_max);
     int rc = source_options(s, err);
@@ -94,19 +107,17 @@ static int source_list(struct fl_ctx *ctx, struct fl_err *err)
         rc = s->csv != NULL ? source_csv(s, err) : source_files(s, err);
     if (rc == FL_OK && s->in.n == 0)
         rc = fl_err_set(err, FL_E_INPUT, "%s: no tiles", s->csv);
-    if (rc == FL_OK)
-        rc = fl_inputs_check(&s->in, err);
-    return rc == FL_OK ? source_shuffle(s, ctx->seed, err) : rc;
+    return rc == FL_OK ? fl_inputs_check(&s->in, err) : rc;
 }
 
 /* ---- labels ---- */
 
 /* Every tile must have its row. */
-static int source_labels(struct fl_ctx *ctx, uint32_t L, struct fl_err *err)
+static int source_labels(struct fl_ctx *ctx, struct fl_err *err)
 {
     struct source *s = ctx->state;
     fl_truth_free(&s->truth);
-    int rc = fl_truth_read(s->labels, L, ctx->labels, ctx->exclusive, ctx->rest_off, 0, &s->truth, err);
+    int rc = fl_truth_read(s->labels, ctx->nlabels, ctx->labels, ctx->exclusive, ctx->rest_off, 0, &s->truth, err);
     for (uint64_t i = 0; rc == FL_OK && i < s->in.n; i++) {
         char id[FL_ID_SIZE] = { 0 };
         size_t len;
@@ -133,13 +144,14 @@ static void source_warn_labels(struct fl_ctx *ctx)
 
 /* ---- callbacks ---- */
 
-static int source_set_up(struct fl_ctx *ctx, uint32_t L)
+/* All but the order, which describe can do without. */
+static int source_set_up(struct fl_ctx *ctx)
 {
     struct source *s = ctx->state;
     struct fl_err err = { 0 };
-    int rc = source_list(ctx, &err);
+    int rc = source_list(s, &err);
     if (rc == FL_OK && s->labels != NULL)
-        rc = source_labels(ctx, L, &err);
+        rc = source_labels(ctx, &err);
     if (rc != FL_OK)
         return fl_fail(ctx, rc, "%s", err.text);
     uint64_t B = (uint64_t)s->batch;
@@ -156,7 +168,7 @@ static void source_close(struct fl_ctx *ctx)
 
 static int source_describe(struct fl_ctx *ctx)
 {
-    int rc = source_set_up(ctx, ctx->nlabels);
+    int rc = source_set_up(ctx);
     source_close(ctx);      /* describe has no close of its own */
     return rc;
 }
@@ -165,14 +177,15 @@ static int source_open(struct fl_ctx *ctx)
 {
     struct source *s = ctx->state;
     struct fl_err err = { 0 };
-    int rc = source_set_up(ctx, ctx->nlabels);
+    int rc = source_set_up(ctx);
     if (rc != FL_OK)
         return rc;
     if (s->labels != NULL)
         source_warn_labels(ctx);
-    if (ctx->run_dir != NULL && fl_inputs_save(&s->in, ctx->run_dir, &err) != FL_OK)
-        return fl_fail(ctx, err.code, "%s", err.text);
-    return FL_OK;
+    rc = source_order(ctx, &err);
+    if (rc == FL_OK && ctx->run_dir != NULL)
+        rc = fl_inputs_save(&s->in, ctx->run_dir, &err);
+    return rc == FL_OK ? FL_OK : fl_fail(ctx, rc, "%s", err.text);
 }
 
 static void source_row(struct source *s, uint64_t tile, char *id, char *path, uint8_t *truth)

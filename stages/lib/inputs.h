@@ -35,7 +35,7 @@ int  fl_inputs_path(struct fl_inputs *, const char *path, struct fl_err *err);
 int  fl_inputs_renames(struct fl_inputs *, const char *csv, struct fl_err *err);
 
 /* Puts the paths into natural order. */
-int  fl_inputs_sort(struct fl_inputs *, struct fl_err *err);
+void fl_inputs_sort(struct fl_inputs *);
 /* Puts them into the order of an epoch (keys of fl_rng_order, ties by id bytes). */
 int  fl_inputs_shuffle(struct fl_inputs *, uint64_t seed, uint32_t epoch, struct fl_err *err);
 /* Every id fits the grammar and comes once: else FL_E_LABEL naming the path, or both paths. */

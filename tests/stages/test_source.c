@@ -5,6 +5,8 @@
 #include "runtime/host.h"
 #include "runtime/labels.h"
 #include "runtime/rng.h"
+#include "runtime/text.h"
+#include "stages/lib/inputs.h"
 #include "tests/lib/check.h"
 #include "tests/lib/harness.h"
 
@@ -137,6 +139,33 @@ FL_TEST(a_link_in_a_circle_is_an_error)
     snprintf(link, sizeof link, "%s/a/again", dir);
     CHECK_INT(symlink(".", link), 0);
     WANT_ERR("{'files': '%D/a'}", FL_E_INPUT, "deep");
+}
+
+/* Both ways of sorting against a slow one. */
+FL_TEST(natural_order)
+{
+    static const char *const begin[] = { "/d/t_", "" };
+    for (int k = 0; k < 2; k++) {
+        struct fl_inputs in;
+        struct fl_err err = { 0 };
+        uint32_t seed = 5;
+        fl_inputs_init(&in, 64);
+        for (int i = 0; i < 300; i++) {
+            char path[64];
+            seed = seed * 1664525u + 1013904223u;
+            if (k == 0)
+                snprintf(path, sizeof path, "/d/t_%0*u%s.jpg", (int)(seed >> 30), seed >> 16 & 31, seed >> 8 & 1 ? "x" : "");
+            else
+                snprintf(path, sizeof path, "%c%u/%u.jpg", 'a' + (int)(seed >> 31), seed >> 20 & 15, seed >> 10 & 15);
+            CHECK_OK(fl_inputs_path(&in, path, &err), err);
+        }
+        fl_inputs_sort(&in);
+        for (uint64_t i = 1; i < in.n; i++)
+            CHECK(fl_natural_cmp(fl_inputs_at(&in, i - 1), fl_inputs_at(&in, i)) <= 0);
+        CHECK(strncmp(fl_inputs_at(&in, 299), begin[k], strlen(begin[k])) == 0);
+        CHECK_INT(in.n, 300);
+        fl_inputs_done(&in);
+    }
 }
 
 FL_TEST(nothing_there)
@@ -406,7 +435,7 @@ int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
         CASE(folders_patterns_and_files), CASE(list_files), CASE(an_unreadable_tile_is_listed), CASE(a_link_in_a_circle_is_an_error),
-        CASE(nothing_there), CASE(options_that_do_not_fit), CASE(ids_must_fit_and_differ), CASE(tiles_of_a_table), CASE(renaming),
+        CASE(natural_order), CASE(nothing_there), CASE(options_that_do_not_fit), CASE(ids_must_fit_and_differ), CASE(tiles_of_a_table), CASE(renaming),
         CASE(shuffled_by_the_rule), CASE(batches), CASE(truth), CASE(labels_that_do_not_fit), CASE(the_list_in_the_run_directory),
         CASE(a_run_directory_that_cannot_be_written), CASE(the_real_renaming), { 0 }
     };
