@@ -7,26 +7,28 @@ static json_t *report_stage(const struct fl_super *s, uint32_t stage)
 {
     const struct fl_stage_node *n = &s->g->stages[stage];
     const json_t *names = json_object_get(n->describe, "counters");
-    uint64_t batches = 0, tiles = 0, busy = 0, in_ns = 0, credit = 0, faults = 0;
+    uint64_t batches = 0, tiles = 0, busy = 0, in_ns = 0, credit = 0, faults = 0, restarts = 0;
     json_t *counters = json_object();
     for (size_t c = 0; c < json_array_size(names) && c < FL_MAX_COUNTERS; c++) {
         uint64_t sum = 0;
         for (uint32_t k = 0; k < n->instances; k++)
-            sum += atomic_load(&s->inst[s->first[stage] + k].page->counters[c]);
+            sum += atomic_load(&s->inst[s->first[stage] + k].page->counters[c]) + s->inst[s->first[stage] + k].base.counters[c];
         json_object_set_new(counters, json_string_value(json_array_get(names, c)), json_integer((json_int_t)sum));
     }
     for (uint32_t k = 0; k < n->instances; k++) {
-        const struct fl_page *p = s->inst[s->first[stage] + k].page;
-        batches += atomic_load(&p->batches);
-        tiles += atomic_load(&p->tiles);
-        busy += atomic_load(&p->busy_ns);
-        in_ns += atomic_load(&p->wait_in_ns);
-        credit += atomic_load(&p->wait_credit_ns);
+        const struct fl_inst *in = &s->inst[s->first[stage] + k];
+        const struct fl_page *p = in->page;
+        batches += atomic_load(&p->batches) + in->base.batches;
+        tiles += atomic_load(&p->tiles) + in->base.tiles;
+        busy += atomic_load(&p->busy_ns) + in->base.busy;
+        in_ns += atomic_load(&p->wait_in_ns) + in->base.in;
+        credit += atomic_load(&p->wait_credit_ns) + in->base.credit;
         faults += atomic_load(&p->faults);
+        restarts += in->deaths;
     }
-    json_t *j = json_pack("{s:i, s:I, s:I, s:f, s:f, s:f, s:I, s:o}", "instances", (int)n->instances, "batches", (json_int_t)batches, "tiles", (json_int_t)tiles,
+    json_t *j = json_pack("{s:i, s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:o}", "instances", (int)n->instances, "batches", (json_int_t)batches, "tiles", (json_int_t)tiles,
                           "busy_s", (double)busy / 1e9, "wait_input_s", (double)in_ns / 1e9, "wait_credit_s", (double)credit / 1e9,
-                          "page_faults", (json_int_t)faults, "counters", counters);
+                          "page_faults", (json_int_t)faults, "deaths", (json_int_t)restarts, "counters", counters);
     const json_t *res = json_object_get(s->results, n->name);
     if (res != NULL)
         json_object_set(j, "results", (json_t *)res);
@@ -48,6 +50,8 @@ static void report_print(const struct fl_super *s, int status, double seconds)
     fprintf(stderr, "%s: %llu of %llu tiles, %llu predicted, %llu rejected, in %.2f s (%.0f tiles/s)\n", report_word(status), (unsigned long long)s->tiles_done,
             (unsigned long long)s->tiles_total, (unsigned long long)(s->tiles_done - s->rejected), (unsigned long long)s->rejected, seconds,
             seconds > 0 ? (double)s->tiles_done / seconds : 0.0);
+    if (s->restarts > 0)
+        fprintf(stderr, "stages restarted: %llu, batches issued again: %llu\n", (unsigned long long)s->restarts, (unsigned long long)s->reissued);
     const char *stage, *name;
     json_t *of, *value;
     json_object_foreach(s->results, stage, of) {
@@ -68,9 +72,10 @@ int fl_report(struct fl_super *s, int status)
     json_t *stages = json_object();
     for (uint32_t i = 0; i < s->g->nstages; i++)
         json_object_set_new(stages, s->g->stages[i].name, report_stage(s, i));
-    json_t *j = json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:o}", "status", report_word(status), "exit", status,
+    json_t *j = json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:o}", "status", report_word(status), "exit", status,
         "tiles", (json_int_t)s->tiles_total, "done", (json_int_t)s->tiles_done, "predicted", (json_int_t)(s->tiles_done - s->rejected),
         "rejected", (json_int_t)s->rejected, "batches", (json_int_t)s->total, "resumed_batches", (json_int_t)s->resumed,
+        "reissued_batches", (json_int_t)s->reissued, "restarts", (json_int_t)s->restarts,
         "seconds", seconds, "start_s", s->t_start > 0 ? s->t_start - s->t0 : 0.0, "first_result_s", s->t_first > 0 ? s->t_first - s->t0 : 0.0, "stages", stages);
     char path[1200];
     snprintf(path, sizeof path, "%s/report.json", s->dir);

@@ -24,7 +24,7 @@ double fl_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static void run_tell(struct fl_inst *in, const struct fl_control *c)
+void fl_super_tell(struct fl_inst *in, const struct fl_control *c)
 {
     unsigned char buf[FL_CONTROL_MAX];
     size_t len;
@@ -37,7 +37,7 @@ static void run_tell_all(struct fl_super *s, const char *type)
     struct fl_control c = { 0 };
     snprintf(c.type, sizeof c.type, "%s", type);
     for (uint32_t i = 0; i < s->ninst; i++)
-        run_tell(&s->inst[i], &c);
+        fl_super_tell(&s->inst[i], &c);
 }
 
 static void run_kill_all(struct fl_super *s)
@@ -48,7 +48,7 @@ static void run_kill_all(struct fl_super *s)
             kill(s->inst[i].pid, SIGKILL);
 }
 
-static void run_fail(struct fl_super *s, const char *stage, uint32_t instance, const char *text)
+void fl_super_fail(struct fl_super *s, const char *stage, uint32_t instance, const char *text)
 {
     if (!s->failed && !s->killed) {
         fl_super_log(s, stage, instance, FL_LOG_ERROR, text);
@@ -66,25 +66,37 @@ static bool run_committed(const struct fl_super *s, uint64_t batch)
     return s->committed != NULL && s->committed[batch / 8] >> batch % 8 & 1;
 }
 
-static bool run_next(struct fl_super *s, uint64_t *batch)
+/* What is to be done again comes first: others wait for it. */
+static bool run_next(struct fl_super *s, struct fl_redo *next)
 {
+    if (s->nredo > 0) {
+        *next = s->redo[0];
+        memmove(s->redo, s->redo + 1, --s->nredo * sizeof *s->redo);
+        s->reissued++;
+        return true;
+    }
     while (s->next < s->total && run_committed(s, s->next))
         s->next++;
     if (s->next == s->total || s->interrupted)
         return false;
-    *batch = s->next++;
+    *next = (struct fl_redo){ .batch = s->next++ };
+    s->in_flight++;
     return true;
 }
 
-static void run_issue(struct fl_super *s, uint32_t slot)
+void fl_super_issue(struct fl_super *s, uint32_t slot)
 {
-    uint64_t batch;
-    if (!run_next(s, &batch))
+    struct fl_slot *sl = &s->slots[slot];
+    struct fl_inst *source = &s->inst[s->first[0]];
+    struct fl_redo next;
+    if (sl->used || sl->nfence > 0 || !source->ready || source->pid == 0 || !run_next(s, &next))
         return;
-    s->slots[slot] = (struct fl_slot){ .used = true, .batch = batch };
-    s->in_flight++;
-    struct fl_control c = { .type = "issue", .batch = batch, .slot = slot, .gen = atomic_load(&s->gens->gen[slot]) };
-    run_tell(&s->inst[s->first[0]], &c);
+    sl->used = true;
+    sl->batch = next.batch;
+    sl->attempt = next.attempt;
+    sl->acked = 0;
+    struct fl_control c = { .type = "issue", .batch = next.batch, .attempt = next.attempt, .slot = slot, .gen = atomic_load(&s->gens->gen[slot]) };
+    fl_super_tell(source, &c);
 }
 
 static void run_finish_if_done(struct fl_super *s)
@@ -95,16 +107,25 @@ static void run_finish_if_done(struct fl_super *s)
     if (s->interrupted)
         run_tell_all(s, "partial");
     struct fl_control c = { .type = "finish" };
-    run_tell(&s->inst[s->first[0]], &c);
+    fl_super_tell(&s->inst[s->first[0]], &c);
 }
 
-static void run_ack(struct fl_super *s, const struct fl_control *c)
+static uint64_t run_sink_bit(const struct fl_super *s, uint32_t stage)
+{
+    uint32_t bit = 0;
+    for (uint32_t i = 0; i < stage; i++)
+        bit += s->g->stages[i].sink;
+    return UINT64_C(1) << bit;
+}
+
+static void run_ack(struct fl_super *s, const struct fl_inst *sink, const struct fl_control *c)
 {
     for (uint32_t i = 0; i < s->g->window; i++) {
         struct fl_slot *sl = &s->slots[i];
         if (!sl->used || sl->batch != c->batch || sl->attempt != c->attempt)
             continue;
-        if (++sl->acks < s->nsinks)
+        sl->acked |= run_sink_bit(s, sink->stage);
+        if (sl->acked != run_sink_bit(s, s->g->nstages) - 1)
             return;
         sl->used = false;
         s->in_flight--;
@@ -114,7 +135,7 @@ static void run_ack(struct fl_super *s, const struct fl_control *c)
         if (s->t_first == 0)
             s->t_first = fl_now();
         atomic_fetch_add(&s->gens->gen[i], 1);           /* whatever still speaks of this use of the slot is late */
-        run_issue(s, i);
+        fl_super_issue(s, i);
         run_finish_if_done(s);
         return;
     }
@@ -131,7 +152,7 @@ static void run_start_if_ready(struct fl_super *s)
     s->t_start = fl_now();
     run_tell_all(s, "start");
     for (uint32_t i = 0; i < s->g->window; i++)
-        run_issue(s, i);
+        fl_super_issue(s, i);
     run_finish_if_done(s);
 }
 
@@ -141,6 +162,10 @@ static void run_ready(struct fl_super *s, struct fl_inst *in, const struct fl_co
 {
     in->ready = true;
     in->beat_at = fl_now();
+    if (s->started) {
+        fl_recover_ready(s, in);
+        return;
+    }
     if (s->g->stages[in->stage].source) {
         s->total = c->batches;
         s->tiles_total = c->tiles;
@@ -156,7 +181,7 @@ static void run_hear(struct fl_super *s, struct fl_inst *in, const struct fl_con
     if (strcmp(c->type, "ready") == 0) {
         run_ready(s, in, c);
     } else if (strcmp(c->type, "ack") == 0) {
-        run_ack(s, c);
+        run_ack(s, in, c);
     } else if (strcmp(c->type, "log") == 0) {
         fl_super_log(s, n->name, in->index, (int)c->code, c->text);
     } else if (strcmp(c->type, "result") == 0) {
@@ -166,6 +191,10 @@ static void run_hear(struct fl_super *s, struct fl_inst *in, const struct fl_con
             of = json_object_get(s->results, n->name);
         }
         json_object_set_new(of, c->name, json_real(c->value));
+    } else if (strcmp(c->type, "down") == 0) {
+        fl_recover_down(s, in, (uint32_t)c->code);
+    } else if (strcmp(c->type, "cancelled") == 0) {
+        fl_recover_cancelled(s, in, c->slot);
     } else if (strcmp(c->type, "done") == 0) {
         in->done = true;
     } else if (strcmp(c->type, "fail") == 0) {
@@ -174,7 +203,7 @@ static void run_hear(struct fl_super *s, struct fl_inst *in, const struct fl_con
             snprintf(text, sizeof text, "%s: %s (batch %llu)", c->name, c->text, (unsigned long long)(c->batch - 1));
         else
             snprintf(text, sizeof text, "%s: %s", c->name, c->text);
-        run_fail(s, n->name, in->index, text);
+        fl_super_fail(s, n->name, in->index, text);
     }
 }
 
@@ -209,14 +238,10 @@ static void run_reap(struct fl_super *s, struct fl_inst *in)
     in->pid = 0;
     close(in->pidfd);
     in->pidfd = -1;
-    if (in->done && WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        return;
-    char text[200];
-    if (WIFSIGNALED(status))
-        snprintf(text, sizeof text, "died of signal %d (%s); the run can be resumed: flowrun --resume %.100s", WTERMSIG(status), strsignal(WTERMSIG(status)), s->dir);
-    else
-        snprintf(text, sizeof text, "ended with exit status %d before its work was done", WEXITSTATUS(status));
-    run_fail(s, s->g->stages[in->stage].name, in->index, text);
+    if (in->control >= 0)
+        close(in->control);
+    in->control = -1;
+    fl_recover_death(s, in, status);
 }
 
 /* ---- resume ---- */
@@ -278,7 +303,7 @@ static int run_resume(struct fl_super *s)
     if (rc == FL_OK)
         rc = run_recount(s, sink, &err);
     if (rc != FL_OK)
-        run_fail(s, "flowrun", 0, err.text);
+        fl_super_fail(s, "flowrun", 0, err.text);
     return rc;
 }
 
@@ -329,10 +354,9 @@ static void run_watch(struct fl_super *s)
             in->beat = beat;
             in->beat_at = now;
         } else if (now - in->beat_at > s->g->stall_timeout && atomic_load(&in->page->state) != FL_ENDED) {
-            char text[160];
-            snprintf(text, sizeof text, "no progress for %.0f s (stall_timeout) at batch %lld", s->g->stall_timeout,
-                     (long long)atomic_load(&in->page->current) - 1);
-            run_fail(s, s->g->stages[in->stage].name, in->index, text);
+            in->hung = true;
+            kill(in->pid, SIGKILL);
+            in->beat_at = now;
         }
     }
 }
@@ -351,7 +375,7 @@ static uint32_t run_pollset(const struct fl_super *s, struct pollfd *p, int sigf
 static bool run_alive(const struct fl_super *s)
 {
     for (uint32_t i = 0; i < s->ninst; i++)
-        if (s->inst[i].pid > 0)
+        if (s->inst[i].pid > 0 || (s->inst[i].restart_at > 0 && !s->killed))
             return true;
     return false;
 }
@@ -364,7 +388,8 @@ static int run_loop(struct fl_super *s, int sigfd, struct fl_err *err)
         return fl_err_set(err, FL_E_NOMEM, "poll");
     while (run_alive(s)) {
         uint32_t n = run_pollset(s, p, sigfd);
-        int ms = (int)((tick + TICK - fl_now()) * 1000);
+        double due = fl_recover_tick(s), left = tick + TICK - fl_now();
+        int ms = (int)((due < left ? due : left) * 1000);
         if (poll(p, n, ms < 0 ? 0 : ms + 1) < 0 && errno != EINTR)
             break;
         if (p[0].revents != 0)
@@ -408,6 +433,7 @@ static int run_prepare(struct fl_super *s, struct fl_err *err)
     s->pool_rw = calloc(g->nstages, sizeof *s->pool_rw);
     s->pool_ro = calloc(g->nstages, sizeof *s->pool_ro);
     s->slots = calloc(g->window, sizeof *s->slots);
+    s->redo = calloc(g->window, sizeof *s->redo);
     s->results = json_object();
     for (uint32_t i = 0; i < g->nstages; i++) {
         if (s->first == NULL || s->pool_rw == NULL || s->pool_ro == NULL)
@@ -418,11 +444,16 @@ static int run_prepare(struct fl_super *s, struct fl_err *err)
         s->pool_rw[i] = s->pool_ro[i] = -1;
     }
     s->inst = calloc(s->ninst, sizeof *s->inst);
-    if (s->inst == NULL || s->slots == NULL)
+    if (s->inst == NULL || s->slots == NULL || s->redo == NULL)
         return fl_err_set(err, FL_E_NOMEM, "supervisor");
     for (uint32_t i = 0; i < g->nstages; i++)
         for (uint32_t k = 0; k < g->stages[i].instances; k++)
             s->inst[s->first[i] + k] = (struct fl_inst){ .stage = i, .index = k, .pidfd = -1, .control = -1, .page_fd = -1 };
+    for (uint32_t i = 0; i < g->window; i++)
+        if ((s->slots[i].fence = calloc(s->ninst, sizeof(bool))) == NULL)
+            return fl_err_set(err, FL_E_NOMEM, "supervisor");
+    if (s->nsinks > 63)
+        return fl_err_set(err, FL_E_CONFIG, "%u sinks, at most 63", s->nsinks);
     return FL_OK;
 }
 
@@ -444,7 +475,10 @@ static void run_free(struct fl_super *s)
     free(s->first);
     free(s->pool_rw);
     free(s->pool_ro);
+    for (uint32_t i = 0; s->slots != NULL && i < s->g->window; i++)
+        free(s->slots[i].fence);
     free(s->slots);
+    free(s->redo);
     free(s->committed);
     json_decref(s->results);
 }

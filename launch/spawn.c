@@ -65,7 +65,7 @@ static void spawn_ancestors(const struct fl_graph *g, uint32_t stage, bool *seen
     }
 }
 
-static void spawn_endpoint(char out[64], uint32_t stage, uint32_t index, uint32_t incarnation)
+void fl_spawn_endpoint(char out[64], uint32_t stage, uint32_t index, uint32_t incarnation)
 {
     snprintf(out, 64, "ipc:///proc/self/fd/%d/%u.%u.%u", CHILD_SOCKETS, stage, index, incarnation);
 }
@@ -100,8 +100,9 @@ static json_t *spawn_out(const struct fl_super *s, uint32_t stage)
             json_t *eps = json_array();
             for (uint32_t k = 0; k < g->stages[r].instances; k++) {
                 char ep[64];
-                spawn_endpoint(ep, r, k, s->inst[s->first[r] + k].incarnation);
-                json_array_append_new(eps, json_string(ep));
+                const struct fl_inst *reader = &s->inst[s->first[r] + k];
+                fl_spawn_endpoint(ep, r, k, reader->incarnation);
+                json_array_append_new(eps, s->started && !reader->ready ? json_null() : json_string(ep));
             }
             json_array_append_new(out, json_pack("{s:s, s:i, s:b, s:I, s:o}", "to", g->stages[r].name, "edge", (int)e,
                 "keyed", g->stages[r].nfrom > 1, "cost", (json_int_t)g->stages[stage].cost, "endpoints", eps));
@@ -156,7 +157,7 @@ static json_t *spawn_setup(const struct fl_super *s, const struct fl_inst *in, p
     json_object_set_new(j, "out", spawn_out(s, in->stage));
     if (!n->source) {
         char ep[64];
-        spawn_endpoint(ep, in->stage, in->index, in->incarnation);
+        fl_spawn_endpoint(ep, in->stage, in->index, in->incarnation);
         json_object_set_new(j, "listen", json_string(ep));
     }
     return j;
@@ -200,15 +201,21 @@ static int spawn_process(struct fl_super *s, struct fl_inst *in, int setup, int 
     return FL_OK;
 }
 
-static int spawn_page(struct fl_inst *in, struct fl_err *err)
+static uint64_t spawn_page_bytes(const struct fl_graph *g, uint32_t stage)
+{
+    return fl_page_bytes(g->window, fl_stage_out_edges(g, stage), g->stages[stage].nfrom);
+}
+
+static int spawn_page(const struct fl_graph *g, struct fl_inst *in, struct fl_err *err)
 {
     if (in->page != NULL)
         return FL_OK;
-    int rc = fl_memfd_new("flowrun-page", sizeof *in->page, &in->page_fd, err);
+    uint64_t bytes = spawn_page_bytes(g, in->stage);
+    int rc = fl_memfd_new("flowrun-page", bytes, &in->page_fd, err);
     if (rc != FL_OK)
         return rc;
     in->page_fd = fl_fd_high(in->page_fd);
-    in->page = mmap(NULL, sizeof *in->page, PROT_READ | PROT_WRITE, MAP_SHARED, in->page_fd, 0);
+    in->page = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, in->page_fd, 0);
     return in->page != MAP_FAILED ? FL_OK : fl_err_set(err, FL_E_NOMEM, "status page: %s", strerror(errno));
 }
 
@@ -216,7 +223,7 @@ int fl_spawn(struct fl_super *s, uint32_t i, struct fl_err *err)
 {
     struct fl_inst *in = &s->inst[i];
     int pair[2], setup = -1;
-    int rc = spawn_page(in, err);
+    int rc = spawn_page(s->g, in, err);
     if (rc != FL_OK)
         return rc;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
@@ -253,7 +260,8 @@ void fl_spawn_free(struct fl_super *s)
         if (in->page_fd >= 0)
             close(in->page_fd);
         if (in->page != NULL)
-            munmap(in->page, sizeof *in->page);
+            munmap(in->page, spawn_page_bytes(s->g, in->stage));
+        free(in->await);
     }
     for (uint32_t i = 0; i < s->g->nstages; i++) {
         if (s->pool_rw[i] >= 0)

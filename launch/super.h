@@ -7,6 +7,7 @@
 
 #include "launch/graph.h"
 #include "launch/run.h"
+#include "proto/control.h"
 #include "runtime/page.h"
 
 struct fl_inst {                         /* one stage process */
@@ -14,12 +15,29 @@ struct fl_inst {                         /* one stage process */
     pid_t    pid;
     int      pidfd, control, page_fd;    /* -1 when closed */
     struct fl_page *page;
-    bool     ready, done;
+    bool     ready, done, hung;          /* hung: killed by us for want of progress */
+    bool    *await;                      /* after its death: instances that have yet to say they are done with it */
+    uint32_t nawait;
+    bool     mourned;                    /* what it held has been issued again, or was nothing */
+    uint32_t deaths, stillborn;          /* in all; in a row before it was ready */
+    double   restart_at, backoff;        /* when to start it again, 0 = not to; seconds */
+    uint64_t batches_then;               /* its page's count at the last start: the first batch done resets the back-off */
+    struct { uint64_t batches, tiles, busy, in, credit, faults, counters[FL_MAX_COUNTERS]; } base;   /* of earlier incarnations */
     uint64_t beat; double beat_at;       /* last beat seen, and when */
     struct { uint64_t tiles, busy, in, credit; } seen;   /* of the table: values one tick ago */
 };
 
-struct fl_slot { bool used; uint64_t batch; uint32_t attempt, acks, predicted, rejected; };
+struct fl_slot {
+    bool     used;
+    uint64_t batch, acked;               /* bit by sink, in the order of the stages */
+    uint32_t attempt;
+    bool    *fence;                      /* instances that may still refer to the use of it that was given up */
+    uint32_t nfence;                     /* the slot is free when nothing does */
+};
+
+struct fl_redo { uint64_t batch; uint32_t attempt; };
+struct fl_blame { uint64_t batch; uint32_t times; };    /* deaths of a stage's own doing while it worked on this batch */
+#define FL_BLAMES 64
 
 struct fl_super {
     const struct fl_graph *g;
@@ -36,6 +54,9 @@ struct fl_super {
     struct fl_gens *gens;
     struct fl_slot *slots;
     uint32_t nsinks;
+    struct fl_redo *redo; uint32_t nredo;  /* to be issued again, oldest first; at most a window */
+    struct fl_blame blames[FL_BLAMES]; uint32_t nblames;
+    uint64_t reissued, restarts;
     uint64_t total, next, finished;      /* batches: all, next to be issued, acknowledged by every sink */
     uint64_t tiles_total, tiles_done, rejected, in_flight, resumed;
     unsigned char *committed;            /* bit per batch: in the journal already (resume); NULL = none */
@@ -58,6 +79,20 @@ int  fl_fd_high(int fd);                 /* moves a descriptor above what childr
 int  fl_spawn_pools(struct fl_super *, struct fl_err *);
 int  fl_spawn(struct fl_super *, uint32_t inst, struct fl_err *);
 void fl_spawn_free(struct fl_super *);
+void fl_spawn_endpoint(char out[64], uint32_t stage, uint32_t index, uint32_t incarnation);   /* of the inlet, as children name it */
+
+/* run.c */
+void fl_super_tell(struct fl_inst *, const struct fl_control *);
+void fl_super_fail(struct fl_super *, const char *stage, uint32_t instance, const char *text);    /* says why, kills all */
+void fl_super_issue(struct fl_super *, uint32_t slot);         /* the next batch into a free slot, if there is one and a source to make it */
+
+/* recover.c: deaths of stages (docs/delivery.md) */
+void fl_recover_death(struct fl_super *, struct fl_inst *, int status);
+void fl_recover_down(struct fl_super *, struct fl_inst *from, uint32_t dead);
+void fl_recover_cancelled(struct fl_super *, struct fl_inst *from, uint32_t slot);
+void fl_recover_ready(struct fl_super *, struct fl_inst *);
+double fl_recover_tick(struct fl_super *);                     /* starts what is due; seconds until the next is, or a large number */
+uint32_t fl_stage_out_edges(const struct fl_graph *, uint32_t stage);
 
 /* table.c */
 void fl_table_tick(struct fl_super *, bool last);

@@ -108,6 +108,17 @@ int fl_join_add(struct fl_join *j, struct fl_hosted *part, struct fl_hosted **wh
     return FL_OK;
 }
 
+struct fl_hosted *fl_join_cancel(struct fl_join *j, uint32_t slot, uint32_t gen)
+{
+    struct entry *e = &j->e[slot % j->window];
+    struct fl_hosted *w = e->whole;
+    if (w == NULL || e->gen != gen)
+        return NULL;
+    e->whole = NULL;
+    j->open--;
+    return w;
+}
+
 uint32_t fl_join_open(const struct fl_join *j)
 {
     return j->open;

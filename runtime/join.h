@@ -14,6 +14,8 @@ void fl_join_free(struct fl_join *);
 /* Takes a part (one entry in parts[]). FL_OK: all parts are there and *whole owns them; FL_END: not yet; *dropped is a batch to be let
  * go of (a part that came twice, or what was held of an attempt given up), or NULL. */
 int  fl_join_add(struct fl_join *, struct fl_hosted *part, struct fl_hosted **whole, struct fl_hosted **dropped, struct fl_err *);
+/* Gives up what waits in a slot, if it is of generation gen: returned to be let go of, or NULL. */
+struct fl_hosted *fl_join_cancel(struct fl_join *, uint32_t slot, uint32_t gen);
 uint32_t fl_join_open(const struct fl_join *);        /* batches that wait for parts */
 
 #endif

@@ -20,7 +20,7 @@ struct writer {                       /* somebody who sends to our inlet */
     uint32_t edge;
     uint64_t received;
     uint64_t owed;                    /* credit not yet sent back */
-    bool     ended;
+    bool     ended, dead;
 };
 
 struct reader {                       /* one instance we send to */
@@ -30,7 +30,7 @@ struct reader {                       /* one instance we send to */
     bool     said_end, end_acked;
 };
 
-struct queued { uint64_t batch; size_t len; unsigned char bytes[MAX_MESSAGE]; };
+struct queued { uint64_t batch; uint32_t slot, gen; size_t len; unsigned char bytes[MAX_MESSAGE]; };
 
 struct out_edge {
     uint32_t edge, nreaders, turn;
@@ -46,8 +46,9 @@ struct fl_links {
     uint32_t window;
     uint32_t nedges, expected;        /* in edges; links expected over all of them */
     uint64_t *grant;
-    struct writer *writers;
-    uint32_t nwriters, ended;
+    struct writer *writers;           /* dead ones stay, so that tokens keep their meaning */
+    uint32_t nwriters, living, ended;
+    _Atomic uint64_t *sent;           /* the status page's table, or NULL */
     uint32_t nout;
     struct out_edge *out;
     zmq_pollitem_t *items;            /* [0] the caller's descriptor, [1] inlet, then the writers' sockets */
@@ -156,9 +157,15 @@ static int link_reply(struct fl_links *l, const struct writer *w, char kind, uin
 
 static int link_hello(struct fl_links *l, const unsigned char *id, size_t id_len, uint32_t edge, struct fl_err *err)
 {
-    if (l->nwriters == l->expected || edge >= l->nedges)
+    if (l->living == l->expected || edge >= l->nedges)
         return fl_err_set(err, FL_E_PROTO, "link: a writer too many on edge %u", edge);
+    struct writer *grown = l->nwriters >= l->expected ? realloc(l->writers, (l->nwriters + 1) * sizeof *grown) : l->writers;
+    if (grown == NULL)
+        return fl_err_set(err, FL_E_NOMEM, "links");
+    l->writers = grown;
     struct writer *w = &l->writers[l->nwriters++];
+    memset(w, 0, sizeof *w);
+    l->living++;
     memcpy(w->id, id, id_len);
     w->id_len = id_len;
     w->edge = edge;
@@ -194,6 +201,8 @@ int fl_links_next(struct fl_links *l, uint32_t *edge, uint64_t *token, struct fl
         int rc;
         if (p[0] == 'H' && w == NULL) {
             rc = link_hello(l, id, (size_t)id_len, e, err);
+        } else if (w != NULL && w->dead) {
+            continue;
         } else if (w == NULL) {
             rc = fl_err_set(err, FL_E_PROTO, "link: a message from somebody who did not say hello");
         } else if (p[0] == 'E') {
@@ -220,6 +229,23 @@ void fl_links_credit(struct fl_links *l, uint64_t token, uint64_t bytes)
 bool fl_links_ended(const struct fl_links *l)
 {
     return l->ended == l->expected;
+}
+
+void fl_links_drop_writer(struct fl_links *l, const char *prefix, bool over)
+{
+    size_t n = strlen(prefix);
+    for (uint32_t i = 0; i < l->nwriters; i++) {
+        struct writer *w = &l->writers[i];
+        if (w->dead || w->id_len < n || memcmp(w->id, prefix, n) != 0)
+            continue;
+        w->dead = true;
+        w->owed = 0;
+        if (!over && w->ended)
+            l->ended--;
+        else if (over && !w->ended)
+            l->ended++;
+        l->living -= !over;
+    }
 }
 
 /* ---- writing ---- */
@@ -251,12 +277,26 @@ static int link_say(struct reader *r, char kind, uint32_t edge, uint64_t value, 
 int fl_links_connect(struct fl_links *l, uint32_t out, uint32_t reader, const char *endpoint, const char *identity, struct fl_err *err)
 {
     struct reader *r = &l->out[out].readers[reader];
-    free(l->items);                          /* fl_links_wait makes the list anew */
-    l->items = NULL;
+    fl_links_drop_reader(l, out, reader, false);
     r->socket = link_socket(l, ZMQ_DEALER);
     if (r->socket == NULL || zmq_setsockopt(r->socket, ZMQ_ROUTING_ID, identity, strlen(identity)) != 0 || zmq_connect(r->socket, endpoint) != 0)
         return link_errno(err, endpoint);
     return link_say(r, 'H', l->out[out].edge, 0, err);
+}
+
+void fl_links_drop_reader(struct fl_links *l, uint32_t out, uint32_t reader, bool over)
+{
+    struct reader *r = &l->out[out].readers[reader];
+    free(l->items);                          /* fl_links_wait makes the list anew */
+    l->items = NULL;
+    if (r->socket != NULL)
+        zmq_close(r->socket);
+    *r = (struct reader){ .said_end = over, .end_acked = over };
+}
+
+void fl_links_trace(struct fl_links *l, _Atomic uint64_t *table)
+{
+    l->sent = table;
 }
 
 int fl_links_put(struct fl_links *l, const struct fl_batch *b, struct fl_err *err)
@@ -267,6 +307,8 @@ int fl_links_put(struct fl_links *l, const struct fl_batch *b, struct fl_err *er
             return fl_err_set(err, FL_E_BUG, "more batches queued than the window of %u holds", l->window);
         struct queued *q = &o->ring[(o->head + o->count) % l->window];
         q->batch = b->batch;
+        q->slot = b->slot;
+        q->gen = b->gen;
         q->bytes[0] = 'B';
         q->bytes[1] = LINK_VERSION;
         q->bytes[2] = (unsigned char)o->edge;
@@ -285,12 +327,12 @@ static struct reader *link_choose(struct out_edge *o, uint64_t batch)
 {
     if (o->keyed) {
         struct reader *r = &o->readers[batch % o->nreaders];
-        return r->credit >= (int64_t)o->cost ? r : NULL;
+        return r->socket != NULL && r->credit >= (int64_t)o->cost ? r : NULL;
     }
     struct reader *best = NULL;
     for (uint32_t i = 0; i < o->nreaders; i++) {
         struct reader *r = &o->readers[(o->turn + i) % o->nreaders];
-        if (r->credit >= (int64_t)o->cost && (best == NULL || r->credit > best->credit))
+        if (r->socket != NULL && r->credit >= (int64_t)o->cost && (best == NULL || r->credit > best->credit))
             best = r;
     }
     if (best != NULL)
@@ -327,6 +369,8 @@ static int link_flush_edge(struct fl_links *l, struct out_edge *o, struct fl_err
         struct reader *r = link_choose(o, q->batch);
         if (r == NULL)
             return FL_OK;
+        if (l->sent != NULL)             /* before it leaves: a note too many costs a re-issue, one too few a batch */
+            atomic_store_explicit(&l->sent[(uint64_t)(o - l->out) * l->window + q->slot], (uint64_t)q->gen << 32 | ((uint64_t)(r - o->readers) + 1), memory_order_release);
         if (zmq_send(r->socket, q->bytes, q->len, 0) < 0)
             return link_errno(err, "send");
         r->credit -= (int64_t)o->cost;
@@ -363,6 +407,10 @@ bool fl_links_finish(struct fl_links *l, struct fl_err *err)
     for (uint32_t i = 0; i < l->nout; i++)
         for (uint32_t k = 0; k < l->out[i].nreaders; k++) {
             struct reader *r = &l->out[i].readers[k];
+            if (r->socket == NULL && !r->end_acked) {        /* between two incarnations */
+                done = false;
+                continue;
+            }
             if (!r->said_end && link_say(r, 'E', l->out[i].edge, r->sent, err) != FL_OK)
                 return false;
             r->said_end = true;

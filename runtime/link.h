@@ -7,6 +7,7 @@
 #ifndef FL_RUNTIME_LINK_H
 #define FL_RUNTIME_LINK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,12 +29,19 @@ int  fl_links_next(struct fl_links *, uint32_t *edge, uint64_t *token, struct fl
 /* Gives `bytes` of credit back to the writer a batch came from. Sent by fl_links_flush. */
 void fl_links_credit(struct fl_links *, uint64_t token, uint64_t bytes);
 bool fl_links_ended(const struct fl_links *);  /* every writer has said that it ended */
+/* The writer whose identity begins with `prefix` is dead: nothing of it is taken any more, and its place is free for the next incarnation;
+ * over: there will be none, it counts as ended. */
+void fl_links_drop_writer(struct fl_links *, const char *prefix, bool over);
 
 /* ---- writing ---- */
 
 /* One out edge to a stage with `readers` instances; keyed: the reader is batch modulo readers (into a join). cost: credit bytes of one batch. */
 int  fl_links_edge(struct fl_links *, uint32_t edge, uint32_t readers, bool keyed, uint64_t cost, struct fl_err *);
 int  fl_links_connect(struct fl_links *, uint32_t out, uint32_t reader, const char *endpoint, const char *identity, struct fl_err *);
+/* The reader is dead: its link and credit are gone; batches wait until it is connected again. over: there will be none, its end counts as acknowledged. */
+void fl_links_drop_reader(struct fl_links *, uint32_t out, uint32_t reader, bool over);
+/* From now on each send is noted in table[out * window + slot] (runtime/page.h). */
+void fl_links_trace(struct fl_links *, _Atomic uint64_t *table);
 /* Puts the batch into the queue of every out edge (never blocks: a queue holds a whole window). */
 int  fl_links_put(struct fl_links *, const struct fl_batch *, struct fl_err *);
 /* Sends what has credit; true when nothing is left in any queue. */

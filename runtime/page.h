@@ -21,7 +21,26 @@ struct fl_page {
     _Atomic uint32_t attempt;           /* its attempt */
     _Atomic uint64_t faults;            /* minor page faults since the first batch was done */
     _Atomic uint64_t counters[FL_MAX_COUNTERS];
+    /* Then, for every slot of the window: where the batch in it was sent (per out edge), and whether it came (per in edge).
+     * Entries carry the generation, so what is left of an earlier use of a slot says nothing. They are never cleared. */
 };
+
+/* sent[out][slot] = generation << 32 | reader + 1, written when the header has gone into the link. */
+static inline _Atomic uint64_t *fl_page_sent(struct fl_page *p, uint32_t window, uint32_t out, uint32_t slot)
+{
+    return (_Atomic uint64_t *)(p + 1) + (uint64_t)out * window + slot;
+}
+
+/* got[edge][slot] = generation, written when the header has been taken in and proven. nout: out edges of the process. */
+static inline _Atomic uint32_t *fl_page_got(struct fl_page *p, uint32_t window, uint32_t nout, uint32_t edge, uint32_t slot)
+{
+    return (_Atomic uint32_t *)((_Atomic uint64_t *)(p + 1) + (uint64_t)nout * window) + (uint64_t)edge * window + slot;
+}
+
+static inline uint64_t fl_page_bytes(uint32_t window, uint32_t nout, uint32_t nedges)
+{
+    return sizeof(struct fl_page) + (uint64_t)window * (8 * (uint64_t)nout + 4 * (uint64_t)nedges);
+}
 
 /* The generation table, one page written by the supervisor alone: a message whose gen is not gen[slot] is late and dropped. */
 #define FL_MAX_SLOTS 1024

@@ -35,6 +35,8 @@ struct proc {
     uint32_t nready;
     struct issue *issues;                      /* source: what to produce, a ring of window entries */
     uint32_t issue_head, issue_count;
+    uint32_t *held;                            /* by slot: batch objects about; a slot is let go of when none is */
+    uint32_t *cancelled;                       /* by slot: generation whose end the supervisor waits to hear of, 0 = none */
     bool     started, finish, gone;
     long     faults0;                          /* minor faults when the first batch was done; -1 before */
     struct fl_err err;
@@ -97,10 +99,27 @@ static struct fl_hosted *proc_take(struct proc *p)
     return h;
 }
 
+/* Tells the supervisor that nothing here refers to the cancelled use of the slot any more. */
+static void proc_let_go(struct proc *p, uint32_t slot)
+{
+    if (p->cancelled[slot] == 0 || p->held[slot] > 0)
+        return;
+    struct fl_control c = { .type = "cancelled", .slot = slot, .gen = p->cancelled[slot] };
+    p->cancelled[slot] = 0;
+    proc_say(p, &c);
+}
+
+static void proc_hold(struct proc *p, const struct fl_batch *b)
+{
+    p->held[b->slot]++;
+}
+
 static void proc_release(void *owner, struct fl_batch *b)
 {
     struct proc *p = owner;
     struct fl_hosted *h = b->host;
+    if (--p->held[b->slot] == 0)
+        proc_let_go(p, b->slot);
     for (uint32_t i = 0; i < h->nparts; i++)
         fl_links_credit(p->links, h->parts[i].token, p->s.costs[h->parts[i].edge]);
     h->next = p->spare;
@@ -140,7 +159,7 @@ static const struct fl_host_ops proc_ops = {
 
 static bool proc_stale(const struct proc *p, const struct fl_batch *b)
 {
-    return b->slot >= p->s.window || atomic_load_explicit(&p->gens->gen[b->slot], memory_order_acquire) != b->gen;
+    return atomic_load_explicit(&p->gens->gen[b->slot], memory_order_acquire) != b->gen;
 }
 
 static int proc_resolve(struct proc *p, struct fl_batch *b, uint32_t edge)
@@ -188,6 +207,9 @@ static int proc_receive(struct proc *p)
         h->nparts = 1;
         h->parts[0].edge = edge;
         h->parts[0].token = token;
+        if (h->b.slot >= p->s.window)
+            return fl_err_set(&p->err, FL_E_PROTO, "slot %u of %u", h->b.slot, p->s.window);
+        proc_hold(p, &h->b);
         if (proc_stale(p, &h->b)) {
             proc_release(p, &h->b);
             continue;
@@ -197,8 +219,12 @@ static int proc_receive(struct proc *p)
             proc_release(p, &h->b);
             return rc;
         }
+        atomic_store_explicit(fl_page_got(p->page, p->s.window, p->s.nout, edge, h->b.slot), h->b.gen, memory_order_release);
         if (p->join != NULL) {
+            uint32_t slot = h->b.slot, before = fl_join_open(p->join);
             rc = fl_join_add(p->join, h, &h, &dropped, &p->err);
+            if (dropped == NULL && !(rc == FL_END && fl_join_open(p->join) > before))
+                p->held[slot]--;                       /* merged into what waited there */
             if (dropped != NULL)
                 proc_release(p, &dropped->b);
             if (rc == FL_END)
@@ -212,13 +238,20 @@ static int proc_receive(struct proc *p)
 
 /* ---- from the supervisor ---- */
 
-static int proc_connect(struct proc *p)
+static int proc_connect(struct proc *p, uint32_t out, uint32_t reader, const char *endpoint)
+{
+    char id[64];
+    snprintf(id, sizeof id, "%.31s.%u.%u>%u", p->s.name, p->s.instance, p->s.incarnation, p->s.out[out].edge);
+    return fl_links_connect(p->links, out, reader, endpoint, id, &p->err);
+}
+
+/* Readers that are just being restarted have no endpoint yet: they come by "reader-up". */
+static int proc_connect_all(struct proc *p)
 {
     for (uint32_t i = 0; i < p->s.nout; i++)
         for (uint32_t k = 0; k < p->s.out[i].readers; k++) {
-            char id[64];
-            snprintf(id, sizeof id, "%.24s.%u.%u>%u", p->s.name, p->s.instance, p->s.incarnation, p->s.out[i].edge);
-            int rc = fl_links_connect(p->links, i, k, p->s.out[i].endpoints[k], id, &p->err);
+            const char *endpoint = p->s.out[i].endpoints[k];
+            int rc = endpoint != NULL ? proc_connect(p, i, k, endpoint) : FL_OK;
             if (rc != FL_OK)
                 return rc;
         }
@@ -226,16 +259,74 @@ static int proc_connect(struct proc *p)
     return FL_OK;
 }
 
+/* A use of a slot was given up: what waits of it is dropped now, what is in work is when it leaves. */
+static void proc_cancel(struct proc *p, uint32_t slot, uint32_t gen)
+{
+    struct fl_hosted **at = &p->ready, *h;
+    while ((h = *at) != NULL) {
+        if (h->b.slot == slot && h->b.gen == gen) {
+            *at = h->next;
+            p->nready--;
+            proc_release(p, &h->b);
+        } else {
+            at = &h->next;
+        }
+    }
+    p->ready_tail = at;
+    for (uint32_t i = 0, n = p->issue_count; i < n; i++) {
+        struct issue is = p->issues[p->issue_head];
+        p->issue_head = (p->issue_head + 1) % p->s.window;
+        p->issue_count--;
+        if (is.slot != slot || is.gen != gen)
+            p->issues[(p->issue_head + p->issue_count++) % p->s.window] = is;
+    }
+    h = p->join != NULL ? fl_join_cancel(p->join, slot, gen) : NULL;
+    if (h != NULL)
+        proc_release(p, &h->b);
+    p->cancelled[slot] = gen;
+    proc_let_go(p, slot);
+}
+
+static int proc_receive(struct proc *p);
+
+/* Somebody next to us died. All that it sent and that has come is taken in first; then the supervisor may read the pages. */
+static int proc_neighbour(struct proc *p, const struct fl_control *c)
+{
+    int rc = FL_OK;
+    bool up = strcmp(c->type, "reader-up") == 0, over = c->code != 0;
+    if (strcmp(c->type, "writer-down") == 0) {
+        rc = proc_receive(p);
+        fl_links_drop_writer(p->links, c->name, over);
+    } else if (c->slot >= p->s.nout || c->attempt >= p->s.out[c->slot].readers) {
+        return fl_err_set(&p->err, FL_E_PROTO, "%s: reader %u of edge %u", c->type, c->attempt, c->slot);
+    } else if (up) {
+        return proc_connect(p, c->slot, c->attempt, c->text);
+    } else {
+        fl_links_drop_reader(p->links, c->slot, c->attempt, over);
+    }
+    struct fl_control r = { .type = "down", .code = c->batch };
+    proc_say(p, &r);
+    return rc;
+}
+
 static int proc_obey(struct proc *p, const struct fl_control *c)
 {
     if (strcmp(c->type, "start") == 0)
-        return proc_connect(p);
+        return proc_connect_all(p);
+    if (strcmp(c->type, "reader-up") == 0 || strcmp(c->type, "reader-down") == 0 || strcmp(c->type, "writer-down") == 0)
+        return proc_neighbour(p, c);
+    if (strcmp(c->type, "cancel") == 0) {
+        if (c->slot >= p->s.window)
+            return fl_err_set(&p->err, FL_E_PROTO, "cancel: slot %u of %u", c->slot, p->s.window);
+        proc_cancel(p, c->slot, c->gen);
+        return FL_OK;
+    }
     if (strcmp(c->type, "finish") == 0) {
         p->finish = true;
     } else if (strcmp(c->type, "partial") == 0) {
         p->host.ctx.partial = true;
     } else if (strcmp(c->type, "issue") == 0) {
-        if (p->issue_count == p->s.window)
+        if (p->issue_count == p->s.window || c->slot >= p->s.window)
             return fl_err_set(&p->err, FL_E_PROTO, "more batches issued than the window of %u holds", p->s.window);
         p->issues[(p->issue_head + p->issue_count++) % p->s.window] = (struct issue){ c->batch, c->attempt, c->slot, c->gen };
     }
@@ -305,6 +396,7 @@ static int proc_produce(struct proc *p)
     h->b.attempt = i.attempt;
     h->b.slot = i.slot;
     h->b.gen = i.gen;
+    proc_hold(p, &h->b);
     atomic_store_explicit(&p->page->current, i.batch + 1, memory_order_relaxed);
     return fl_host_produce(&p->host, &h->b);
 }
@@ -323,9 +415,9 @@ static int proc_consume(struct proc *p)
 
 static bool proc_input_over(const struct proc *p)
 {
-    if (p->s.nedges == 0)
-        return p->finish && p->issue_count == 0;
-    return p->started && fl_links_ended(p->links) && p->nready == 0;
+    if (p->finish)                        /* to a source; or to a sink that died after the end and is told that nothing comes */
+        return p->issue_count == 0 && p->nready == 0;
+    return p->s.nedges > 0 && p->started && fl_links_ended(p->links) && p->nready == 0;
 }
 
 static int proc_step(struct proc *p, bool *over, uint64_t *since)
@@ -389,7 +481,7 @@ static int proc_loop(struct proc *p)
 
 static int proc_map(struct proc *p)
 {
-    void *page = mmap(NULL, sizeof *p->page, PROT_READ | PROT_WRITE, MAP_SHARED, p->s.page_fd, 0);
+    void *page = mmap(NULL, fl_page_bytes(p->s.window, p->s.nout, p->s.nedges), PROT_READ | PROT_WRITE, MAP_SHARED, p->s.page_fd, 0);
     void *gens = mmap(NULL, sizeof *p->gens, PROT_READ, MAP_SHARED, p->s.gens_fd, 0);
     if (page == MAP_FAILED || gens == MAP_FAILED)
         return fl_err_set(&p->err, FL_E_IO, "status page: %s", strerror(errno));
@@ -404,6 +496,8 @@ static int proc_map(struct proc *p)
 static int proc_links(struct proc *p)
 {
     int rc = fl_links_new(p->s.window, &p->links, &p->err);
+    if (rc == FL_OK)
+        fl_links_trace(p->links, fl_page_sent(p->page, p->s.window, 0, 0));
     if (rc == FL_OK && p->s.listen != NULL)
         rc = fl_links_listen(p->links, p->s.listen, p->s.nedges, p->s.writers, p->s.grants, &p->err);
     for (uint32_t i = 0; rc == FL_OK && i < p->s.nout; i++)
@@ -473,7 +567,9 @@ int fl_proc_run(const struct fl_stage *st, int setup)
     int rc = fl_setup_read(setup, &p->s, &labels, &p->err);
     if (rc == FL_OK) {
         p->issues = calloc(p->s.window, sizeof *p->issues);
-        rc = p->issues == NULL ? fl_err_set(&p->err, FL_E_NOMEM, "issues") : proc_begin(p, st, &labels);
+        p->held = calloc(p->s.window, sizeof *p->held);
+        p->cancelled = calloc(p->s.window, sizeof *p->cancelled);
+        rc = p->issues == NULL || p->held == NULL || p->cancelled == NULL ? fl_err_set(&p->err, FL_E_NOMEM, "issues") : proc_begin(p, st, &labels);
     }
     if (rc == FL_OK)
         rc = proc_loop(p);
@@ -491,6 +587,8 @@ int fl_proc_run(const struct fl_stage *st, int setup)
         free(h);
     }
     free(p->issues);
+    free(p->held);
+    free(p->cancelled);
     fl_setup_free(&p->s);
     return rc == FL_OK ? 0 : 1;
 }

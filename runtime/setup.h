@@ -7,7 +7,7 @@
 #include "runtime/proc.h"
 #include "runtime/slab.h"
 
-struct fl_setup_out { uint32_t edge, readers; bool keyed; uint64_t cost; char **endpoints; };
+struct fl_setup_out { uint32_t edge, readers; bool keyed; uint64_t cost; const char **endpoints; };
 
 struct fl_setup {
     json_t  *json;                        /* owns the texts below */
