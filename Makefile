@@ -112,6 +112,28 @@ demo: deps  ## build, then run the default pipeline on the sample tiles
 .PHONY: tests
 tests: samples $(TESTS) $(FUZZ)
 
+# What is measured lies in bench/; its stages are in no build but this one.
+BENCH_STAGES := bench_fill bench_touch bench_end bench_look
+BENCH_O      := $(call obj,$(call src,bench/stages))
+$(BENCH_STAGES:%=$(B)/bench/stages/%): $(B)/bench/stages/%: runtime/stage_main.c $(BENCH_O) $(B)/libruntime.a $(B)/libproto.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(FLAGS) -DFL_STAGE=fl_stage_$* $< $(BENCH_O) $(B)/libruntime.a $(B)/libproto.a $(LDFLAGS) $(LIBS_RUNTIME) -o $@
+$(B)/bench/bench: $(call obj,$(patsubst %,bench/%.c,main cases run graph tiles)) $(B)/libproto.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $^ $(LDFLAGS) -ltiff -lturbojpeg -ljansson -o $@
+$(B)/bench/floor $(B)/bench/chain: $(B)/bench/%: $(B)/o/bench/%.o
+	@mkdir -p $(@D)
+	$(Q)$(CC) $^ $(LDFLAGS) -ltiff -lturbojpeg -lzmq -o $@
+$(B)/bench/fused: $(B)/o/bench/fused.o $(BENCH_O) $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
+
+bench:  ## ratios against plain loops and other ways, into build/bench.json (ONLY=decode/ RUNS=9 RIVALS=1)
+	@$(MAKE) --no-print-directory -j2 all samples bench-programs
+	@$(B)/bench/bench $(B) $(ONLY)
+.PHONY: bench-programs
+bench-programs: $(BENCH_STAGES:%=$(B)/bench/stages/%) $(patsubst %,$(B)/bench/%,bench floor chain fused)
+
 fuzz:  ## a million mutations of each fuzz corpus under sanitizers
 	@$(MAKE) --no-print-directory -j2 SAN=address,undefined fuzz-run
 .PHONY: fuzz-run
@@ -122,6 +144,19 @@ lint:  ## clang-tidy over all sources
 	@clang-tidy --version >/dev/null || { echo 'lint: apt-get install clang-tidy' >&2; exit 1; }
 	@printf '%s\n' $(wildcard proto/*.c runtime/*.c launch/*.c stages/*.c stages/*/*.c tests/*/*.c) | \
 	  xargs -P2 -n8 sh -c 'clang-tidy --quiet "$$@" -- -std=c11 -D_GNU_SOURCE -I. -DFL_VERSION="\"$(VERSION)\"" -DFL_STAGE=fl_stage_sink' lint
+
+docs: all  ## write docs/pipeline.md and docs/stages.md from what the program says of itself
+	@/usr/bin/python3 -B docs/generate.py $(B) docs
+
+install: all  ## into PREFIX (default /usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/flowrun/stages $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install $(B)/bin/flowrun $(DESTDIR)$(PREFIX)/bin/flowrun
+	install $(STAGES:%=$(B)/stages/%) $(DESTDIR)$(PREFIX)/libexec/flowrun/stages
+	$(B)/bin/flowrun completion > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/flowrun
+
+check-long: deps-check  ## the rest: everything under sanitizers, long kills, soak, valgrind, an hour of fuzzing a target (LONG_FUZZ seconds)
+	@$(MAKE) --no-print-directory -j2 all tests
+	@bash tests/long.sh $(B)
 
 clean:  ## remove what was built
 	rm -rf build build-*

@@ -31,7 +31,7 @@ static bool args_takes(const struct fl_cmd *cmd, const char *flag)
     for (const char *const *f = cmd->flags; *f != NULL; f++)
         if (strcmp(*f, flag) == 0)
             return true;
-    return strcmp(flag, "--help") == 0;
+    return strcmp(flag, "--help") == 0 || strcmp(flag, "--version") == 0;
 }
 
 /* The table's entry when this command takes it, or NULL. `len` bytes of word are compared. */
@@ -45,13 +45,14 @@ static const struct fl_flag *args_flag(const struct fl_cmd *cmd, const char *wor
 
 static bool args_unknown(const struct fl_cmd *cmd, const char *word)
 {
-    const char *names[10];
+    const char *names[11];
     uint32_t n = 0;
     while (cmd->flags[n] != NULL) {
         names[n] = cmd->flags[n];
         n++;
     }
     names[n++] = "--help";
+    names[n++] = "--version";
     names[n] = NULL;
     fprintf(stderr, "flowrun%s%s: unknown option %s%s\n", cmd->name[0] ? " " : "", cmd->name, word, fl_did_you_mean(word, names));
     return false;

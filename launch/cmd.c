@@ -20,7 +20,7 @@ const struct fl_cmd fl_cmds[] = {
       .help = "Checks the graph in FILE, starts its stages and runs it to the end.\n"
               "Exit status: 0 complete, 1 failed, 2 the configuration or the arguments are wrong,\n"
               "3 complete with rejected tiles, 4 interrupted and drained.",
-      .flags = { "--set", "--run", "--resume", "-q", "--version" }, .min = 0, .max = 1, .run = fl_cmd_run },
+      .flags = { "--set", "--run", "--resume", "-q" }, .min = 0, .max = 1, .run = fl_cmd_run },
     { .name = "check", .usage = "flowrun check FILE [--set STAGE.OPTION=VALUE]...", .help = "Says all that is wrong with FILE; starts nothing.",
       .flags = { "--set" }, .min = 1, .max = 1, .run = fl_cmd_check },
     { .name = "plan", .usage = "flowrun plan FILE [--dot] [--set STAGE.OPTION=VALUE]...",
@@ -28,10 +28,11 @@ const struct fl_cmd fl_cmds[] = {
       .flags = { "--set", "--dot" }, .min = 1, .max = 1, .run = fl_cmd_plan },
     { .name = "stages", .usage = "flowrun stages", .help = "Lists the stages that are found, with one sentence each.",
       .min = 0, .max = 0, .run = fl_cmd_stages },
-    { .name = "describe", .usage = "flowrun describe STAGE [--set OPTION=VALUE]... [--json]",
-      .help = "Prints options, ports and counters of a stage (--set: OPTION=VALUE, for what depends on options).",
-      .flags = { "--set", "--json" }, .min = 1, .max = 1, .run = fl_cmd_describe },
-    { .name = "score", .usage = "flowrun score PREDICTIONS LABELS", .help = "Compares a file of predictions with the true labels.", .raw = fl_cmd_score },
+    { .name = "describe", .usage = "flowrun describe [STAGE [--set OPTION=VALUE]... [--json]]",
+      .help = "Prints options, ports and counters of a stage (--set: OPTION=VALUE, for what depends on options); without STAGE, the keys of a pipeline file.",
+      .flags = { "--set", "--json" }, .min = 0, .max = 1, .run = fl_cmd_describe },
+    { .name = "score", .usage = "flowrun score PREDICTIONS LABELS", .help = "Compares a file of predictions with the true labels.",
+      .flags = { "--threshold", "--subset", "--names", "--json" }, .raw = fl_cmd_score },
     { .name = "completion", .usage = "flowrun completion", .help = "Prints the bash completion: eval \"$(flowrun completion)\"",
       .min = 0, .max = 0, .run = fl_cmd_completion },
     { 0 }

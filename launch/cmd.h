@@ -21,7 +21,7 @@ struct fl_flag {
 struct fl_cmd {
     const char *name;                          /* "" is `flowrun FILE` itself */
     const char *usage, *help;
-    const char *flags[8];                      /* names it takes besides --help */
+    const char *flags[8];                      /* names it takes besides --help and --version */
     uint32_t    min, max;                      /* how many that are no options */
     int       (*run)(const struct fl_args *);
     int       (*raw)(int argc, char **argv);   /* instead of run: reads its own arguments; argv[0] is its name */

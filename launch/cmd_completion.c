@@ -7,7 +7,7 @@ static void completion_words(const struct fl_cmd *c)
 {
     for (const char *const *f = c->flags; *f != NULL; f++)
         printf("%s ", *f);
-    printf("--help");
+    printf("--help --version");
 }
 
 int fl_cmd_completion(const struct fl_args *a)

@@ -6,6 +6,7 @@
 
 #include "launch/cmd.h"
 #include "launch/config.h"
+#include "launch/keys.h"
 #include "launch/mem.h"
 
 int fl_cmd_stages(const struct fl_args *a)
@@ -215,8 +216,22 @@ static char *stages_find(const char *name)
     return NULL;
 }
 
+static void stages_keys(const char *title, const struct fl_key *keys)
+{
+    printf("%s\n", title);
+    for (const struct fl_key *k = keys; k->name != NULL; k++)
+        if (k->written)
+            printf("  %-14s %s%s%s%s\n  %-14s   %s\n", k->name, k->value, k->def != NULL ? " (default: " : "", k->def != NULL ? k->def : "",
+                   k->def != NULL ? ")" : "", "", k->help);
+}
+
 int fl_cmd_describe(const struct fl_args *a)
 {
+    if (a->nfiles == 0) {
+        stages_keys("keys of a pipeline file", fl_top_keys);
+        stages_keys("\nkeys of an entry under stages", fl_entry_keys);
+        return 0;
+    }
     char *exe = stages_find(a->files[0]);
     if (exe == NULL)
         return 2;

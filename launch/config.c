@@ -9,15 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "launch/keys.h"
 #include "launch/mem.h"
 #include "runtime/opt.h"
-
-static const char *const top_keys[] = { "name", "seed", "memory", "labels", "stage_path", "stall_timeout", "drain_timeout", "stages", NULL };
-/* What RUN/config.json holds besides. */
-static const char *const top_keys_resolved[] = { "name", "seed", "memory", "labels", "stage_path", "stall_timeout", "drain_timeout", "stages",
-                                                 "file", "window", "batch", NULL };
-static const char *const entry_keys[] = { "stage", "from", "instances", "threads", "options", "matrix", NULL };
-static const char *const entry_keys_resolved[] = { "stage", "exe", "from", "instances", "threads", "options", NULL };
 
 static void config_keys(struct fl_config *c, const struct fl_node *map, const char *const *known, const char *prefix)
 {
@@ -191,7 +185,7 @@ static void entry_read(struct fl_config *c, const char *name, struct fl_mark mar
         map = &none;
     }
     char *prefix = fl_need_text("%.60s: ", name), *what = fl_need_text("%.60s: instances", name), *threads = fl_need_text("%.60s: threads", name);
-    config_keys(c, map, c->resolved ? entry_keys_resolved : entry_keys, prefix);
+    config_keys(c, map, fl_key_names(fl_entry_keys, c->resolved), prefix);
     entry_stage(c, e, map);
     entry_from(c, e, fl_node_get(map, "from", NULL));
     entry_exe(c, e, fl_node_get(map, "exe", NULL));
@@ -255,7 +249,7 @@ void fl_config_read(struct fl_config *c, const struct fl_node *root)
     c->resolved = origin != NULL && origin->kind == FL_NODE_STR && fl_node_get(root, "window", NULL) != NULL;
     if (c->resolved)
         c->origin = fl_need_copy(origin->text);
-    config_keys(c, root, c->resolved ? top_keys_resolved : top_keys, "");
+    config_keys(c, root, fl_key_names(fl_top_keys, c->resolved), "");
     int64_t seed = 42;
     config_name(c, fl_node_get(root, "name", NULL));
     config_int(c, fl_node_get(root, "seed", NULL), "seed", 0, INT64_MAX, &seed);

@@ -133,6 +133,31 @@ static void graph_describe(struct fl_config *c, const struct fl_label_set *label
     json_decref(said);
 }
 
+/* The stage's text begins with this value (or with the file beside it: NAME.json for NAME.safetensors) or name. */
+static bool graph_begins(const char *text, const char *with)
+{
+    const char *dot = with != NULL ? strrchr(with, '.') : NULL;
+    size_t len = with != NULL ? strlen(with) : 0, stem = dot != NULL ? (size_t)(dot - with) : 0;
+    return (len > 0 && strncmp(text, with, len) == 0 && (text[len] == '\0' || strchr(": ,", text[len]) != NULL))
+           || (stem > 0 && strncmp(text, with, stem) == 0 && strncmp(text + stem, ".json", 5) == 0);
+}
+
+/* Stages know no places. Where the text begins with what stands in the options, that is the place, else the options are. */
+static struct fl_mark graph_error_mark(const struct fl_entry *e, const char *text)
+{
+    const struct fl_node *all = e->options;
+    const char *after = strncmp(text, "option ", 7) == 0 ? text + 7 : text;
+    for (uint32_t i = 0; all != NULL && i < all->n; i++) {
+        const struct fl_node *v = all->items[i];
+        if (graph_begins(text, v->text) || graph_begins(after, all->keys[i]))
+            return v->mark;
+        for (uint32_t k = 0; v->kind == FL_NODE_LIST && k < v->n; k++)
+            if (graph_begins(text, v->items[k]->text))
+                return v->items[k]->mark;
+    }
+    return e->options_mark;
+}
+
 static void graph_stage_errors(struct fl_config *c)
 {
     for (uint32_t i = 0; i < c->nentries; i++) {
@@ -140,7 +165,8 @@ static void graph_stage_errors(struct fl_config *c)
         const json_t *error = json_object_get(e->describe, "error");
         if (error == NULL || json_is_null(error))
             continue;
-        fl_complain(c->complaints, e->options_mark, "%s: %s", e->name, json_string_value(json_object_get(error, "text")));
+        const char *text = json_string_value(json_object_get(error, "text"));
+        fl_complain(c->complaints, text != NULL ? graph_error_mark(e, text) : e->options_mark, "%s: %s", e->name, text != NULL ? text : "refuses its options");
         e->bad = true;
     }
 }

@@ -15,22 +15,10 @@ static void main_help(void)
     printf("\nflowrun COMMAND --help tells more.\n");
 }
 
-static bool main_wants_help(int argc, char **argv)
-{
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-        if (strcmp(argv[i], "--help") == 0)
-            return true;
-    return false;
-}
-
 static int main_run(const struct fl_cmd *cmd, int argc, char **argv)
 {
     struct fl_args a = { 0 };
     int status = 2;
-    if (cmd->raw != NULL && main_wants_help(argc, argv)) {
-        fl_cmd_help(cmd);
-        return 0;
-    }
     if (cmd->raw != NULL)
         return cmd->raw(argc, argv);
     if (fl_args_read(cmd, argc, argv, &a)) {

@@ -11,9 +11,17 @@
 
 #include "launch/super.h"
 
+/* A place that can't be is an argument to be refused; a disk that is full or broken is not. */
+static int rundir_cant(const char *path, int why, struct fl_err *err)
+{
+    bool disk = why == ENOSPC || why == EDQUOT || why == EIO || why == EMFILE || why == ENFILE || why == ENOMEM;
+    return fl_err_set(err, disk ? FL_E_IO : FL_E_CONFIG, "run directory %s: %s", path, strerror(why));
+}
+
 static int rundir_make(const char *path, struct fl_err *err)
 {
     char p[1024];
+    struct stat st;
     snprintf(p, sizeof p, "%s", path);
     for (char *s = p + 1; ; s++) {
         if (*s != '/' && *s != '\0')
@@ -21,7 +29,9 @@ static int rundir_make(const char *path, struct fl_err *err)
         char c = *s;
         *s = '\0';
         if (mkdir(p, 0777) != 0 && errno != EEXIST)
-            return fl_err_set(err, FL_E_IO, "run directory %s: %s", p, strerror(errno));
+            return rundir_cant(p, errno, err);
+        if (stat(p, &st) != 0 || !S_ISDIR(st.st_mode))
+            return rundir_cant(p, ENOTDIR, err);
         *s = c;
         if (c == '\0')
             return FL_OK;
@@ -46,7 +56,7 @@ static int rundir_name(struct fl_super *s, struct fl_err *err)
         if (mkdir(s->dir, 0777) == 0)
             return FL_OK;
         if (errno != EEXIST)
-            return fl_err_set(err, FL_E_IO, "run directory %s: %s", s->dir, strerror(errno));
+            return rundir_cant(s->dir, errno, err);
     }
     return rc != FL_OK ? rc : fl_err_set(err, FL_E_IO, "run directory %s: exists", s->dir);
 }

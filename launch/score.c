@@ -35,7 +35,8 @@ static void score_help(void)
            "  --threshold T    a label is on when its probability is above T (0.2)\n"
            "  --subset         LABELS may hold more tiles than PREDICTIONS\n"
            "  --names A,B,...  the label set, where it is not the default one\n"
-           "  --json           the same as a JSON object\n\n"
+           "  --json           the same as a JSON object\n"
+           "  --help, --version\n\n"
            "Exit status: 0 scored, 1 a file can't be used, 2 the arguments are wrong.\n", score_usage);
 }
 
@@ -77,7 +78,7 @@ static const char *score_value(const char *name, int argc, char **argv, int *i)
 
 static int score_unknown(const char *word)
 {
-    static const char *const names[] = { "--threshold", "--subset", "--names", "--json", "--help", NULL };
+    static const char *const names[] = { "--threshold", "--subset", "--names", "--json", "--help", "--version", NULL };
     for (const char *const *n = names; *n != NULL; n++)
         if (strcmp(*n, word) == 0)
             return score_wrong("%s wants a value", word);
@@ -226,11 +227,14 @@ int fl_cmd_score(int argc, char **argv)
     struct score_args a = { .threshold = 0.2 };
     struct score s = { 0 };
     struct fl_err err = { 0 };
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
         if (strcmp(argv[i], "--help") == 0) {
             score_help();
             return 0;
         }
+        if (strcmp(argv[i], "--version") == 0)
+            return printf("flowrun %s\n", FL_VERSION) < 0;
+    }
     int status = score_args(argc, argv, &a);
     if (status != 0)
         return status;

@@ -20,9 +20,29 @@ const json_t *fl_entry_port(const struct fl_entry *e, const char *dir)
 
 /* ---- names ---- */
 
+/* NAME.PORT: there is but one output, and its name isn't written. */
+static bool topo_port(struct fl_config *c, const struct fl_entry *e, const struct fl_node *n, bool *read)
+{
+    const char *dot = strrchr(n->text, '.');
+    bool found = false;
+    for (uint32_t i = 0; dot != NULL && i < c->nentries; i++) {
+        const struct fl_entry *up = &c->entries[i];
+        const char *names[] = { up->base, up->full, up->name };
+        for (int k = 0; k < 3; k++)
+            if (strlen(names[k]) == (size_t)(dot - n->text) && strncmp(names[k], n->text, (size_t)(dot - n->text)) == 0)
+                found = read[i] = true;
+    }
+    if (found)
+        fl_complain(c->complaints, n->mark, "%s: %.60s: ports have no names here, a stage has one output; want %.*s", e->name, n->text,
+                    (int)(dot - n->text), n->text);
+    return found;
+}
+
 /* Whoever was probably meant counts as read, so that one slip isn't told twice. */
 static void topo_unknown(struct fl_config *c, const struct fl_entry *e, const struct fl_node *n, bool *read)
 {
+    if (topo_port(c, e, n, read))
+        return;
     const char **names = fl_need(2 * (size_t)c->nentries + 1, sizeof *names);
     uint32_t k = 0;
     for (uint32_t i = 0; i < c->nentries; i++) {

@@ -1,0 +1,42 @@
+/* The keys of a pipeline file. */
+#include "launch/keys.h"
+
+#include <stddef.h>
+
+const struct fl_key fl_top_keys[] = {
+    { "name", "text", "the file's name without .yaml", "Names the run directory.", true, true },
+    { "seed", "whole number", "42", "Seed of every draw; a draw depends on it and on what is drawn, never on order.", true, true },
+    { "memory", "size", "1GB", "Bounds the slabs of all stages together, and so how many batches are in flight.", true, true },
+    { "labels", "list, or {names, exclusive, rest_off}", "those of the model, or the 17 of Planet's Amazon set",
+      "Label names in order; exclusive: names of which exactly one holds; rest_off: the one that allows no other.", true, true },
+    { "stage_path", "list of folders", NULL, "Where to look for stages before the built-in ones.", true, true },
+    { "stall_timeout", "seconds", "60", "A stage without progress for so long is killed and started again.", true, true },
+    { "drain_timeout", "seconds", "60", "After an interruption, how long batches in flight may take.", true, true },
+    { "stages", "map of entries", NULL, "The graph: one entry a stage, in any order.", true, true },
+    { "file", "", NULL, "", true, false },
+    { "window", "", NULL, "", true, false },
+    { "batch", "", NULL, "", true, false },
+    { 0 }
+};
+
+const struct fl_key fl_entry_keys[] = {
+    { "stage", "name", "the entry's own name", "Which stage this is: the name of its executable.", true, true },
+    { "from", "name, or list of names", NULL, "The entries it reads. Several only into a stage that joins; an expanded entry's name means all of its expansion.", true, true },
+    { "instances", "whole number", "1", "How many processes share the work.", true, true },
+    { "threads", "whole number", "1", "For a library under the stage, in each process.", true, true },
+    { "options", "map", NULL, "The stage's own options (`flowrun describe STAGE`).", true, true },
+    { "matrix", "map of lists", NULL, "One entry for each combination of the values, named NAME-value-value; {key} in options and from is replaced.", false, true },
+    { "exe", "", NULL, "", true, false },
+    { 0 }
+};
+
+const char *const *fl_key_names(const struct fl_key *keys, bool resolved)
+{
+    static const char *names[16];
+    size_t n = 0;
+    for (const struct fl_key *k = keys; k->name != NULL && n + 1 < sizeof names / sizeof *names; k++)
+        if (resolved ? k->resolved : k->written)
+            names[n++] = k->name;
+    names[n] = NULL;
+    return names;
+}

@@ -1,0 +1,57 @@
+#!/bin/bash
+# The rest of the tests: tests/long.sh BUILD. LONG_FUZZ: seconds of fuzzing a target (3600). Prints a line a part, and the sum.
+set -u
+build=$1
+fuzz=${LONG_FUZZ:-3600}
+passed=0 failed=0
+
+part() {
+    local name=$1 start=$SECONDS
+    shift
+    if "$@" >"$build/long-$name.log" 2>&1; then
+        passed=$((passed + 1))
+        echo "ok $name ($((SECONDS - start)) s): $(tail -n 1 "$build/long-$name.log")"
+    else
+        failed=$((failed + 1))
+        echo "FAIL $name ($((SECONDS - start)) s), see $build/long-$name.log"
+        tail -n 15 "$build/long-$name.log"
+    fi
+}
+
+sanitizers() {
+    make --no-print-directory -j2 SAN=address,undefined all tests &&
+    UBSAN_OPTIONS=halt_on_error=1 FL_TEST_TIMEOUT=1200 bash tests/run.sh build-address-undefined tests/proto tests/runtime tests/launch tests/stages tests/samples tests/forward/test_input tests/forward/test_net
+}
+
+under_valgrind() {
+    local t rc=0
+    for t in "$build"/tests/proto/test_* "$build"/tests/runtime/test_* "$build"/tests/stages/test_{source,decode,jpeg,tta_merge,stack,augment,sink}; do
+        case $t in *.d|*.o) continue ;; esac
+        echo "$t"
+        valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite "$t" >"$build/valgrind.log" 2>&1 || { rc=1; cat "$build/valgrind.log"; }
+    done
+    return $rc
+}
+
+fuzzing() {
+    local f
+    make --no-print-directory -j2 SAN=address,undefined tests || return 1
+    for f in build-address-undefined/tests/fuzz/fuzz_*; do
+        case $f in *.d|*.o) continue ;; esac
+        echo "$f"
+        timeout "$fuzz" "$f" -n 1000000000 -s "$RANDOM" -k "$build/crash-$(basename "$f")"
+        [ $? = 124 ] || return 1                 # it has no other way to end than the time
+    done
+}
+
+mkdir -p "$build"
+part links env FLOWRUN_LONG=1 "$build/tests/runtime/test_link"
+part chaos env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=1800 bash tests/run.sh "$build" tests/flow/test_chaos
+part parity env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=3600 bash tests/run.sh "$build" tests/parity tests/forward
+part runs /usr/bin/python3 -B tests/long/runs.py "$build"
+part soak /usr/bin/python3 -B tests/long/soak.py "$build"
+part sanitizers sanitizers
+part valgrind under_valgrind
+part fuzz fuzzing
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
