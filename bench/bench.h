@@ -3,6 +3,7 @@
 #define FL_BENCH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "proto/status.h"
@@ -35,13 +36,16 @@ double bench_now(void);
 
 /* graph.c. Runs DIR/NAME.yaml, made from `yaml`, to its end; the report is in DIR/run/report.json. */
 int bench_graph(struct bench *, const char *name, const char *yaml, struct bench_cost *, struct fl_err *);
+/* DIR/NAME, made anew and empty; its path into `path`. */
+int bench_fresh(struct bench *, const char *name, char *path, size_t size, struct fl_err *);
 /* A number of the last report: "seconds", or page faults of all stages together. */
 int bench_report(struct bench *, const char *key, double *value, struct fl_err *);
 int bench_report_faults(struct bench *, double *faults, struct fl_err *);
 
-/* tiles.c. DIR/jpeg and DIR/tif with their lists, unless they are there: `distinct` files, and further names for them up to `names`. */
+/* tiles.c. The tiles in DIR/jpeg and DIR/tif and lists of the first N of them, DIR/jpeg.N.list, unless they are there. */
+#define BENCH_FEW   2048
+#define BENCH_JPEGS 12288
+#define BENCH_TIFS  16384
 int bench_tiles(struct bench *, struct fl_err *);
-#define BENCH_JPEGS 16384
-#define BENCH_TIFS  24576
 
 #endif

@@ -13,7 +13,7 @@
 #include <zmq.h>
 
 #define PROCESSES 5
-#define AHEAD     4            /* batches that may wait at each end of a hop */
+#define AHEAD     1            /* batches that may wait at each end of a hop */
 
 static const char *chain_dir;
 

@@ -1,8 +1,10 @@
 /* Plain loops over the same files, one process, nothing of flowrun: what the decode stage is measured against.
  *
- *     floor jpeg LIST N      pread into a reused buffer, tjDecompress2 to RGB
- *     floor tiffopen LIST N  TIFFOpen, every strip, TIFFClose
- *     floor tiffmem LIST N   pread into a reused buffer, the same through TIFFClientOpen over memory */
+ *     floor jpeg LIST N [TILES]      pread into a reused buffer, tjDecompress2 to RGB
+ *     floor tiffopen LIST N [TILES]  TIFFOpen, every strip, TIFFClose
+ *     floor tiffmem LIST N [TILES]   pread into a reused buffer, the same through TIFFClientOpen over memory
+ *
+ * TILES: the pixels of so many tiles are kept, in turn; 1 (the default) leaves them in the cache, 64 makes batches as the stage does. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +18,7 @@
 
 static unsigned char *floor_file;
 static size_t floor_len, floor_room;
-static unsigned char *floor_pixels;          /* one tile, used again: it stays in the cache */
+static unsigned char *floor_pixels;          /* of the tile in work */
 static tjhandle floor_tj;
 
 static void floor_die(const char *what, const char *path)
@@ -106,12 +108,13 @@ int main(int argc, char **argv)
     static const struct { const char *name; void (*tile)(const char *); } kinds[] = {
         { "jpeg", floor_jpeg }, { "tiffopen", floor_tiffopen }, { "tiffmem", floor_tiffmem },
     };
-    FILE *list = argc == 4 ? fopen(argv[2], "re") : NULL;
-    long n = argc == 4 ? strtol(argv[3], NULL, 10) : 0;
-    floor_pixels = malloc(SIDE * SIDE * 8);
+    FILE *list = argc >= 4 ? fopen(argv[2], "re") : NULL;
+    long n = argc >= 4 ? strtol(argv[3], NULL, 10) : 0, kept = argc == 5 ? strtol(argv[4], NULL, 10) : 1;
+    size_t bytes = argc >= 4 && strcmp(argv[1], "jpeg") == 0 ? SIDE * SIDE * 3 : SIDE * SIDE * 8;
+    unsigned char *pixels = kept > 0 && kept <= 4096 ? malloc((size_t)kept * bytes) : NULL;
     floor_tj = tjInitDecompress();
-    if (list == NULL || floor_pixels == NULL || floor_tj == NULL) {
-        fprintf(stderr, "usage: floor jpeg|tiffopen|tiffmem LIST N\n");
+    if (list == NULL || pixels == NULL || floor_tj == NULL) {
+        fprintf(stderr, "usage: floor jpeg|tiffopen|tiffmem LIST N [TILES]\n");
         return 2;
     }
     TIFFSetWarningHandler(NULL);
@@ -119,12 +122,13 @@ int main(int argc, char **argv)
         char path[4096];
         for (long i = 0; strcmp(argv[1], kinds[k].name) == 0 && i < n && fgets(path, sizeof path, list) != NULL; i++) {
             path[strcspn(path, "\n")] = '\0';
+            floor_pixels = pixels + (size_t)(i % kept) * bytes;
             kinds[k].tile(path);
         }
     }
     tjDestroy(floor_tj);
     free(floor_file);
-    free(floor_pixels);
+    free(pixels);
     fclose(list);
     return 0;
 }

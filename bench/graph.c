@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bench/bench.h"
@@ -23,14 +24,21 @@ static int graph_write(const char *path, const char *text, struct fl_err *err)
     return ok ? FL_OK : fl_err_set(err, FL_E_IO, "%s: can't be written", path);
 }
 
+int bench_fresh(struct bench *b, const char *name, char *path, size_t size, struct fl_err *err)
+{
+    snprintf(path, size, "%s/%s", b->dir, name);
+    nftw(path, graph_unlink, 16, FTW_DEPTH | FTW_PHYS);
+    return mkdir(path, 0755) == 0 ? FL_OK : fl_err_set(err, FL_E_IO, "%s: can't be made", path);
+}
+
 int bench_graph(struct bench *b, const char *name, const char *yaml, struct bench_cost *cost, struct fl_err *err)
 {
     char flowrun[600], file[700], run[700];
     snprintf(flowrun, sizeof flowrun, "%s/bin/flowrun", b->bin);
     snprintf(file, sizeof file, "%s/%s.yaml", b->dir, name);
-    snprintf(run, sizeof run, "%s/run", b->dir);
-    nftw(run, graph_unlink, 16, FTW_DEPTH | FTW_PHYS);
-    int rc = graph_write(file, yaml, err);
+    int rc = bench_fresh(b, "run", run, sizeof run, err);
+    if (rc == FL_OK)
+        rc = graph_write(file, yaml, err);
     if (rc != FL_OK)
         return rc;
     const char *argv[] = { flowrun, file, "-q", "--run", run, NULL };

@@ -282,6 +282,11 @@ void fl_recover_death(struct fl_super *s, struct fl_inst *in, int status)
         fl_super_fail(s, name, in->index, text);
         return;
     }
+    if (current == 0 && was_ready && recover_own_doing(in, status) && ++in->idle_deaths > STILLBORN_MOST) {
+        snprintf(text, sizeof text, "%s, %u times between batches", cause, in->idle_deaths);
+        fl_super_fail(s, name, in->index, text);
+        return;
+    }
     snprintf(text, sizeof text, "%s%s; starting it again", cause, current > 0 && recover_own_doing(in, status) ? " over a batch" : "");
     fl_super_log(s, name, in->index, FL_LOG_WARN, text);
     s->restarts++;

@@ -11,10 +11,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "launch/mem.h"
 #include "launch/super.h"
 #include "proto/control.h"
 #include "proto/journal.h"
 
+#define READ_MOST 64              /* messages of one stage in a turn: a chatterbox must not keep the others waiting */
 #define TICK 0.5                  /* seconds between looks at the pages */
 
 double fl_now(void)
@@ -28,8 +30,25 @@ void fl_super_tell(struct fl_inst *in, const struct fl_control *c)
 {
     unsigned char buf[FL_CONTROL_MAX];
     size_t len;
-    if (in->control >= 0 && fl_control_pack(c, buf, sizeof buf, &len, NULL) == FL_OK)
-        send(in->control, buf, len, MSG_NOSIGNAL);      /* a dead stage is noticed by its pidfd */
+    if (in->control < 0 || fl_control_pack(c, buf, sizeof buf, &len, NULL) != FL_OK)
+        return;
+    if (in->told == NULL && (send(in->control, buf, len, MSG_NOSIGNAL) >= 0 || errno != EAGAIN))
+        return;                                         /* a dead stage is noticed by its pidfd */
+    struct fl_told *t = fl_need(1, sizeof *t + len);
+    memcpy(t->bytes, buf, len);
+    t->len = len;
+    *(in->told != NULL ? in->told_tail : &in->told) = t;
+    in->told_tail = &t->next;
+}
+
+void fl_super_flush(struct fl_inst *in)
+{
+    for (struct fl_told *t; (t = in->told) != NULL; ) {
+        if (in->control >= 0 && send(in->control, t->bytes, t->len, MSG_NOSIGNAL) < 0 && errno == EAGAIN)
+            return;
+        in->told = t->next;
+        free(t);
+    }
 }
 
 static void run_tell_all(struct fl_super *s, const char *type)
@@ -94,7 +113,7 @@ void fl_super_issue(struct fl_super *s, uint32_t slot)
     sl->used = true;
     sl->batch = next.batch;
     sl->attempt = next.attempt;
-    sl->acked = 0;
+    sl->acked = sl->rejected = 0;
     struct fl_control c = { .type = "issue", .batch = next.batch, .attempt = next.attempt, .slot = slot, .gen = atomic_load(&s->gens->gen[slot]) };
     fl_super_tell(source, &c);
 }
@@ -124,6 +143,7 @@ static void run_ack(struct fl_super *s, const struct fl_inst *sink, const struct
         struct fl_slot *sl = &s->slots[i];
         if (!sl->used || sl->batch != c->batch || sl->attempt != c->attempt)
             continue;
+        sl->rejected = c->rejected > sl->rejected ? c->rejected : sl->rejected;
         sl->acked |= run_sink_bit(s, sink->stage);
         if (sl->acked != run_sink_bit(s, s->g->nstages) - 1)
             return;
@@ -131,7 +151,7 @@ static void run_ack(struct fl_super *s, const struct fl_inst *sink, const struct
         s->in_flight--;
         s->finished++;
         s->tiles_done += c->predicted + c->rejected;
-        s->rejected += c->rejected;
+        s->rejected += sl->rejected;
         if (s->t_first == 0)
             s->t_first = fl_now();
         atomic_fetch_add(&s->gens->gen[i], 1);           /* whatever still speaks of this use of the slot is late */
@@ -169,7 +189,7 @@ static void run_ready(struct fl_super *s, struct fl_inst *in, const struct fl_co
     if (s->g->stages[in->stage].source) {
         s->total = c->batches;
         s->tiles_total = c->tiles;
-        if (s->conf->resume && run_resume(s) != FL_OK)
+        if (s->conf->resume && s->committed == NULL && run_resume(s) != FL_OK)
             return;
     }
     run_start_if_ready(s);
@@ -207,9 +227,9 @@ static void run_hear(struct fl_super *s, struct fl_inst *in, const struct fl_con
     }
 }
 
-static void run_read(struct fl_super *s, struct fl_inst *in)
+static void run_read(struct fl_super *s, struct fl_inst *in, uint32_t most)
 {
-    for (;;) {
+    while (most-- > 0) {
         unsigned char buf[FL_CONTROL_MAX];
         ssize_t n = recv(in->control, buf, sizeof buf, MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -232,7 +252,7 @@ static void run_reap(struct fl_super *s, struct fl_inst *in)
 {
     int status = 0;
     if (in->control >= 0)
-        run_read(s, in);                                  /* its last words */
+        run_read(s, in, UINT32_MAX);                      /* its last words */
     while (waitpid(in->pid, &status, 0) < 0 && errno == EINTR)
         ;
     in->pid = 0;
@@ -241,6 +261,7 @@ static void run_reap(struct fl_super *s, struct fl_inst *in)
     if (in->control >= 0)
         close(in->control);
     in->control = -1;
+    fl_super_flush(in);
     fl_recover_death(s, in, status);
 }
 
@@ -319,8 +340,13 @@ static void run_signal(struct fl_super *s, int fd)
         run_kill_all(s);
         return;
     }
-    s->interrupted = true;
     s->t_interrupt = fl_now();
+    if (s->finishing) {                                   /* all is committed: let the files be written; the second one kills */
+        if (s->finish_signals++ > 0)
+            s->interrupted = true, run_kill_all(s);
+        return;
+    }
+    s->interrupted = true;
     if (!s->conf->quiet)
         fprintf(stderr, "%s: draining %llu batches; once more to stop at once\n", strsignal((int)si.ssi_signo), (unsigned long long)s->in_flight);
     run_finish_if_done(s);
@@ -366,7 +392,7 @@ static uint32_t run_pollset(const struct fl_super *s, struct pollfd *p, int sigf
     uint32_t n = 0;
     p[n++] = (struct pollfd){ .fd = sigfd, .events = POLLIN };
     for (uint32_t i = 0; i < s->ninst; i++) {
-        p[n++] = (struct pollfd){ .fd = s->inst[i].control, .events = POLLIN };
+        p[n++] = (struct pollfd){ .fd = s->inst[i].control, .events = s->inst[i].told != NULL ? POLLIN | POLLOUT : POLLIN };
         p[n++] = (struct pollfd){ .fd = s->inst[i].pidfd, .events = POLLIN };
     }
     return n;
@@ -395,8 +421,10 @@ static int run_loop(struct fl_super *s, int sigfd, struct fl_err *err)
         if (p[0].revents != 0)
             run_signal(s, sigfd);
         for (uint32_t i = 0; i < s->ninst; i++) {
-            if (p[1 + 2 * i].revents != 0 && s->inst[i].control >= 0)
-                run_read(s, &s->inst[i]);
+            if (p[1 + 2 * i].revents & POLLOUT)
+                fl_super_flush(&s->inst[i]);
+            if (p[1 + 2 * i].revents & ~POLLOUT && s->inst[i].control >= 0)
+                run_read(s, &s->inst[i], READ_MOST);
             if (p[2 + 2 * i].revents != 0 && s->inst[i].pidfd >= 0)
                 run_reap(s, &s->inst[i]);
         }
@@ -421,14 +449,19 @@ static int run_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static int run_prepare(struct fl_super *s, struct fl_err *err)
+/* Before any descriptor is made: fl_fd_high needs the room. */
+static void run_limits(void)
 {
-    const struct fl_graph *g = s->g;
     struct rlimit rl;
     if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
         rl.rlim_cur = rl.rlim_max;
         setrlimit(RLIMIT_NOFILE, &rl);
     }
+}
+
+static int run_prepare(struct fl_super *s, struct fl_err *err)
+{
+    const struct fl_graph *g = s->g;
     s->first = calloc(g->nstages, sizeof *s->first);
     s->pool_rw = calloc(g->nstages, sizeof *s->pool_rw);
     s->pool_ro = calloc(g->nstages, sizeof *s->pool_ro);
@@ -487,6 +520,7 @@ int fl_run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)
 {
     struct fl_super s = { .g = g, .conf = conf, .lock = -1, .sockets = -1, .gens_fd = -1, .t0 = fl_now() };
     struct fl_err err = { 0 };
+    run_limits();
     int sigfd = run_signals();
     int rc = fl_rundir_open(&s, &err);
     if (rc == FL_OK)

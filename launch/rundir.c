@@ -176,7 +176,7 @@ void fl_super_log(struct fl_super *s, const char *stage, uint32_t instance, int 
     static const char *const names[] = { "info", "warning", "error" };
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
-    json_t *j = json_pack("{s:f, s:s, s:s, s:i, s:s}", "time", (double)t.tv_sec + (double)t.tv_nsec / 1e9, "level", names[level <= 2 ? level : 2],
+    json_t *j = json_pack("{s:f, s:s, s:s, s:i, s:s}", "time", (double)t.tv_sec + (double)t.tv_nsec / 1e9, "level", names[level >= 0 && level <= 2 ? level : 2],
                           "stage", stage, "instance", (int)instance, "text", text);
     if (j != NULL && s->log != NULL) {
         json_dumpf(j, s->log, JSON_COMPACT | JSON_REAL_PRECISION(17));

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "launch/config.h"
+#include "runtime/page.h"
 
 #define SIZE_PAGE 4096u
 
@@ -46,6 +47,8 @@ static const char *size_text(uint64_t bytes, char text[32])
 {
     if (bytes >= 1000000000)
         snprintf(text, 32, "%.2fGB", (double)bytes / 1e9);
+    else if (bytes < 1000)
+        snprintf(text, 32, "%u bytes", (unsigned)bytes);
     else if (bytes < 1000000)
         snprintf(text, 32, "%.1fkB", (double)bytes / 1e3);
     else
@@ -74,6 +77,7 @@ void fl_size_plan(const struct fl_config *c, const uint32_t *order, struct fl_gr
         return;
     }
     window = window < most ? window : most;
+    window = window < FL_MAX_SLOTS ? window : FL_MAX_SLOTS;
     if (g->batches > 0 && g->batches < window)
         window = g->batches;
     g->window = (uint32_t)window;

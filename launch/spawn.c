@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -31,6 +32,12 @@ int fl_fd_high(int fd)
 int fl_spawn_pools(struct fl_super *s, struct fl_err *err)
 {
     const struct fl_graph *g = s->g;
+    struct rlimit rl;
+    if (g->nstages + CHILD_POOLS > PARENT_FDS)
+        return fl_err_set(err, FL_E_CONFIG, "%u stages, at most %d", g->nstages, PARENT_FDS - CHILD_POOLS);
+    if (getrlimit(RLIMIT_NOFILE, &rl) != 0 || rl.rlim_cur < PARENT_FDS + 64 + 3 * (rlim_t)s->ninst + 2 * (rlim_t)g->nstages)
+        return fl_err_set(err, FL_E_CONFIG, "too few open files allowed (ulimit -Hn): %llu, want %llu", (unsigned long long)rl.rlim_cur,
+                          (unsigned long long)(PARENT_FDS + 64 + 3 * (uint64_t)s->ninst + 2 * (uint64_t)g->nstages));
     int rc = fl_memfd_new("flowrun-gens", sizeof *s->gens, &s->gens_fd, err);
     if (rc != FL_OK)
         return rc;

@@ -10,7 +10,10 @@
 #include "proto/control.h"
 #include "runtime/page.h"
 
+struct fl_told { struct fl_told *next; size_t len; unsigned char bytes[]; };   /* waits for room in a control socket */
+
 struct fl_inst {                         /* one stage process */
+    struct fl_told *told, **told_tail;   /* NULL: nothing waits */
     uint32_t stage, index, incarnation;
     pid_t    pid;
     int      pidfd, control, page_fd;    /* -1 when closed */
@@ -19,7 +22,7 @@ struct fl_inst {                         /* one stage process */
     bool    *await;                      /* after its death: instances that have yet to say they are done with it */
     uint32_t nawait;
     bool     mourned;                    /* what it held has been issued again, or was nothing */
-    uint32_t deaths, stillborn;          /* in all; in a row before it was ready */
+    uint32_t deaths, stillborn, idle_deaths;          /* in all; in a row before it was ready */
     double   restart_at, backoff;        /* when to start it again, 0 = not to; seconds */
     uint64_t batches_then;               /* its page's count at the last start: the first batch done resets the back-off */
     struct { uint64_t batches, tiles, busy, in, credit, faults, counters[FL_MAX_COUNTERS]; } base;   /* of earlier incarnations */
@@ -30,7 +33,7 @@ struct fl_inst {                         /* one stage process */
 struct fl_slot {
     bool     used;
     uint64_t batch, acked;               /* bit by sink, in the order of the stages */
-    uint32_t attempt;
+    uint32_t attempt, rejected;          /* rejected: the most of any sink */
     bool    *fence;                      /* instances that may still refer to the use of it that was given up */
     uint32_t nfence;                     /* the slot is free when nothing does */
 };
@@ -61,6 +64,7 @@ struct fl_super {
     uint64_t tiles_total, tiles_done, rejected, in_flight, resumed;
     unsigned char *committed;            /* bit per batch: in the journal already (resume); NULL = none */
     bool     started, finishing, interrupted, failed, killed;
+    uint32_t finish_signals;
     double   t0, t_start, t_first, t_interrupt;
     double   t_table;
     uint64_t table_tiles; int table_lines;
@@ -83,6 +87,7 @@ void fl_spawn_endpoint(char out[64], uint32_t stage, uint32_t index, uint32_t in
 
 /* run.c */
 void fl_super_tell(struct fl_inst *, const struct fl_control *);
+void fl_super_flush(struct fl_inst *);                         /* sends what waited for room; drops it when the control socket is closed */
 void fl_super_fail(struct fl_super *, const char *stage, uint32_t instance, const char *text);    /* says why, kills all */
 void fl_super_issue(struct fl_super *, uint32_t slot);         /* the next batch into a free slot, if there is one and a source to make it */
 

@@ -141,6 +141,19 @@ static void yaml_event(struct yaml_reader *r, const yaml_event_t *e)
     }
 }
 
+/* The reader knows no line yet where it stumbles, only the byte. */
+static struct fl_mark yaml_byte_mark(const yaml_parser_t *p)
+{
+    const unsigned char *at = p->input.string.start, *end = p->input.string.end;
+    struct fl_mark mark = { 1, 1 };
+    for (size_t i = 0; i < p->problem_offset && at + i < end; i++) {
+        bool inside = (at[i] & 0xc0) == 0x80;      /* of a character of several bytes */
+        mark.column = at[i] == '\n' ? 1 : mark.column + !inside;
+        mark.line += at[i] == '\n';
+    }
+    return mark;
+}
+
 static void yaml_syntax(struct yaml_reader *r, const yaml_parser_t *p)
 {
     if (p->error == YAML_MEMORY_ERROR) {
@@ -152,7 +165,7 @@ static void yaml_syntax(struct yaml_reader *r, const yaml_parser_t *p)
                      ? fl_need_text("not UTF-8 text: %s at byte %zu", p->problem, p->problem_offset)
                      : fl_need_text("not YAML: %s%s%s", p->problem ? p->problem : "?", p->context ? " " : "", p->context ? p->context : "");
     if (p->error == YAML_READER_ERROR)
-        mark = (struct fl_mark){ (uint32_t)p->mark.line + 1, (uint32_t)p->mark.column + 1 };
+        mark = yaml_byte_mark(p);
     yaml_break(r, mark, what);
     free(what);
 }

@@ -12,7 +12,7 @@
 
 #include "proto/dtype.h"
 
-#define FL_MAX_TENSORS 64      /* in one batch; a join of many edges needs the room */
+#define FL_MAX_TENSORS 256     /* in one batch; a join of many edges needs the room */
 #define FL_NAME_MAX    32      /* tensor, stage and port names, with the NUL */
 #define FL_ALIGN       64      /* of every tensor within a slab */
 

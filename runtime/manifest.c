@@ -259,7 +259,7 @@ int fl_manifest_read(const char *weights, int verify, struct fl_manifest *out, s
     size_t size = 0;
     int code = fl_read_file(path, MANIFEST_LIMIT, &text, &size, err);
     if (code != FL_OK)
-        fl_err_context(err, "the manifest of %s", weights);
+        fl_err_context(err, "%s, its manifest", weights);
     else
         code = fl_manifest_parse(path, text, size, &m, err);
     free(text);

@@ -300,6 +300,7 @@ static int proc_neighbour(struct proc *p, const struct fl_control *c)
     } else if (c->slot >= p->s.nout || c->attempt >= p->s.out[c->slot].readers) {
         return fl_err_set(&p->err, FL_E_PROTO, "%s: reader %u of edge %u", c->type, c->attempt, c->slot);
     } else if (up) {
+        p->s.out[c->slot].endpoints[c->attempt] = NULL;    /* what the set-up said is older: "start" must not go back to it */
         return proc_connect(p, c->slot, c->attempt, c->text);
     } else {
         fl_links_drop_reader(p->links, c->slot, c->attempt, over);
@@ -463,6 +464,8 @@ static int proc_loop(struct proc *p)
         return rc;
     if (p->join != NULL && fl_join_open(p->join) > 0)
         return fl_err_set(&p->err, FL_E_INPUT, "the input ended while %u batches waited for parts", fl_join_open(p->join));
+    if ((rc = proc_listen(p)) != FL_OK || p->gone)     /* "partial" was sent before the end: it is here */
+        return rc;
     proc_state(p, FL_BUSY, &since);
     rc = fl_host_drain(&p->host);
     proc_account(p);

@@ -61,6 +61,18 @@ static int decode_f2_values(struct fl_ctx *ctx)
     return rc == FL_OK ? FL_OK : fl_fail(ctx, rc, "%s", err.text);
 }
 
+/* All that options and labels decide; without labels the options alone. */
+static int decode_f2_check(struct fl_ctx *ctx)
+{
+    const struct decode_f2 *s = ctx->state;
+    int rc = decode_f2_settings(ctx);
+    if (rc == FL_OK && ctx->nlabels > 0)
+        rc = decode_f2_values(ctx);
+    if (rc == FL_OK && ctx->nlabels > 0 && (s->weather1 || s->method == DECODE_WEATHER) && ctx->exclusive == 0)
+        rc = fl_fail(ctx, FL_E_CONFIG, "%s needs labels with an exclusive group, these have none", s->weather1 ? "constraint weather1" : "method weather");
+    return rc;
+}
+
 static int decode_f2_room(struct fl_ctx *ctx, uint32_t rows)
 {
     struct decode_f2 *s = ctx->state;
@@ -82,13 +94,11 @@ static int decode_f2_room(struct fl_ctx *ctx, uint32_t rows)
 static int decode_f2_open(struct fl_ctx *ctx)
 {
     struct decode_f2 *s = ctx->state;
-    int rc = decode_f2_settings(ctx);
-    if (rc == FL_OK)
-        rc = decode_f2_values(ctx);
+    int rc = decode_f2_check(ctx);
     if (rc != FL_OK)
         return rc;
-    if ((s->weather1 || s->method == DECODE_WEATHER) && ctx->exclusive == 0)
-        return fl_fail(ctx, FL_E_CONFIG, "%s needs labels with an exclusive group, these have none", s->weather1 ? "constraint weather1" : "method weather");
+    if (ctx->nlabels == 0)
+        return fl_fail(ctx, FL_E_CONFIG, "no labels to choose from");
     size_t need = s->method == DECODE_ENUM ? FL_F2_ENUM_WORK : fl_f2_work(ctx->nlabels);
     s->work = aligned_alloc(64, need * sizeof *s->work);
     s->Q = calloc((size_t)ctx->nlabels * ctx->nlabels, sizeof *s->Q);
@@ -265,7 +275,7 @@ const struct fl_stage fl_stage_decode_f2 = {
     .opts = decode_f2_opts,
     .ports = decode_f2_ports,
     .counters = decode_f2_counters,
-    .describe = decode_f2_settings,
+    .describe = decode_f2_check,
     .open = decode_f2_open,
     .batch = decode_f2_batch,
     .close = decode_f2_close,

@@ -56,6 +56,30 @@ static int64_t sink_now(void)
 
 /* ---- open ---- */
 
+static bool sink_same(const char *a, const char *b)
+{
+    return a != NULL && b != NULL && strcmp(a, b) == 0;
+}
+
+static int sink_settings(struct fl_ctx *ctx)
+{
+    const struct sink *s = ctx->state;
+    if (s->sample_path != NULL && s->submission == NULL)
+        return fl_fail(ctx, FL_E_CONFIG, "sample rules the rows of the submission, but no submission is wanted");
+    return FL_OK;
+}
+
+/* By name only: files that turn out to be one by links are found when they are opened. */
+static int sink_settings_files(struct fl_ctx *ctx)
+{
+    const struct sink *s = ctx->state;
+    if (sink_same(s->submission, s->probabilities) || sink_same(s->submission, s->rejects))
+        return fl_fail(ctx, FL_E_CONFIG, "%s: two options name this file", s->submission);
+    if (sink_same(s->probabilities, s->rejects))
+        return fl_fail(ctx, FL_E_CONFIG, "%s: two options name this file", s->rejects);
+    return FL_OK;
+}
+
 static int sink_make_dir(struct fl_ctx *ctx, struct sink *s)
 {
     const char *tmp = getenv("TMPDIR");
@@ -131,13 +155,30 @@ static int sink_read_tables(struct fl_ctx *ctx, struct sink *s, struct fl_err *e
     return FL_OK;
 }
 
+/* Tables that can't be read are told before anything is started; without labels there is nothing to hold them against. */
+static int sink_describe(struct fl_ctx *ctx)
+{
+    struct sink *s = ctx->state;
+    struct fl_err err = { 0 };
+    int rc = sink_settings(ctx);
+    if (rc == FL_OK)
+        rc = sink_settings_files(ctx);
+    if (rc != FL_OK || ctx->nlabels == 0)
+        return rc;
+    if ((rc = sink_read_tables(ctx, s, &err)) != FL_OK)
+        rc = sink_fail(ctx, &err);
+    fl_sample_free(&s->sample);
+    fl_truth_free(&s->truth);
+    return rc;
+}
+
 static int sink_open(struct fl_ctx *ctx)
 {
     struct sink *s = ctx->state;
     struct fl_err err = { 0 };
-    if (s->sample_path != NULL && s->submission == NULL)
-        return fl_fail(ctx, FL_E_CONFIG, "sample rules the rows of the submission, but no submission is wanted");
-    int rc = sink_make_dir(ctx, s);
+    int rc = sink_settings(ctx);
+    if (rc == FL_OK)
+        rc = sink_make_dir(ctx, s);
     if (rc != FL_OK)
         return rc;
     s->results.L = ctx->nlabels;
@@ -423,6 +464,7 @@ const struct fl_stage fl_stage_sink = {
     .opts = sink_opts,
     .ports = sink_ports,
     .counters = sink_counters,
+    .describe = sink_describe,
     .open = sink_open,
     .batch = sink_batch,
     .idle = sink_commit,

@@ -32,6 +32,17 @@ static int stack_settings(struct fl_ctx *ctx)
     return FL_OK;
 }
 
+/* How many models are joined isn't known yet; what the coefficients were made for is. */
+static int stack_describe(struct fl_ctx *ctx)
+{
+    const struct stack *s = ctx->state;
+    struct fl_err err = { 0 };
+    int rc = stack_settings(ctx);
+    if (rc == FL_OK && stack_fitted(s) && ctx->nlabels > 0 && fl_linear_check(s->weights, stack_kinds[s->method], ctx->nlabels, ctx->labels, &err) != FL_OK)
+        rc = fl_fail(ctx, err.code, "%s", err.text);
+    return rc;
+}
+
 static int stack_open(struct fl_ctx *ctx)
 {
     struct stack *s = ctx->state;
@@ -162,7 +173,7 @@ const struct fl_stage fl_stage_stack = {
     .opts = stack_opts,
     .ports = stack_ports,
     .counters = stack_counters,
-    .describe = stack_settings,
+    .describe = stack_describe,
     .open = stack_open,
     .batch = stack_batch,
     .close = stack_close,

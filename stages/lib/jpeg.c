@@ -15,6 +15,7 @@
 
 #define JPEG_MAX_SCANS 100        /* a progressive file of thousands of scans costs hours */
 #define JPEG_ROWS      8          /* rows asked for in one call */
+#define JPEG_OFF       8          /* bytes that the row buffer's rows begin after a round address */
 
 struct fl_jpeg {
     struct jpeg_decompress_struct c;
@@ -24,7 +25,7 @@ struct fl_jpeg {
     struct fl_err *err;           /* of the call under way */
     int      code;
     bool     cmyk, made;
-    uint8_t *raw;                 /* JPEG_ROWS rows of 4 components */
+    uint8_t *raw;                 /* JPEG_ROWS rows of up to 4 components */
     size_t   raw_size;
 };
 
@@ -157,16 +158,21 @@ static int jpeg_complete(const struct fl_jpeg *j, struct fl_err *err)
     return FL_OK;
 }
 
+/* By way of a few rows that stay in the cache: where a row begins on 32 bytes, libjpeg-turbo's colour conversion writes past the
+ * cache by itself, in pieces of lines, which takes twice as long as whole lines do. JPEG_OFF keeps it from that. */
 static void jpeg_rows3(struct fl_jpeg *j, uint8_t *out)
 {
     size_t stride = (size_t)j->c.output_width * 3;
     JSAMPROW rows[JPEG_ROWS];
+    for (int i = 0; i < JPEG_ROWS; i++)
+        rows[i] = j->raw + JPEG_OFF + (size_t)i * stride;
     while (j->c.output_scanline < j->c.output_height) {
         uint8_t *at = out + j->c.output_scanline * stride;
-        JDIMENSION left = j->c.output_height - j->c.output_scanline, n = left < JPEG_ROWS ? left : JPEG_ROWS;
-        for (JDIMENSION i = 0; i < n; i++)
-            rows[i] = at + i * stride;
-        jpeg_read_scanlines(&j->c, rows, n);
+        JDIMENSION want = j->c.output_height - j->c.output_scanline, n = 0;
+        want = want < JPEG_ROWS ? want : JPEG_ROWS;
+        while (n < want)                       /* the library gives a row or two a call */
+            n += jpeg_read_scanlines(&j->c, rows + n, want - n);
+        fl_jpeg_far(at, rows[0], n * stride);
     }
 }
 
@@ -189,8 +195,8 @@ static int jpeg_rows4(struct fl_jpeg *j, uint8_t *out, struct fl_err *err)
 
 static int jpeg_room(struct fl_jpeg *j, struct fl_err *err)
 {
-    size_t need = (size_t)j->c.image_width * 4 * JPEG_ROWS;
-    if (j->c.num_components == 3 || need <= j->raw_size)
+    size_t need = (size_t)j->c.image_width * 4 * JPEG_ROWS + JPEG_OFF;
+    if (need <= j->raw_size)
         return FL_OK;
     free(j->raw);
     j->raw_size = 0;

@@ -8,7 +8,7 @@
 #include "proto/dtype.h"
 #include "runtime/model.h"
 
-static int linear_manifest(const char *path, const char *kind, uint32_t L, const char *const *labels, struct fl_err *err)
+int fl_linear_check(const char *path, const char *kind, uint32_t L, const char *const *labels, struct fl_err *err)
 {
     struct fl_manifest m;
     int rc = fl_manifest_read(path, 1, &m, err);
@@ -62,7 +62,7 @@ int fl_linear_read(const char *path, const char *kind, uint32_t L, const char *c
 {
     struct fl_linear m = { .L = L, .models = models };
     struct fl_safetensors st;
-    int rc = linear_manifest(path, kind, L, labels, err);
+    int rc = fl_linear_check(path, kind, L, labels, err);
     if (rc == FL_OK)
         rc = fl_safetensors_open(path, &st, err);
     if (rc != FL_OK)

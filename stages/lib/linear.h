@@ -8,8 +8,11 @@
 
 struct fl_linear { uint32_t L, models; double *coef, *intercept; };      /* coef: [L][L*models], column L*j + l = model j, label l */
 
-/* Reads `path` and its manifest, whose kind must be `kind` and whose labels these, in this order. Tensors coef [L, L*models] and
- * intercept [L], f64 or f32, finite. FL_E_CONFIG, FL_E_LABEL, FL_E_SHAPE, FL_E_NUM and what reading gives, naming the file. */
+/* Reads the manifest of `path`, whose kind must be `kind` and whose labels these, in this order. */
+int  fl_linear_check(const char *path, const char *kind, uint32_t L, const char *const *labels, struct fl_err *);
+
+/* The same, then the tensors coef [L, L*models] and intercept [L], f64 or f32, finite. FL_E_CONFIG, FL_E_LABEL, FL_E_SHAPE,
+ * FL_E_NUM and what reading gives, naming the file. */
 int  fl_linear_read(const char *path, const char *kind, uint32_t L, const char *const *labels, uint32_t models, struct fl_linear *,
                     struct fl_err *);
 void fl_linear_done(struct fl_linear *);

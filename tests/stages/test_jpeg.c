@@ -260,12 +260,29 @@ FL_TEST(cmyk_rounds_to_nearest)
         }
 }
 
+/* Every length about a line, at a round address (past the cache) and at odd ones; nothing beyond the end is written. */
+FL_TEST(far_copies_are_copies)
+{
+    uint8_t in[400], *out = aligned_alloc(64, 512);
+    for (size_t i = 0; i < sizeof in; i++)
+        in[i] = (uint8_t)(i * 31 + 7);
+    for (size_t off = 0; off < 66; off += 13)
+        for (size_t n = 0; n < 330; n++) {
+            memset(out, 0xA5, 512);
+            fl_jpeg_far(out + off, in + off / 2, n);
+            CHECK(memcmp(out + off, in + off / 2, n) == 0);
+            CHECK_INT(out[off + n], 0xA5);
+        }
+    free(out);
+}
+
 int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
         CASE(equal_to_turbojpeg), CASE(a_scan_for_each_component), CASE(four_components_are_rgb_and_255), CASE(real_cmyk_is_refused_or_converted),
         CASE(grey_and_two_components), CASE(no_prefix_passes), CASE(no_prefix_with_an_end_marker_passes),
-        CASE(flipped_bytes_end_in_an_error_or_an_image), CASE(tables_do_not_outlive_a_file), CASE(row_versions_agree), CASE(cmyk_rounds_to_nearest), { 0 }
+        CASE(flipped_bytes_end_in_an_error_or_an_image), CASE(tables_do_not_outlive_a_file), CASE(row_versions_agree), CASE(cmyk_rounds_to_nearest),
+        CASE(far_copies_are_copies), { 0 }
     };
     return fl_run(cases, argc, argv);
 }

@@ -1,0 +1,246 @@
+/* The comparisons: what runs on either side. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bench/bench.h"
+
+#define BATCH        64
+#define PAYLOAD      196608                 /* bytes of a tile in the payload graphs: 64 make 12.6 MB */
+#define OPEN_TILES   4096                   /* TIFFOpen takes several times as long a tile */
+#define CHAIN        30                     /* batches through ZeroMQ */
+#define TOUCHED      1000                   /* batches through the graph, start included */
+#define HOPS         4
+#define HOPPED       5000
+#define FLOOR_KEEPS  "64"                   /* tiles: a floor, too, makes a batch; "1" lets it leave all in the cache */
+#define STEADY       2000                   /* batches after which nothing grows any more */
+#define FRAMES       "200000"
+
+static int case_floor(struct bench *b, const char *kind, const char *files, unsigned have, unsigned n, double *cpu, struct fl_err *err)
+{
+    char exe[600], list[700], count[16];
+    struct bench_cost c;
+    snprintf(exe, sizeof exe, "%s/bench/floor", b->bin);
+    snprintf(list, sizeof list, "%s/%s.%u.list", b->dir, files, have);
+    snprintf(count, sizeof count, "%u", n);
+    int rc = bench_run(b, (const char *[]){ exe, kind, list, count, FLOOR_KEEPS, NULL }, NULL, &c, err);
+    *cpu = c.cpu;
+    return rc;
+}
+
+/* ---- decode ---- */
+
+static int case_decode(struct bench *b, const char *files, unsigned n, unsigned batch, const char *memory, const char *options, double *rate, struct fl_err *err)
+{
+    char yaml[2000];
+    struct bench_cost c;
+    snprintf(yaml, sizeof yaml,
+             "memory: %s\nstages:\n"
+             "  tiles: {stage: source, options: {files: \"@%s/%s.%u.list\", batch: %u}}\n"
+             "  decode: {from: tiles, options: {%s}}\n"
+             "  sink: {from: decode}\n", memory, b->dir, files, n, batch, options);
+    int rc = bench_graph(b, files, yaml, &c, err);
+    if (rc == FL_OK)
+        *rate = n / c.cpu;
+    return rc;
+}
+
+static int case_jpeg_ours(struct bench *b, double *rate, struct fl_err *err)
+{
+    return case_decode(b, "jpeg", BENCH_JPEGS, 64, "40MB", "mode: rgb", rate, err);
+}
+
+static int case_jpeg_other(struct bench *b, double *rate, struct fl_err *err)
+{
+    int rc = case_floor(b, "jpeg", "jpeg", BENCH_JPEGS, BENCH_JPEGS, rate, err);
+    *rate = BENCH_JPEGS / *rate;
+    return rc;
+}
+
+static int case_tif_ours(struct bench *b, double *rate, struct fl_err *err)
+{
+    return case_decode(b, "tif", BENCH_TIFS, 64, "105MB", "mode: rgbn", rate, err);
+}
+
+static int case_tif_open(struct bench *b, double *rate, struct fl_err *err)
+{
+    int rc = case_floor(b, "tiffopen", "tif", BENCH_TIFS, OPEN_TILES, rate, err);
+    *rate = OPEN_TILES / *rate;
+    return rc;
+}
+
+static int case_tif_mem(struct bench *b, double *rate, struct fl_err *err)
+{
+    int rc = case_floor(b, "tiffmem", "tif", BENCH_TIFS, BENCH_TIFS, rate, err);
+    *rate = BENCH_TIFS / *rate;
+    return rc;
+}
+
+/* ---- five processes against one ---- */
+
+static int case_five_ours(struct bench *b, double *rate, struct fl_err *err)
+{
+    char yaml[2000];
+    struct bench_cost c;
+    snprintf(yaml, sizeof yaml,
+             "memory: 40MB\nstage_path: [%s/bench/stages]\nstages:\n"
+             "  tiles: {stage: source, options: {files: \"@%s/jpeg.%u.list\", batch: %d}}\n"
+             "  decode: {from: tiles}\n"
+             "  augment: {from: decode, options: {views: d4}}\n"
+             "  look: {stage: bench_look, from: augment}\n"
+             "  sink: {from: look}\n", b->bin, b->dir, BENCH_JPEGS, BATCH);
+    int rc = bench_graph(b, "five", yaml, &c, err);
+    if (rc == FL_OK)
+        *rate = BENCH_JPEGS / c.cpu;
+    return rc;
+}
+
+static int case_fused_run(struct bench *b, const char *frames, struct bench_cost *c, struct fl_err *err)
+{
+    char exe[600], list[700], count[16], run[700], out[700];
+    snprintf(exe, sizeof exe, "%s/bench/fused", b->bin);
+    snprintf(list, sizeof list, "%s/jpeg.%u.list", b->dir, frames != NULL ? BENCH_FEW : BENCH_JPEGS);
+    snprintf(count, sizeof count, "%u", frames != NULL ? BENCH_FEW : BENCH_JPEGS);
+    snprintf(out, sizeof out, "%s/frames", b->dir);
+    int rc = bench_fresh(b, "fused-run", run, sizeof run, err);
+    if (rc != FL_OK)
+        return rc;
+    return bench_run(b, (const char *[]){ exe, list, count, run, frames, NULL }, out, c, err);
+}
+
+static int case_fused_other(struct bench *b, double *rate, struct fl_err *err)
+{
+    struct bench_cost c;
+    int rc = case_fused_run(b, NULL, &c, err);
+    if (rc == FL_OK)
+        *rate = BENCH_JPEGS / c.cpu;
+    return rc;
+}
+
+static int case_frame(struct bench *b, double *us, struct fl_err *err)
+{
+    char path[700];
+    struct bench_cost c;
+    int rc = case_fused_run(b, FRAMES, &c, err);
+    if (rc != FL_OK)
+        return rc;
+    snprintf(path, sizeof path, "%s/frames", b->dir);
+    FILE *f = fopen(path, "re");
+    if (f == NULL || fscanf(f, "%lf", us) != 1)
+        rc = fl_err_set(err, FL_E_INPUT, "%s: no number", path);
+    if (f != NULL)
+        fclose(f);
+    *us /= 1000;
+    return rc;
+}
+
+/* ---- what a hop costs ---- */
+
+static int case_row(struct bench *b, unsigned batches, unsigned bytes, const char *touch, const char *memory, double *ms, struct fl_err *err)
+{
+    char yaml[2000];
+    struct bench_cost c;
+    snprintf(yaml, sizeof yaml,
+             "memory: %s\nstage_path: [%s/bench/stages]\nstages:\n"
+             "  one: {stage: bench_fill, options: {batches: %u, batch: %d, bytes: %u, touch: %s}}\n"
+             "  two: {stage: bench_touch, from: one, options: {touch: %s}}\n"
+             "  three: {stage: bench_touch, from: two, options: {touch: %s}}\n"
+             "  four: {stage: bench_touch, from: three, options: {touch: %s}}\n"
+             "  five: {stage: bench_end, from: four, options: {touch: %s}}\n",
+             memory, b->bin, batches, BATCH, bytes, touch, touch, touch, touch, touch);
+    int rc = bench_graph(b, "row", yaml, &c, err);
+    *ms = c.cpu * 1000 / batches;
+    return rc;
+}
+
+static int case_touched_ours(struct bench *b, double *ms, struct fl_err *err)
+{
+    return case_row(b, TOUCHED, PAYLOAD, "true", "14MB", ms, err);
+}
+
+static int case_chain_other(struct bench *b, double *ms, struct fl_err *err)
+{
+    char exe[600], batches[16], bytes[16];
+    struct bench_cost c;
+    snprintf(exe, sizeof exe, "%s/bench/chain", b->bin);
+    snprintf(batches, sizeof batches, "%d", CHAIN);
+    snprintf(bytes, sizeof bytes, "%d", BATCH * PAYLOAD);
+    int rc = bench_run(b, (const char *[]){ exe, batches, bytes, NULL }, NULL, &c, err);
+    *ms = c.cpu * 1000 / CHAIN;
+    return rc;
+}
+
+static int case_hop(struct bench *b, double *us, struct fl_err *err)
+{
+    int cpu = b->cpu;
+    b->cpu = -1;                            /* waking a process on another processor is a part of it */
+    int rc = case_row(b, HOPPED, 64, "false", "16MB", us, err);
+    b->cpu = cpu;
+    *us = *us * 1000 / HOPS;
+    return rc;
+}
+
+static int case_row_faults(struct bench *b, unsigned batches, double *faults, struct fl_err *err)
+{
+    double ms;
+    int rc = case_row(b, batches, 64, "true", "16MB", &ms, err);
+    return rc == FL_OK ? bench_report_faults(b, faults, err) : rc;
+}
+
+/* Of a long run less those of a shorter one, per batch more: while it starts, ZeroMQ's queues and the heap still grow (some 40
+ * faults a process). Less than one in a hundred batches is none: the growth is not the same in every run. */
+static int case_faults(struct bench *b, double *faults, struct fl_err *err)
+{
+    double few = 0, many = 0;
+    int rc = case_row_faults(b, STEADY, &few, err);
+    if (rc == FL_OK)
+        rc = case_row_faults(b, 3 * STEADY, &many, err);
+    *faults = many - few >= 2 * STEADY * 0.01 ? (many - few) / (2 * STEADY) : 0;
+    return rc;
+}
+
+/* ---- the default graph ---- */
+
+/* From before the process is made to the first acknowledged batch. What flowrun does before and after the time that its report
+ * tells of is all counted as start. The first 70 tiles: what comes after the first batch has no part in it. */
+static int case_start(struct bench *b, double *seconds, struct fl_err *err)
+{
+    char exe[600], run[700], pred[760], prob[760];
+    struct bench_cost c;
+    double first = 0, start = 0, rest = 0;
+    snprintf(exe, sizeof exe, "%s/bin/flowrun", b->bin);
+    int rc = bench_fresh(b, "run", run, sizeof run, err);
+    if (rc != FL_OK)
+        return rc;
+    rmdir(run);
+    snprintf(pred, sizeof pred, "sink.submission=%s/predictions.csv", b->dir);
+    snprintf(prob, sizeof prob, "sink.probabilities=%s/probs.csv", b->dir);
+    int cpu = b->cpu;
+    b->cpu = -1;
+    rc = bench_run(b, (const char *[]){ exe, "pipeline.yaml", "-q", "--run", run, "--set", pred, "--set", prob, "--set", "tiles.files=build/samples/tiles/sample_000[0-6]*.jpg", NULL }, NULL, &c, err);
+    b->cpu = cpu;
+    if (rc == FL_OK && (rc = bench_report(b, "first_result_s", &first, err)) == FL_OK && (rc = bench_report(b, "start_s", &start, err)) == FL_OK)
+        rc = bench_report(b, "seconds", &rest, err);
+    *seconds = c.wall - (start + rest) + first;
+    return rc;
+}
+
+const struct bench_case bench_cases[] = {
+    { .name = "decode/turbojpeg", .what = "source, decode, sink against a tjDecompress2 loop over the same JPEGs", .unit = "tiles/CPU s", .goal = 0.95, .more = true,
+      .ours = case_jpeg_ours, .other = case_jpeg_other },
+    { .name = "tif/tiffopen", .what = "source, decode, sink against a TIFFOpen loop over the same plain TIFs", .unit = "tiles/CPU s", .goal = 5, .more = true,
+      .ours = case_tif_ours, .other = case_tif_open },
+    { .name = "tif/pread", .what = "the same against pread into a reused buffer and libtiff over memory", .unit = "tiles/CPU s", .goal = 0.90, .more = true,
+      .ours = case_tif_ours, .other = case_tif_mem },
+    { .name = "graph/fused", .what = "source, decode, augment, look, sink: five processes against one", .unit = "tiles/CPU s", .goal = 0.95, .more = true,
+      .ours = case_five_ours, .other = case_fused_other },
+    { .name = "graph/zeromq", .what = "five processes that fill and read a batch of 12.6 MB: slabs against payload over ZeroMQ", .unit = "CPU ms/batch", .goal = 15,
+      .ours = case_touched_ours, .other = case_chain_other },
+    { .name = "hop/limit", .what = "a batch over one hop, sent and received, supervisor included", .unit = "CPU us", .goal = 1, .ours = case_hop, .limit = 100 },
+    { .name = "msgpack/limit", .what = "pack and unpack the header that a sink sees", .unit = "CPU us", .goal = 1, .ours = case_frame, .limit = 1 },
+    { .name = "faults/limit", .what = "page faults of five processes in steady state", .unit = "faults/batch", .goal = 1, .ours = case_faults, .limit = 0 },
+    { .name = "start/limit", .what = "start of flowrun pipeline.yaml to the first result", .unit = "s", .goal = 1, .ours = case_start, .limit = 1 },
+    /* Comparisons with programs that a user would pick instead come here, marked .rival: they need what the build doesn't. */
+    { 0 }
+};

@@ -1,0 +1,181 @@
+"""The command line with the real stages: help and versions, stages, describe, plan, check, score, completion, near misses."""
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import flow
+from flow import BUILD, FLOWRUN, LABELS, ROOT, TILES, chain, flowrun, holds, report, same, write_graph
+
+STAGES = ("augment", "decode", "decode_f2", "forward", "sink", "source", "stack", "tta_merge")
+COMMANDS = ("check", "plan", "stages", "describe", "score", "completion")
+FILES = [os.path.join(TILES, "sample_%05d.jpg" % i) for i in range(40)]
+
+
+def version():
+    out = flowrun("--version")[1]
+    holds(re.fullmatch(r"flowrun \d+\.\d+\.\d+\n", out), "--version: %r" % out)
+    return out.split()[1]
+
+
+def help_is_everywhere(tmp):
+    out = flowrun("--help")[1]
+    holds(out.startswith("usage: flowrun FILE") and all(re.search(r"^  %s +\S" % c, out, re.M) for c in COMMANDS), "--help: %s" % out)
+    for command in COMMANDS:
+        out, err = flowrun(command, "--help")[1:]
+        holds(out.startswith("usage: flowrun %s" % command) and "--help" in out and err == "", "%s --help: %s" % (command, out))
+    for option in ("--threshold", "--subset", "--names", "--json"):
+        holds(option in flowrun("score", "--help")[1], "score --help names %s" % option)
+    for name in STAGES:
+        out = stage(name, "--help")
+        described = json.loads(stage(name, "--describe"))
+        holds(out.startswith(name + ": " + described["help"]), "%s --help: %s" % (name, out))
+        holds(all(re.search(r"^  %s +\S" % o["name"], out, re.M) for o in described["options"]), "%s --help names its options" % name)
+
+
+def versions_are_everywhere(tmp):
+    for command in COMMANDS:
+        same(flowrun(command, "--version")[1], "flowrun %s\n" % version(), command)
+    for name in STAGES:
+        same(stage(name, "--version"), "%s %s\n" % (name, version()), name)
+        same(json.loads(stage(name, "--describe"))["version"], version(), name + " --describe")
+
+
+def stage(name, *args):
+    return subprocess.run([os.path.join(BUILD, "stages", name), *args], check=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL).stdout.decode()
+
+
+def a_stage_alone_says_who_starts_it(tmp):
+    for args in ((), ("--nonsense",), ("--setup",), ("--options",)):
+        p = subprocess.run([os.path.join(BUILD, "stages/decode"), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        same([p.returncode, p.stdout], [2, b""], "decode %s" % (args,))
+        holds(p.stderr.startswith(b"decode") and b"--help" in p.stderr, "decode %s says %r" % (args, p.stderr))
+
+
+def stages_are_listed(tmp):
+    lines = flowrun("stages")[1].splitlines()
+    same([line.split()[0] for line in lines], list(STAGES), "stages")
+    for line in lines:
+        name, text = line.split(None, 1)
+        same(text, json.loads(stage(name, "--describe"))["help"], name)
+
+
+def describe_shows_what_the_stage_says(tmp):
+    for name in STAGES:
+        told = json.loads(flowrun("describe", name, "--json")[1])
+        same(told, json.loads(stage(name, "--describe")), name)
+        text = flowrun("describe", name)[1]
+        for o in told["options"]:
+            holds(re.search(r"^  %s +%s +\S" % (o["name"], o["type"]), text, re.M), "describe %s lists %s" % (name, o["name"]))
+        for port in told["ports"]:
+            for t in port["tensors"]:
+                holds(re.search(r"^  %s +\S+ +\[%s\]" % (t["name"], ",".join(t["shape"])), text, re.M), "describe %s lists %s" % (name, t["name"]))
+    text = flowrun("describe", "forward", "--set", "weights=" + flow.MODELS[0])[1]
+    holds(re.search(r"^dimensions\n.*\bL=17\b", text, re.M) and "agriculture" in text, "weights decide labels: %s" % text)
+    text = flowrun("describe", "source", "--set", "files=" + TILES, "--set", "batch=7")[1]
+    holds("300 in 43 batches" in text, "files decide batches: %s" % text)
+
+
+PINNED = ("pipeline.yaml", *(w for s in ("tiles.batch=32", "decode.instances=2", "net.instances=1") for w in ("--set", s)))
+
+
+def plan_shows_edges_and_memory(tmp):
+    out = flowrun("plan", *PINNED, cwd=ROOT)[1]
+    for a, b in (("tiles", "decode"), ("decode", "augment"), ("augment", "net"), ("net", "tta_merge"), ("tta_merge", "stack"),
+                 ("stack", "decode_f2"), ("decode_f2", "sink")):
+        holds(re.search(r"^  %s -> %s\b" % (a, b), out, re.M), "%s -> %s is in the plan" % (a, b))
+    holds(re.search(r"^  net +forward +1 ", out, re.M), "executable and processes of net: %s" % out)
+    holds("B=32 H=256 W=256 C=3" in out and "B=32 V=8 K=3 L=17" in out, "shapes: %s" % out)
+    holds(re.search(r"^memory: (\d+) batches in flight x ", out, re.M), "the window: %s" % out)
+    less = flowrun("plan", *PINNED, "--set", "memory=20MB", cwd=ROOT)[1]
+    same(re.search(r"^memory: (\d+) batches", less, re.M).group(1), "3", "batches in 20 MB")
+
+
+def plan_dot_is_a_graph(tmp):
+    out = flowrun("plan", "pipeline.yaml", "--dot", cwd=ROOT)[1]
+    holds(re.match(r'digraph "\w+" \{\n', out) and out.rstrip().endswith("}"), "braces: %s" % out)
+    body = out[out.index("{") + 1:out.rindex("}")].strip().splitlines()
+    statement = re.compile(r'\s*(?:\w+=\w+|\w+ \[\w+=\w+\]|"[\w.-]+"(?: -> "[\w.-]+")? \[label="(?:[^"\\]|\\.)*"(?:, ?\w+=\w+)*\]);$')
+    same([line for line in body if not statement.match(line)], [], "statements")
+    same(sorted(re.findall(r'"(\w+)" -> "(\w+)"', out)),
+         sorted([("tiles", "decode"), ("decode", "augment"), ("augment", "net"), ("net", "tta_merge"), ("tta_merge", "stack"),
+                 ("stack", "decode_f2"), ("decode_f2", "sink")]), "edges")
+
+
+def check_says_good_or_all_that_is_wrong(tmp):
+    out = flowrun("check", *PINNED, cwd=ROOT)[1]
+    same(out, "pipeline.yaml: good: 8 stages, 9 processes, 32 tiles a batch, 10 batches in flight\n", "check")
+    with open(tmp + "/bad.yaml", "w") as f:
+        f.write("sead: 3\nstages:\n"
+                "  tiles: {stage: source, options: {files: \"%s/*.jpg\", batch: many}}\n"
+                "  decode: {from: tiles, options: {mode: rgbm}}\n"
+                "  augment: {from: decod}\n"
+                "  net: {stage: forward, from: augment, options: {weights: [nothing.safetensors]}}\n"
+                "  sink: {from: net}\n" % TILES)
+    rc, out, err = flowrun("check", tmp + "/bad.yaml", want=2)
+    where = {tuple(map(int, m.groups())) for m in re.finditer(r"^%s/bad\.yaml:(\d+):(\d+): " % re.escape(tmp), err, re.M)}
+    holds({1, 3, 4, 5, 6} <= {line for line, _ in where}, "one complaint for each line that is wrong: %s" % err)
+    for words in ("sead; did you mean seed?", "batch is text \"many\"", "rgbm", "decod; did you mean decode?", "nothing.safetensors"):
+        holds(words in err, "%r is in: %s" % (words, err))
+    same(flowrun(tmp + "/bad.yaml", "--run", tmp + "/run", want=2)[2], err, "a run says the same")
+    holds(not os.path.exists(tmp + "/run"), "and makes nothing")
+
+
+def score_agrees_with_the_sink(tmp):
+    graph = write_graph(tmp + "/graph.yaml", chain(tmp, FILES, truth=LABELS))
+    flowrun(graph, "-q", "--run", tmp + "/run")
+    f2 = report(tmp + "/run")["stages"]["sink"]["results"]["f2"]
+    scored = json.loads(flowrun("score", tmp + "/predictions.csv", LABELS, "--subset", "--json")[1])
+    holds(abs(scored["f2"] - f2) < 1e-8, "score says %r, the sink %r" % (scored, f2))
+    holds(abs(own_f2(tmp + "/predictions.csv") - f2) < 1e-8, "so does a third program")
+    holds(flowrun("score", "--subset", tmp + "/predictions.csv", LABELS)[1].startswith("F2 %.6f over 40 tiles\n" % f2), "as text")
+    rc, _, err = flowrun("score", tmp + "/predictions.csv", LABELS, want=1)
+    holds("--subset" in err, "without --subset: %s" % err)
+    write_graph(tmp + "/graph.yaml", chain(tmp, FILES))
+    flowrun(tmp + "/graph.yaml", "-q", "--run", tmp + "/b", "--set", "decode_f2.method=threshold", "--set", "decode_f2.threshold=0.3")
+    by_tags = json.loads(flowrun("score", tmp + "/predictions.csv", LABELS, "--subset", "--json")[1])["f2"]
+    by_probs = json.loads(flowrun("score", tmp + "/probs.csv", LABELS, "--subset", "--json", "--threshold", "0.3")[1])["f2"]
+    same(by_tags, by_probs, "tags and probabilities at the same threshold")
+
+
+def own_f2(path):
+    with open(LABELS) as f:
+        truth = {r["image_name"]: set(r["tags"].split()) for r in csv.DictReader(f)}
+    scores = []
+    with open(path) as f:
+        for r in csv.DictReader(f):
+            y, h = truth[r["image_name"]], set(r["tags"].split())
+            scores.append(5 * len(y & h) / (len(h) + 4 * len(y)) if y & h else 0)
+    return sum(scores) / len(scores)
+
+
+def completion_is_valid_bash(tmp):
+    text = flowrun("completion")[1]
+    p = subprocess.run(["bash", "-n"], input=text.encode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    same([p.returncode, p.stderr], [0, b""], "bash -n")
+    ask = 'eval "$("$0" completion)"; COMP_WORDS=("$0" "$@") COMP_CWORD=$#; _flowrun; printf "%s\\n" "${COMPREPLY[@]}"'
+    for words, want in ((["sc"], "score"), (["describe", "decode_"], "decode_f2"), (["score", "--th"], "--threshold"), (["plan", "--do"], "--dot"),
+                        (["--res"], "--resume"), (["stages", "--ver"], "--version")):
+        got = subprocess.run(["bash", "-c", ask, FLOWRUN, *words], cwd=tmp, stdout=subprocess.PIPE, check=True).stdout.decode().split()
+        same(got, [want], "completion of %s" % words)
+
+
+def near_misses_are_named(tmp):
+    for args, words in ((["scroe"], "did you mean score?"), (["plam"], "did you mean plan?"), (["discribe", "decode"], "did you mean describe?"),
+                        (["stage"], "did you mean stages?"), (["zebra"], "no such command"), (["describe", "forwerd"], "did you mean forward?"),
+                        (["check", "--vresion"], "did you mean --version?"), (["score", "--treshold", "0.2"], "did you mean --threshold?"),
+                        (["--resum", "x"], "did you mean --resume?"), (["describe", "sink", "--set", "submision=x"], "did you mean submission?")):
+        rc, out, err = flowrun(*args, want=2, cwd=tmp)
+        holds(words in err and out == "", "%s says %r%r, want %r" % (args, out, err, words))
+    holds("did you mean" not in flowrun("zebra", want=2, cwd=tmp)[2], "nothing is near to zebra")
+
+
+CASES = [help_is_everywhere, versions_are_everywhere, a_stage_alone_says_who_starts_it, stages_are_listed, describe_shows_what_the_stage_says,
+         plan_shows_edges_and_memory, plan_dot_is_a_graph, check_says_good_or_all_that_is_wrong, score_agrees_with_the_sink,
+         completion_is_valid_bash, near_misses_are_named]
+
+if __name__ == "__main__":
+    sys.exit(flow.run_cases(CASES))
