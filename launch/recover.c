@@ -282,6 +282,8 @@ void fl_recover_death(struct fl_super *s, struct fl_inst *in, int status)
         fl_super_fail(s, name, in->index, text);
         return;
     }
+    if (atomic_load(&in->page->batches) > 0)
+        in->idle_deaths = 0;
     if (current == 0 && was_ready && recover_own_doing(in, status) && ++in->idle_deaths > STILLBORN_MOST) {
         snprintf(text, sizeof text, "%s, %u times between batches", cause, in->idle_deaths);
         fl_super_fail(s, name, in->index, text);

@@ -187,6 +187,10 @@ static void run_ready(struct fl_super *s, struct fl_inst *in, const struct fl_co
         return;
     }
     if (s->g->stages[in->stage].source) {
+        if (c->batches == 0) {
+            fl_super_fail(s, s->g->stages[in->stage].name, in->index, "did not say how many batches there are");
+            return;
+        }
         s->total = c->batches;
         s->tiles_total = c->tiles;
         if (s->conf->resume && s->committed == NULL && run_resume(s) != FL_OK)
@@ -267,62 +271,51 @@ static void run_reap(struct fl_super *s, struct fl_inst *in)
 
 /* ---- resume ---- */
 
-/* What the journal of one sink holds, into bit sets: all = in every journal so far. */
-static int run_journal(struct fl_super *s, const char *sink, unsigned char *all, bool first, struct fl_err *err)
+/* A batch is done when the journals of all sinks hold it; a tile is rejected when any of them says so. */
+static int run_resume_batch(struct fl_super *s, struct fl_journal **j, struct fl_journal_rec *rec, uint64_t batch, struct fl_err *err)
 {
-    char dir[1300];
-    struct fl_journal *j = NULL;
-    snprintf(dir, sizeof dir, "%s/journal/%s", s->dir, sink);
-    int rc = fl_journal_open(dir, &(struct fl_journal_conf){ .readonly = true }, &j, err);
-    unsigned char *mine = calloc(s->total / 8 + 1, 1);
-    if (rc == FL_OK && mine == NULL)
-        rc = fl_err_set(err, FL_E_NOMEM, "resume");
-    for (uint64_t b = rc == FL_OK ? fl_journal_after(j, 0) : FL_JOURNAL_NONE; b < s->total; b = fl_journal_after(j, b + 1))
-        mine[b / 8] |= (unsigned char)(1u << b % 8);
-    for (uint64_t i = 0; rc == FL_OK && i <= s->total / 8; i++)
-        all[i] = first ? mine[i] : all[i] & mine[i];
-    free(mine);
-    fl_journal_close(j);
-    return rc;
-}
-
-/* Tiles of the committed batches: counted from the last sink's records. */
-static int run_recount(struct fl_super *s, const char *sink, struct fl_err *err)
-{
-    char dir[1300];
-    struct fl_journal *j = NULL;
-    struct fl_journal_rec rec = { 0 };
-    snprintf(dir, sizeof dir, "%s/journal/%s", s->dir, sink);
-    int rc = fl_journal_open(dir, &(struct fl_journal_conf){ .readonly = true }, &j, err);
-    for (uint64_t b = 0; rc == FL_OK && b < s->total; b++) {
-        if (!(s->committed[b / 8] >> b % 8 & 1))
-            continue;
-        rc = fl_journal_peek(j, b, &rec, err);
-        s->resumed++;
-        s->finished++;
-        s->tiles_done += rec.n;
-        s->rejected += rec.rejected;
+    uint32_t rejected = 0;
+    for (uint32_t i = 0; i < s->nsinks; i++) {
+        int rc = fl_journal_peek(j[i], batch, rec, err);
+        if (rc != FL_OK)
+            return rc == FL_END ? FL_OK : rc;
+        rejected = rec->rejected > rejected ? rec->rejected : rejected;
     }
-    fl_journal_rec_done(&rec);
-    fl_journal_close(j);
-    return rc;
+    s->committed[batch / 8] |= (unsigned char)(1u << batch % 8);
+    s->resumed++;
+    s->finished++;
+    s->tiles_done += rec->n;
+    s->rejected += rejected;
+    return FL_OK;
 }
 
-/* A batch is done when the journals of all sinks hold it. */
+static int run_resume_open(struct fl_super *s, struct fl_journal **j, struct fl_err *err)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->g->nstages; i++) {
+        char dir[1300];
+        if (!s->g->stages[i].sink)
+            continue;
+        snprintf(dir, sizeof dir, "%s/journal/%s", s->dir, s->g->stages[i].name);
+        int rc = fl_journal_open(dir, &(struct fl_journal_conf){ .readonly = true }, &j[n++], err);
+        if (rc != FL_OK)
+            return rc;
+    }
+    return FL_OK;
+}
+
 static int run_resume(struct fl_super *s)
 {
     struct fl_err err = { 0 };
-    const char *sink = NULL;
+    struct fl_journal *j[64] = { NULL };       /* nsinks is at most 63 */
+    struct fl_journal_rec rec = { 0 };
     s->committed = calloc(s->total / 8 + 1, 1);
-    int rc = s->committed != NULL ? FL_OK : fl_err_set(&err, FL_E_NOMEM, "resume");
-    for (uint32_t i = 0; rc == FL_OK && i < s->g->nstages; i++) {
-        if (!s->g->stages[i].sink)
-            continue;
-        rc = run_journal(s, s->g->stages[i].name, s->committed, sink == NULL, &err);
-        sink = s->g->stages[i].name;
-    }
-    if (rc == FL_OK)
-        rc = run_recount(s, sink, &err);
+    int rc = s->committed != NULL ? run_resume_open(s, j, &err) : fl_err_set(&err, FL_E_NOMEM, "resume");
+    for (uint64_t b = 0; rc == FL_OK && b < s->total; b++)
+        rc = run_resume_batch(s, j, &rec, b, &err);
+    fl_journal_rec_done(&rec);
+    for (uint32_t i = 0; i < s->nsinks; i++)
+        fl_journal_close(j[i]);
     if (rc != FL_OK)
         fl_super_fail(s, "flowrun", 0, err.text);
     return rc;
@@ -368,9 +361,28 @@ static bool run_stopped(pid_t pid)
     return stopped;
 }
 
+/* Batches in flight while every stage waits for input: some stage keeps or loses what it is given. */
+static void run_watch_quiet(struct fl_super *s, double now)
+{
+    bool quiet = s->started && !s->killed && s->in_flight > 0 && s->finished == s->quiet_finished;
+    for (uint32_t i = 0; i < s->ninst && quiet; i++) {
+        const struct fl_page *p = s->inst[i].page;
+        quiet = s->inst[i].pid > 0 && s->inst[i].ready && atomic_load(&p->state) == FL_IDLE && atomic_load(&p->waiting) == 0 && !run_stopped(s->inst[i].pid);
+    }
+    s->quiet_finished = s->finished;
+    if (!quiet || s->quiet_since == 0) {
+        s->quiet_since = quiet ? now : 0;
+    } else if (now - s->quiet_since > s->g->stall_timeout) {
+        char text[160];
+        snprintf(text, sizeof text, "%llu batches are in flight, but every stage waits for input: one keeps or drops what it is given", (unsigned long long)s->in_flight);
+        fl_super_fail(s, "flowrun", 0, text);
+    }
+}
+
 static void run_watch(struct fl_super *s)
 {
     double now = fl_now();
+    run_watch_quiet(s, now);
     if (s->interrupted && s->t_interrupt > 0 && now - s->t_interrupt > s->g->drain_timeout && !s->killed)
         run_kill_all(s);
     for (uint32_t i = 0; i < s->ninst && !s->killed; i++) {

@@ -81,16 +81,28 @@ static int rundir_lock(struct fl_super *s, struct fl_err *err)
     return FL_OK;
 }
 
+static int rundir_fresh(const struct fl_super *s, struct fl_err *err)
+{
+    char path[1200];
+    snprintf(path, sizeof path, "%s/config.json", s->dir);
+    if (!s->conf->resume && access(path, F_OK) == 0)
+        return fl_err_set(err, FL_E_CONFIG, "%s: holds a run already; go on with it by --resume %s, or name another folder", s->dir, s->dir);
+    return FL_OK;
+}
+
+/* Written last of what a resume needs: a folder with a config.json can be resumed. */
 static int rundir_config(struct fl_super *s, struct fl_err *err)
 {
     char path[1200], tmp[1300];
-    snprintf(path, sizeof path, "%s/config.json", s->dir);
-    snprintf(tmp, sizeof tmp, "%s.tmp", path);
-    if (!s->conf->resume && access(path, F_OK) == 0)
-        return fl_err_set(err, FL_E_CONFIG, "%s: holds a run already; go on with it by --resume %s, or name another folder", s->dir, s->dir);
     if (s->conf->resume)
         return FL_OK;
-    if (json_dump_file(s->g->resolved, tmp, JSON_INDENT(2)) != 0 || rename(tmp, path) != 0)
+    snprintf(path, sizeof path, "%s/config.json", s->dir);
+    snprintf(tmp, sizeof tmp, "%s.tmp", path);
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    bool ok = fd >= 0 && json_dumpfd(s->g->resolved, fd, JSON_INDENT(2)) == 0 && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    if (!ok || rename(tmp, path) != 0)
         return fl_err_set(err, FL_E_IO, "%s: %s", path, strerror(errno));
     return FL_OK;
 }
@@ -133,9 +145,11 @@ int fl_rundir_open(struct fl_super *s, struct fl_err *err)
     if (rc == FL_OK)
         rc = rundir_lock(s, err);
     if (rc == FL_OK)
-        rc = rundir_config(s, err);
+        rc = rundir_fresh(s, err);
     if (rc == FL_OK)
         rc = rundir_id(s, err);
+    if (rc == FL_OK)
+        rc = rundir_config(s, err);
     if (rc != FL_OK)
         return rc;
     char path[1200];
@@ -176,8 +190,14 @@ void fl_super_log(struct fl_super *s, const char *stage, uint32_t instance, int 
     static const char *const names[] = { "info", "warning", "error" };
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
+    char plain[700];
+    snprintf(plain, sizeof plain, "%s", text);
+    json_t *probe = json_string(plain);
+    for (char *c = plain; probe == NULL && *c != '\0'; c++)      /* a stage's text need not be UTF-8 */
+        *c = (unsigned char)*c < 0x80 ? *c : '?';
+    json_decref(probe);
     json_t *j = json_pack("{s:f, s:s, s:s, s:i, s:s}", "time", (double)t.tv_sec + (double)t.tv_nsec / 1e9, "level", names[level >= 0 && level <= 2 ? level : 2],
-                          "stage", stage, "instance", (int)instance, "text", text);
+                          "stage", stage, "instance", (int)instance, "text", plain);
     if (j != NULL && s->log != NULL) {
         json_dumpf(j, s->log, JSON_COMPACT | JSON_REAL_PRECISION(17));
         fputc('\n', s->log);

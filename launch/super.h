@@ -59,7 +59,8 @@ struct fl_super {
     uint32_t nsinks;
     struct fl_redo *redo; uint32_t nredo;  /* to be issued again, oldest first; at most a window */
     struct fl_blame blames[FL_BLAMES]; uint32_t nblames;
-    uint64_t reissued, restarts;
+    uint64_t reissued, restarts, quiet_finished;
+    double   quiet_since;                /* nothing has moved since then; 0 = something does */
     uint64_t total, next, finished;      /* batches: all, next to be issued, acknowledged by every sink */
     uint64_t tiles_total, tiles_done, rejected, in_flight, resumed;
     unsigned char *committed;            /* bit per batch: in the journal already (resume); NULL = none */

@@ -161,6 +161,20 @@ static int host_check_tensor(struct fl_host *h, const struct fl_batch *b, const 
     return FL_OK;
 }
 
+/* What fl_id, fl_rejected and fl_reason index, whatever the port names. */
+static int host_check_rows(struct fl_host *h, const struct fl_batch *b)
+{
+    for (uint32_t i = 0; i < b->ntensors; i++) {
+        const struct fl_tensor *t = &b->t[i];
+        uint64_t want = strcmp(t->name, "id") == 0 ? FL_ID_SIZE : strcmp(t->name, "reason") == 0 ? FL_REASON_SIZE : strcmp(t->name, "status") == 0 ? sizeof(int32_t) : 0;
+        int dtype = want == sizeof(int32_t) ? FL_I32 : FL_U8;
+        if (want != 0 && (t->dtype != dtype || t->bytes != want * b->n))
+            return fl_fail(&h->ctx, FL_E_SHAPE, "batch %llu: %s is %s of %llu bytes, want %s of %llu", (unsigned long long)b->batch, t->name, fl_dtype_name(t->dtype),
+                           (unsigned long long)t->bytes, fl_dtype_name(dtype), (unsigned long long)(want * b->n));
+    }
+    return FL_OK;
+}
+
 static int host_check_inputs(struct fl_host *h, const struct fl_batch *b)
 {
     const struct fl_port *in = fl_stage_port(h->stage, FL_IN);
@@ -182,7 +196,9 @@ static int host_check_inputs(struct fl_host *h, const struct fl_batch *b)
 
 int fl_host_batch(struct fl_host *h, struct fl_batch *b)
 {
-    int rc = host_check_inputs(h, b);
+    int rc = host_check_rows(h, b);
+    if (rc == FL_OK)
+        rc = host_check_inputs(h, b);
     if (rc != FL_OK) {
         fl_free(&h->ctx, &b);
         return rc;

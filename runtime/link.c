@@ -12,6 +12,7 @@
 #define PREFIX 4
 #define MAX_MESSAGE (PREFIX + 4096)
 #define MAX_IDENTITY 64
+#define MAX_SOCKETS 16384                /* one a reader; the library's own limit is 1023 */
 #define END_LINGER_MS 2000            /* a reader's last word, 'A', is what its writers wait for: it must leave before the socket closes */
 
 struct writer {                       /* somebody who sends to our inlet */
@@ -48,6 +49,8 @@ struct fl_links {
     uint64_t *grant;
     struct writer *writers;           /* dead ones stay, so that tokens keep their meaning */
     uint32_t nwriters, living, ended;
+    char   (*dead)[MAX_IDENTITY];     /* beginnings of identities that are dead: a hello of theirs may still come */
+    uint32_t ndead;
     _Atomic uint64_t *sent;           /* the status page's table, or NULL */
     uint32_t nout;
     struct out_edge *out;
@@ -93,6 +96,7 @@ int fl_links_new(uint32_t window, struct fl_links **out, struct fl_err *err)
         free(l);
         return link_errno(err, "context");
     }
+    zmq_ctx_set(l->ctx, ZMQ_MAX_SOCKETS, MAX_SOCKETS);
     *out = l;
     return FL_OK;
 }
@@ -113,6 +117,7 @@ void fl_links_free(struct fl_links *l)
     zmq_ctx_term(l->ctx);
     free(l->out);
     free(l->grant);
+    free(l->dead);
     free(l->writers);
     free(l->items);
     free(l);
@@ -142,6 +147,14 @@ static struct writer *link_writer(struct fl_links *l, const unsigned char *id, s
         if (l->writers[i].id_len == len && memcmp(l->writers[i].id, id, len) == 0)
             return &l->writers[i];
     return NULL;
+}
+
+static bool link_is_dead(const struct fl_links *l, const unsigned char *id, size_t len)
+{
+    for (uint32_t i = 0; i < l->ndead; i++)
+        if (strlen(l->dead[i]) <= len && memcmp(id, l->dead[i], strlen(l->dead[i])) == 0)
+            return true;
+    return false;
 }
 
 static int link_reply(struct fl_links *l, const struct writer *w, char kind, uint64_t value, struct fl_err *err)
@@ -199,10 +212,10 @@ int fl_links_next(struct fl_links *l, uint32_t *edge, uint64_t *token, struct fl
         struct writer *w = link_writer(l, id, (size_t)id_len);
         uint32_t e = p[2] | (uint32_t)p[3] << 8;
         int rc;
+        if (w != NULL ? w->dead : link_is_dead(l, id, (size_t)id_len))
+            continue;
         if (p[0] == 'H' && w == NULL) {
             rc = link_hello(l, id, (size_t)id_len, e, err);
-        } else if (w != NULL && w->dead) {
-            continue;
         } else if (w == NULL) {
             rc = fl_err_set(err, FL_E_PROTO, "link: a message from somebody who did not say hello");
         } else if (p[0] == 'E') {
@@ -234,6 +247,11 @@ bool fl_links_ended(const struct fl_links *l)
 void fl_links_drop_writer(struct fl_links *l, const char *prefix, bool over)
 {
     size_t n = strlen(prefix);
+    char (*grown)[MAX_IDENTITY] = n < MAX_IDENTITY ? realloc(l->dead, (l->ndead + 1) * sizeof *grown) : NULL;
+    if (grown != NULL) {
+        l->dead = grown;
+        memcpy(l->dead[l->ndead++], prefix, n + 1);
+    }
     for (uint32_t i = 0; i < l->nwriters; i++) {
         struct writer *w = &l->writers[i];
         if (w->dead || w->id_len < n || memcmp(w->id, prefix, n) != 0)

@@ -565,6 +565,8 @@ int fl_proc_run(const struct fl_stage *st, int setup)
     struct fl_ctx labels = { 0 };
     prctl(PR_SET_PDEATHSIG, SIGKILL);     /* a stage never outlives its supervisor */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, SIG_IGN);              /* a cluster's SIGTERM goes to everybody: the supervisor alone drains */
+    signal(SIGTERM, SIG_IGN);
     p->ready_tail = &p->ready;
     p->faults0 = -1;
     int rc = fl_setup_read(setup, &p->s, &labels, &p->err);
