@@ -321,6 +321,22 @@ void fl_recover_death(struct fl_super *s, struct fl_inst *in, int status)
 
 /* ---- the next incarnation ---- */
 
+/* Readers that ended while `in` was away could not tell it that they need nothing more. */
+static void recover_tell_ended(struct fl_super *s, struct fl_inst *in)
+{
+    const struct fl_graph *g = s->g;
+    struct fl_control over = { .type = "reader-down", .code = 1 };
+    for (uint32_t r = 0; r < g->nstages; r++)
+        for (uint32_t e = 0; e < g->stages[r].nfrom; e++)
+            for (uint32_t k = 0; g->stages[r].from[e] == in->stage && k < g->stages[r].instances; k++) {
+                const struct fl_inst *reader = &s->inst[s->first[r] + k];
+                over.slot = recover_out(g, in->stage, r, e);
+                over.attempt = k;
+                if (reader->pid == 0 && reader->restart_at == 0)
+                    fl_super_tell(in, &over);
+            }
+}
+
 void fl_recover_ready(struct fl_super *s, struct fl_inst *in)
 {
     struct fl_control start = { .type = "start" }, up = { .type = "reader-up" }, finish = { .type = "finish" }, partial = { .type = "partial" };
@@ -328,6 +344,7 @@ void fl_recover_ready(struct fl_super *s, struct fl_inst *in)
         return;                        /* recover_mourn calls again */
     fl_super_tell(in, &start);
     if (s->finishing) {
+        recover_tell_ended(s, in);
         if (s->interrupted)
             fl_super_tell(in, &partial);
         fl_super_tell(in, &finish);

@@ -238,6 +238,8 @@ static void run_read(struct fl_super *s, struct fl_inst *in, uint32_t most)
         ssize_t n = recv(in->control, buf, sizeof buf, MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
+        if (n < 0 && errno == ECONNRESET)     /* it ended with something unread; what it said before is still to come */
+            continue;
         if (n <= 0) {
             close(in->control);
             in->control = -1;

@@ -327,9 +327,10 @@ FL_TEST(rgbn_resnet)
         return;
     r.n = npy(fl_data("planet-preds/rgbn-resnet/pred.npy"), "<f4", 4, &p);
     CHECK_INT(npy(fl_data("planet-preds/rgbn-resnet/labels.npy"), "|u1", 1, &y), r.n);
+    CHECK(r.n > 0);
     r.p = malloc(r.n * L * sizeof *r.p);
     r.y = malloc(r.n * L);
-    CHECK(r.n > 0 && r.p != NULL && r.y != NULL);
+    CHECK(r.p != NULL && r.y != NULL);
     for (uint64_t i = 0; i < r.n; i++)
         for (uint32_t l = 0; l < L; l++) {
             r.p[i * L + l] = ((float *)p)[i * L + column[l]];
@@ -384,6 +385,7 @@ FL_TEST(published_search)
     struct rows r = { 0 };
     double *sum = NULL, at = 0, t[L], want[L], got[L];
     CHECK(add_npy(fl_data("planet-preds/pynet-full/model1_average_train.npy.gz"), 1, &r.n, &sum));
+    CHECK(r.n > 0);
     r.p = narrow(sum, r.n);
     char (*ids)[64] = malloc(r.n * sizeof *ids);
     CHECK(ids != NULL && r.p != NULL);
