@@ -44,7 +44,7 @@ int bench_report_faults(struct bench *, double *faults, struct fl_err *);
 
 /* tiles.c. The tiles in DIR/jpeg and DIR/tif and lists of the first N of them, DIR/jpeg.N.list, unless they are there. */
 #define BENCH_FEW   2048
-#define BENCH_JPEGS 12288
+#define BENCH_JPEGS 16384
 #define BENCH_TIFS  16384
 int bench_tiles(struct bench *, struct fl_err *);
 

@@ -103,7 +103,8 @@ static int chain_process(int which, long batches, size_t bytes)
 
 int main(int argc, char **argv)
 {
-    char dir[] = "/tmp/flowrun-chain-XXXXXX", path[64];
+    static char dir[] = "/tmp/flowrun-chain-XXXXXX";
+    char path[64];
     if (argc != 3 || mkdtemp(dir) == NULL) {
         fprintf(stderr, "usage: chain BATCHES BYTES\n");
         return 2;

@@ -115,6 +115,7 @@ int main(int argc, char **argv)
     floor_tj = tjInitDecompress();
     if (list == NULL || pixels == NULL || floor_tj == NULL) {
         fprintf(stderr, "usage: floor jpeg|tiffopen|tiffmem LIST N [TILES]\n");
+        free(pixels);
         return 2;
     }
     TIFFSetWarningHandler(NULL);

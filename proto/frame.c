@@ -87,6 +87,7 @@ static int frame_read_tensor(struct fl_msg *m, uint32_t i, struct fl_tensor *t, 
     uint32_t count, len;
     const char *type;
 
+    memset(t, 0, sizeof *t);
     if (!fl_msg_array(m, &count) || count != 6)
         return fl_err_set(err, FL_E_PROTO, "header: tensor %u: not an array of 6", i);
     if (!fl_msg_text(m, t->name, sizeof t->name) || t->name[0] == '\0')
@@ -164,8 +165,9 @@ static int frame_read_value(struct fl_msg *m, int key, struct fl_batch *b, struc
 int fl_frame_unpack(const void *buf, size_t len, struct fl_batch *b, struct fl_err *err)
 {
     struct fl_msg m = { buf, (const uint8_t *)buf + len };
-    struct fl_batch in = { 0 };
+    struct fl_batch in;
     uint32_t n, seen = 0;
+    memset(&in, 0, offsetof(struct fl_batch, t));
     int rc = fl_frame_check(buf, len, err);
 
     if (rc != FL_OK)
@@ -188,6 +190,7 @@ int fl_frame_unpack(const void *buf, size_t len, struct fl_batch *b, struct fl_e
     for (int key = 0; key < FRAME_KEYS; key++)
         if ((seen & 1u << key) == 0)
             return fl_err_set(err, FL_E_PROTO, "header: %s is missing", frame_keys[key]);
-    *b = in;
+    memcpy(b, &in, offsetof(struct fl_batch, t) + in.ntensors * sizeof in.t[0]);
+    b->host = NULL;
     return FL_OK;
 }
