@@ -104,7 +104,7 @@ static int predictions_room(struct fl_predictions *out, uint64_t *cap, struct fl
     char (*ids)[64] = realloc(out->ids, more * sizeof *ids);
     if (ids != NULL)
         out->ids = ids;
-    float *p = realloc(out->p, more * out->L * sizeof *p);
+    float *p = realloc(out->p, more * (out->L ? out->L : 1) * sizeof *p);
     if (p != NULL)
         out->p = p;
     if (ids == NULL || p == NULL)
@@ -156,7 +156,7 @@ static int predictions_unique(const struct fl_predictions *out, const char *path
 
 static int predictions_table(struct fl_predictions *out, struct fl_csv *c, struct fl_err *err)
 {
-    struct predictions_columns cols;
+    struct predictions_columns cols = { 0 };
     uint64_t cap = 0;
     int rc = predictions_header(out, c, &cols, err);
     if (rc != FL_OK)

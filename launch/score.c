@@ -69,7 +69,7 @@ static int score_threshold(struct score_args *a, const char *text)
 static const char *score_value(const char *name, int argc, char **argv, int *i)
 {
     size_t len = strlen(name);
-    if (strncmp(argv[*i], name, len) != 0)
+    if (argv[*i] == NULL || strncmp(argv[*i], name, len) != 0)
         return NULL;
     if (argv[*i][len] == '=')
         return argv[*i] + len + 1;
@@ -172,7 +172,11 @@ static int score_compute(struct score *s, const struct score_args *a, struct fl_
         rc = score_match(s, a, err);
     if (rc == FL_OK)
         rc = score_labels(s, a, err);
-    return rc == FL_OK ? fl_metric(s->pred.n, s->pred.L, s->y, s->h, 2.0, 0.0, NULL, &s->m, err) : rc;
+    struct fl_metric m = { 0 };
+    if (rc == FL_OK)
+        rc = fl_metric(s->pred.n, s->pred.L, s->y, s->h, 2.0, 0.0, NULL, &m, err);
+    s->m = m;
+    return rc;
 }
 
 /* ---- output ---- */

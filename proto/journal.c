@@ -190,7 +190,7 @@ int fl_journal_committed(const char *dir, uint64_t **batches, uint64_t *n, struc
         fl_journal_close(j);
         return fl_err_set(err, FL_E_NOMEM, "%s: no memory for a list of batches", dir);
     }
-    for (uint64_t b = fl_journal_after(j, 0); b != FL_JOURNAL_NONE; b = fl_journal_after(j, b + 1))
+    for (uint64_t b = fl_journal_after(j, 0); b != FL_JOURNAL_NONE && count < j->sum.batches; b = fl_journal_after(j, b + 1))
         list[count++] = b;
     if (sum != NULL)
         *sum = j->sum;

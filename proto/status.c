@@ -31,7 +31,7 @@ int fl_err_vset(struct fl_err *err, int code, const char *fmt, va_list ap)
     return code;
 }
 
-int fl_err_set(struct fl_err *err, int code, const char *fmt, ...)
+int (fl_err_set)(struct fl_err *err, int code, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);

@@ -49,4 +49,8 @@ int fl_err_vset(struct fl_err *err, int code, const char *fmt, va_list ap) __att
 /* Puts "context: " before the text of an error on its way up; returns err->code. */
 int fl_err_context(struct fl_err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+#ifdef __clang_analyzer__      /* it sees one file at a time, and must know that what comes back is the code */
+#define fl_err_set(err, code, ...) (fl_err_set(err, code, __VA_ARGS__), (code))
+#endif
+
 #endif

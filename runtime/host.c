@@ -414,7 +414,7 @@ void fl_set_total(struct fl_ctx *ctx, uint64_t batches, uint64_t tiles)
     ctx->host->tiles = tiles;
 }
 
-int fl_fail(struct fl_ctx *ctx, int code, const char *fmt, ...)
+int (fl_fail)(struct fl_ctx *ctx, int code, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);

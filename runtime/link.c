@@ -130,8 +130,8 @@ int fl_links_listen(struct fl_links *l, const char *endpoint, uint32_t nedges, c
     l->nedges = nedges;
     for (uint32_t e = 0; e < nedges; e++)
         l->expected += writers[e];
-    l->grant = calloc(nedges, sizeof *l->grant);
-    l->writers = calloc(l->expected, sizeof *l->writers);
+    l->grant = calloc(nedges ? nedges : 1, sizeof *l->grant);
+    l->writers = calloc(l->expected ? l->expected : 1, sizeof *l->writers);
     if (l->grant == NULL || l->writers == NULL)
         return fl_err_set(err, FL_E_NOMEM, "links");
     memcpy(l->grant, grant, nedges * sizeof *grant);
@@ -343,7 +343,7 @@ int fl_links_put(struct fl_links *l, const struct fl_batch *b, struct fl_err *er
 /* The reader with most credit, the next in turn among equals: fast and slow ones all stay busy. */
 static struct reader *link_choose(struct out_edge *o, uint64_t batch)
 {
-    if (o->keyed) {
+    if (o->keyed && o->nreaders > 0) {
         struct reader *r = &o->readers[batch % o->nreaders];
         return r->socket != NULL && r->credit >= (int64_t)o->cost ? r : NULL;
     }

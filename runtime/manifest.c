@@ -87,6 +87,7 @@ static int manifest_labels(const char *name, json_t *list, struct fl_manifest *m
     size_t n = json_array_size(list);
     if (!json_is_array(list) || n == 0 || n > FL_MAX_LABELS)
         return fl_err_set(err, FL_E_CONFIG, "%s: labels, want a list of 1 to %u names", name, FL_MAX_LABELS);
+    m->nlabels = 0;
     m->labels = calloc(n, sizeof *m->labels);
     if (m->labels == NULL)
         return fl_err_set(err, FL_E_NOMEM, "%s: no memory for %zu labels", name, n);
@@ -235,7 +236,7 @@ int fl_manifest_parse(const char *name, const char *json, size_t len, struct fl_
 
 static int manifest_verify(const char *weights, const struct fl_manifest *m, struct fl_err *err)
 {
-    char hex[65];
+    char hex[65] = "";
     if (m->sha256[0] == '\0')
         return FL_OK;
     int code = fl_sha256_file(weights, hex, err);

@@ -102,6 +102,9 @@ void fl_set_total(struct fl_ctx *, uint64_t batches, uint64_t tiles);   /* sourc
 /* ---- reports ---- */
 
 int  fl_fail(struct fl_ctx *, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));   /* returns code; the host prints it once */
+#ifdef __clang_analyzer__      /* as fl_err_set */
+#define fl_fail(ctx, code, ...) (fl_fail(ctx, code, __VA_ARGS__), (code))
+#endif
 void fl_warn(struct fl_ctx *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void fl_info(struct fl_ctx *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void fl_count(struct fl_ctx *, int counter, uint64_t n);            /* index into counters */

@@ -92,7 +92,9 @@ static int decode_open(struct fl_ctx *ctx)
         return rc;
     uint8_t from[FL_TIFF_BANDS];
     uint32_t n;
-    decode_bands(d, from, &n, NULL);
+    struct fl_err err = { 0 };
+    if ((rc = decode_bands(d, from, &n, &err)) != FL_OK)
+        return fl_fail(ctx, rc, "%s", err.text);
     if (decode_makes_u16(d))
         d->tiff = fl_tiff_new(n, from, d->channels);
     else

@@ -183,7 +183,7 @@ static int sink_open(struct fl_ctx *ctx)
         return rc;
     s->results.L = ctx->nlabels;
     s->results.labels = ctx->labels;
-    if ((rc = sink_read_tables(ctx, s, &err)) != FL_OK || (rc = sink_open_journal(ctx, s, &err)) != FL_OK || (rc = sink_open_files(ctx, s, &err)) != FL_OK)
+    if (sink_read_tables(ctx, s, &err) != FL_OK || sink_open_journal(ctx, s, &err) != FL_OK || sink_open_files(ctx, s, &err) != FL_OK)
         return sink_fail(ctx, &err);
     return FL_OK;
 }
@@ -292,6 +292,8 @@ static int sink_record(struct fl_ctx *ctx, struct sink *s, const struct fl_batch
 {
     struct fl_err err;
     struct sink_in in = sink_take_tensors(ctx, b);
+    if (in.ordinal == NULL)
+        return fl_fail(ctx, FL_E_BUG, "batch %" PRIu64 " came without ordinal", b->batch);
     int rc = fl_journal_begin(s->journal, b->run, b->batch, b->attempt, in.columns, &err);
     if (rc == FL_END) {
         struct fl_journal_rec rec = { 0 };

@@ -78,7 +78,7 @@ static int tta_merge_rows(struct fl_ctx *ctx, struct fl_batch *b, uint32_t V, ui
     size_t n = (size_t)V * K * L;
     for (uint32_t row = 0; row < b->n; row++, p += n, out += L) {
         size_t bad = fl_rejected(b, row) ? 0 : fl_prob_first_bad(p, n);
-        if (bad == n) {
+        if (bad >= n) {
             tta_merge_row(ctx, V, K, L, p, out);
             continue;
         }

@@ -216,7 +216,7 @@ int fl_adapt_load(const struct fl_net *net, const struct fl_safetensors *st, con
     size_t all = 0;
     for (uint32_t i = 0; i < fl_net_nparams(net); i++)
         all += adapt_count(fl_net_param(net, i));
-    struct fl_adapted w = { .all = malloc((all + 1) * sizeof(float)), .data = calloc((size_t)fl_net_nparams(net) + 1, sizeof(float *)) };
+    struct fl_adapted w = { .all = calloc(all + 1, sizeof(float)), .data = calloc((size_t)fl_net_nparams(net) + 1, sizeof(float *)) };
     code = w.all == NULL || w.data == NULL ? fl_err_set(err, FL_E_NOMEM, "%s: no memory for %zu weights", file, all)
                                            : adapt_fill(net, from, file, adapt, &w, err);
     free(from);

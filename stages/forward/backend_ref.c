@@ -51,9 +51,10 @@ static double ref_load(const struct ref_job *j, const double *px, uint32_t c)
 static void ref_finish(const struct ref_job *j, uint32_t row, uint32_t y, uint32_t x)
 {
     double *out = ref_at(j->out, row, y, x);
-    const double *add = j->s->in2 >= 0 ? ref_at(j->in2, row, y, x) : NULL;
+    bool adds = j->s->in2 >= 0;
+    const double *add = adds ? ref_at(j->in2, row, y, x) : NULL;
     for (uint32_t o = 0; o < j->out.c; o++)
-        out[o] = ref_round(j->p, ref_relu(j->s->relu, j->p->acc[o] + (add ? add[o] : 0)));
+        out[o] = ref_round(j->p, ref_relu(j->s->relu, j->p->acc[o] + (adds ? add[o] : 0)));
 }
 
 static void ref_tap(const struct ref_job *j, const double *px, const double *w, uint32_t groups)
@@ -128,10 +129,10 @@ static void ref_pointwise(const struct ref_job *j, uint32_t row, uint32_t y, uin
 {
     const double *in = ref_at(j->in, row, y, x);
     double *out = ref_at(j->out, row, y, x);
-    const double *add = j->s->kind == FL_OP_ADD ? ref_at(j->in2, row, y, x) : NULL;
-    bool bn = j->s->kind == FL_OP_BN, relu = j->s->relu || j->s->kind == FL_OP_RELU;
+    bool bn = j->s->kind == FL_OP_BN, adds = j->s->kind == FL_OP_ADD, relu = j->s->relu || j->s->kind == FL_OP_RELU;
+    const double *add = adds ? ref_at(j->in2, row, y, x) : NULL;
     for (uint32_t c = 0; c < j->out.c; c++) {
-        double v = bn ? in[c] * j->w->scale[c] + j->w->shift[c] : add ? in[c] + add[c] : in[c];
+        double v = bn ? in[c] * j->w->scale[c] + j->w->shift[c] : adds ? in[c] + add[c] : in[c];
         out[c] = ref_round(j->p, ref_relu(relu, v));
     }
 }

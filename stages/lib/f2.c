@@ -85,8 +85,8 @@ static void f2_order(uint32_t L, const double *p, uint32_t *order)
  * So only n+1 sets are candidates, each valued from the counts of its two parts. */
 uint64_t fl_f2_exact(const struct fl_f2 *f, const double *p, double *e)
 {
-    uint32_t n = f->L, order[FL_MAX_LABELS];
-    double A[FL_MAX_LABELS + 1] = { 1.0 }, B[FL_MAX_LABELS + 1][FL_MAX_LABELS + 1], E[FL_MAX_LABELS + 1], best = 0.0;
+    uint32_t n = f->L, order[FL_MAX_LABELS] = { 0 };
+    double A[FL_MAX_LABELS + 1] = { 1.0 }, B[FL_MAX_LABELS + 1][FL_MAX_LABELS + 1], E[FL_MAX_LABELS + 1] = { 0.0 }, best = 0.0;
     f2_order(n, p, order);
     B[n][0] = 1.0;
     for (uint32_t k = n; k-- > 0; ) {
@@ -102,7 +102,7 @@ uint64_t fl_f2_exact(const struct fl_f2 *f, const double *p, double *e)
     }
     uint32_t k = 0;
     uint64_t set = 0;
-    for (; E[k] < best - FL_TIE; k++)
+    for (; k < n && E[k] < best - FL_TIE; k++)
         set |= UINT64_C(1) << order[k];
     *e = E[k];
     return set;

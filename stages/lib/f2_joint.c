@@ -74,8 +74,8 @@ static int joint_is_weather(const struct fl_f2 *f, uint32_t l) { return (int)(f-
 void fl_f2_q_weather(const struct fl_f2 *f, const double *q, const double *r, double *Q, double *none)
 {
     struct joint_counts c;
-    uint32_t ids[FL_MAX_LABELS], m = 0;
-    double p[FL_MAX_LABELS], clear = 0.0;
+    uint32_t ids[FL_MAX_LABELS] = { 0 }, m = 0;
+    double p[FL_MAX_LABELS] = { 0.0 }, clear = 0.0;
     for (uint32_t l = 0; l < f->L; l++) {
         if (!joint_is_weather(f, l)) {
             ids[m] = l;
@@ -112,6 +112,8 @@ static double joint_top(const struct fl_f2 *f, const double *D, uint32_t w, uint
             if (best == UINT32_MAX || D[(size_t)l * f->L + k - 1] > D[(size_t)best * f->L + k - 1])
                 best = l;
         }
+        if (best == UINT32_MAX)     /* all labels are in */
+            break;
         e += D[(size_t)best * f->L + k - 1];
         *set |= UINT64_C(1) << best;
     }

@@ -35,7 +35,7 @@ static int linear_tensor(const char *path, const struct fl_safetensors *st, cons
         return fl_err_set(err, FL_E_CONFIG, "%s: no tensor %s", path, name);
     if (t->dtype != FL_F64 && t->dtype != FL_F32)
         return fl_err_set(err, FL_E_CONFIG, "%s: %s is %s, want f64 or f32", path, name, fl_dtype_name(t->dtype));
-    if (t->ndim != ndim || t->shape[0] != rows || (ndim == 2 && t->shape[1] != columns))
+    if (n == 0 || t->ndim != ndim || t->shape[0] != rows || (ndim == 2 && t->shape[1] != columns))
         return fl_err_set(err, FL_E_SHAPE, "%s: %s is [%u%s%.0u], want [%u%s%.0u]: one column a model and label", path, name,
                           t->ndim > 0 ? t->shape[0] : 0, t->ndim > 1 ? ", " : "", t->ndim > 1 ? t->shape[1] : 0, rows,
                           ndim == 2 ? ", " : "", ndim == 2 ? columns : 0);

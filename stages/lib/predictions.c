@@ -99,7 +99,7 @@ void fl_pred_close(struct fl_pred_file *f)
     if (f == NULL)
         return;
     if (f->fd >= 0) {
-        if (!f->committed)
+        if (!f->committed && f->part != NULL)
             unlink(f->part);
         close(f->fd);
     }

@@ -93,7 +93,7 @@ static void passes_compare(const char *arch, unsigned passes, const float *got, 
 {
     double top = 0;
     for (int k = 0; k < 7; k++)
-        top = fabs(want[k]) > top ? fabs(want[k]) : top;
+        top = fabs((double)want[k]) > top ? fabs((double)want[k]) : top;
     for (int k = 0; k < 7; k++)
         if (!(fabs((double)got[k] - want[k]) <= tolerance * top))
             fl_fail_at(__FILE__, __LINE__, "%s, passes %#x: logit %d is %.9g, without them %.9g", arch, passes, k, (double)got[k], (double)want[k]);
@@ -182,7 +182,7 @@ static void layer_compare(const struct layer *l, const float *got, const float *
     double off = 0, top = 0;
     for (uint32_t i = 0; i < 2 * l->g.out; i++) {
         off = !(fabs((double)got[i] - want[i]) <= off) ? fabs((double)got[i] - want[i]) : off;
-        top = fabs(want[i]) > top ? fabs(want[i]) : top;
+        top = fabs((double)want[i]) > top ? fabs((double)want[i]) : top;
     }
     if (!(off <= tolerance * top))
         fl_fail_at(__FILE__, __LINE__, "%s, %u channels to %u, kernel %u/%u, side %u: off by %.3g of %.3g", what, l->in, l->g.out, l->g.k,
@@ -350,7 +350,7 @@ FL_TEST(two_threads_agree_with_one)
     CHECK_OK(b.b->run(b.prog, b.snap, y, &err), err);
     double top = 0;
     for (int i = 0; i < 21; i++)
-        top = fabs(x[i]) > top ? fabs(x[i]) : top;
+        top = fabs((double)x[i]) > top ? fabs((double)x[i]) : top;
     for (int i = 0; i < 21; i++)
         CHECK_NEAR(y[i], x[i], 1e-5 * top);
 }

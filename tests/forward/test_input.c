@@ -101,7 +101,7 @@ static double painted_distance(const struct setting *s)
     struct fl_err err = { 0 };
     struct image im;
     size_t bytes = (size_t)s->size * s->size * s->c * sizeof(float);
-    float *first = malloc(bytes), *out = malloc(bytes);
+    float *first = calloc(1, bytes), *out = calloc(1, bytes);
     void *px = tile_pixels(s, &im);
     struct fl_tile tile = { px, s->dtype, s->h, s->w };
     double worst = INFINITY;

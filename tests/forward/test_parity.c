@@ -103,7 +103,7 @@ static void parity_stored(const char *arch)
     int n = parity_golden(arch, g, 4);
     CHECK_INT(n, 3);
     struct parity p = { 0 };
-    float got[PARITY_ROWS * 17];
+    float got[PARITY_ROWS * 17] = { 0 };
     for (int i = 0; i < n && parity_open(&p, arch, g[i].size, 3, 17, 0); i++) {
         char what[96];
         snprintf(what, sizeof what, "cpu f32 %s %u", arch, g[i].size);
@@ -150,8 +150,8 @@ struct parity_live { const char *arch; uint32_t size, channels, labels, rows, tw
 
 static void parity_live_one(FILE *f, const struct parity_live *l)
 {
-    double want[8 * PARITY_MAX_LABELS];
-    float got[8 * PARITY_MAX_LABELS];
+    double want[8 * PARITY_MAX_LABELS] = { 0 };
+    float got[8 * PARITY_MAX_LABELS] = { 0 };
     uint32_t n = l->rows * l->labels;
     for (uint32_t i = 0; i < n; i++)
         CHECK_INT(fscanf(f, "%lf", &want[i]), 1);
@@ -308,7 +308,7 @@ static void parity_keras_tiles(const struct fl_backend *b, struct fl_prog *prog,
         if (path == NULL || seen == most || !parity_tile(path, b->input(prog)))
             continue;
         double want[17];
-        float got[17];
+        float got[17] = { 0 };
         for (size_t i = 0; i < 17; i++)
             want[i] = json_number_value(json_array_get(json_object_get(tile, "logits"), i));
         struct fl_err err = { 0 };

@@ -145,6 +145,7 @@ FL_TEST(wrong_graphs)
 #define STR_(x) #x
 #define STR(x) STR_(x)
 #define TEN "a, b, c, d, e, f, g, h, i, j"      /* equal values get tags of their own */
+#define HUNDRED TEN "," TEN "," TEN "," TEN "," TEN "," TEN "," TEN "," TEN "," TEN "," TEN
 
 FL_TEST(wrong_edges)
 {
@@ -162,8 +163,8 @@ FL_TEST(wrong_edges)
           "p.yaml:6:3: join: prob has 5 snapshots (K), want 2 (two -> join)\n" },
         { "stages:\n  src:\n  free: {from: src}\n  snk: {from: free}\n",
           "p.yaml:3:3: free: dimension 2 (Q) of x is not known, nothing that arrives and no option sets it\n" },
-        { "stages:\n  src:\n  dec: {from: src}\n  net: {from: dec, matrix: {n: [" TEN "," TEN "," TEN "," TEN "," TEN "," TEN "," TEN "]}}\n  join: {from: net}\n  snk: {from: join}\n",
-          "p.yaml:5:3: join: 71 tensors of 70 stages meet here, at most " STR(FL_MAX_TENSORS) " fit in a batch\n" },
+        { "stages:\n  src:\n  dec: {from: src}\n  net: {from: dec, matrix: {n: [" HUNDRED "," HUNDRED "," HUNDRED "]}}\n  join: {from: net}\n  snk: {from: join}\n",
+          "p.yaml:5:3: join: 301 tensors of 300 stages meet here, at most " STR(FL_MAX_TENSORS) " fit in a batch\n" },
         { "memory: 10kB\n" GOOD, "p.yaml:1:9: memory is 10.0kB, but one batch of 8 tiles needs 24.6kB in all stages together (24576 bytes)\n" },
         { "stages:\n  src:\n  a: {stage: boom, from: src}\n  snk: {from: a}\n", "p.yaml:3:14: a: STAGES/boom --describe ended with status 3: no such device\n" },
         { "stages:\n  src:\n  a: {stage: chatty, from: src}\n  snk: {from: a}\n",

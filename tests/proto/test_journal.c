@@ -88,8 +88,9 @@ static long size_of(const char *path)
 static uint8_t *slurp(const char *path, size_t *len)
 {
     FILE *f = fopen(path, "rb");
-    *len = (size_t)size_of(path);
-    uint8_t *p = malloc(*len + 1);
+    long size = size_of(path);
+    uint8_t *p = size >= 0 ? malloc((size_t)size + 1) : NULL;
+    *len = (size_t)size;
     if (f == NULL || p == NULL || fread(p, 1, *len, f) != *len)
         abort();
     fclose(f);

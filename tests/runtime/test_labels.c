@@ -142,7 +142,7 @@ FL_TEST(many_rows)
     CHECK(text != NULL);
     at = (size_t)sprintf(text, "image_name,tags\n");
     for (size_t i = 0; i < n; i++)
-        at += (size_t)sprintf(text + at, "t_%zu,%s\n", i * 7919 % 100003, i % 2 ? "b" : "a");
+        at += (size_t)snprintf(text + at, 24, "t_%u,%s\n", (unsigned)(i * 7919 % 100003), i % 2 ? "b" : "a");
     struct fl_truth t;
     struct fl_err err = { 0 };
     CHECK_OK(fl_truth_parse("t", text, at, 3, abc, 3, 0, 0, &t, &err), err);

@@ -203,7 +203,8 @@ FL_TEST(written_file_reads_back)
     }
     DIR *d = opendir(fl_tmpdir());
     int files = 0;
-    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;)
+    CHECK(d != NULL);
+    for (struct dirent *e; (e = readdir(d)) != NULL;)
         files += e->d_name[0] != '.';
     closedir(d);
     CHECK_INT(files, 1);
@@ -253,7 +254,8 @@ FL_TEST(failed_write_keeps_the_old_file)
     fl_safetensors_close(&st);
     DIR *d = opendir(fl_tmpdir());
     int files = 0;
-    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;)
+    CHECK(d != NULL);
+    for (struct dirent *e; (e = readdir(d)) != NULL;)
         files += e->d_name[0] != '.';
     closedir(d);
     CHECK_INT(files, 1);

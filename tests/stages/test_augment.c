@@ -250,7 +250,8 @@ FL_TEST(stage_gives_a_row_a_view_and_passes_pixels)
     const float *v = t->data;
     for (int i = 0; i < 3; i++)
         for (int k = 0; k < 12; k++, v += 5) {
-            float want[5] = { (float)(k / 4), k % 2 ? 2 : 0, k % 4 / 2 ? 2 : 0, 6, 6 }, none[5] = { 0 };
+            int turn = k / 4;
+            float want[5] = { (float)turn, k % 2 ? 2 : 0, k % 4 / 2 ? 2 : 0, 6, 6 }, none[5] = { 0 };
             CHECK(memcmp(v, i == 1 ? none : want, sizeof want) == 0);
         }
     fl_harness_free_batch(h, b);

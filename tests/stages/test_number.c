@@ -23,9 +23,9 @@ FL_TEST(odd_values)
 
 FL_TEST(the_neighbours_of_each_power_of_ten_and_two)
 {
-    for (double p = 1e-6; p <= 1.5; p *= 10)
+    for (int power = -6; power <= 0; power++)
         for (int i = -300; i <= 300; i++) {
-            float v = (float)p;
+            float v = (float)pow(10, power);
             uint32_t bits;
             memcpy(&bits, &v, sizeof bits);
             SAME(from_bits(bits + (uint32_t)i));

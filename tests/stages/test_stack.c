@@ -104,7 +104,7 @@ FL_TEST(ridge_is_its_matrix)
         CHECK(r != NULL);
         CHECK_NEAR(r[0], .5 * .1 + .25 * .9 - .25 * .4 + .125 * .7 + .6 + .0625, 1e-6);
         CHECK(r[1] == 0);                     /* -2 * .9 + 3 * .6 - .5 = -.5, clipped */
-        CHECK(r[3] == 1 || fabs(r[3] - 1) < 1e-6);
+        CHECK(r[3] == 1 || fabsf(r[3] - 1) < 1e-6f);
         done(&t);
     }
 }
