@@ -99,6 +99,15 @@ static int labels_one_hot_header(struct labels_reader *r, const struct fl_csv *c
     return FL_OK;
 }
 
+/* Which of two such columns counts nobody could tell. */
+static int labels_once(const struct labels_reader *r, const struct fl_csv *c, const char *name, struct fl_err *err)
+{
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < c->nfields; i++)
+        found += strcmp(c->field[i], name) == 0;
+    return found <= 1 ? FL_OK : labels_bad(r, c->line, err, "column %s comes twice", name);
+}
+
 static int labels_header(struct labels_reader *r, struct fl_csv *c, struct fl_err *err)
 {
     int rc = fl_csv_next(c, err);
@@ -109,6 +118,8 @@ static int labels_header(struct labels_reader *r, struct fl_csv *c, struct fl_er
     int64_t id = fl_csv_column(c, "image_name");
     if (id < 0)
         return labels_bad(r, c->line, err, "no column image_name");
+    if ((rc = labels_once(r, c, "image_name", err)) != FL_OK || (rc = labels_once(r, c, "tags", err)) != FL_OK)
+        return rc;
     r->id_column = (uint32_t)id;
     r->columns = c->nfields;
     r->tags_column = fl_csv_column(c, "tags");

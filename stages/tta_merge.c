@@ -22,6 +22,12 @@ static int tta_merge_open(struct fl_ctx *ctx)
     return FL_OK;
 }
 
+/* Told before anything is started; without labels there is nothing to hold the option against. */
+static int tta_merge_describe(struct fl_ctx *ctx)
+{
+    return ctx->nlabels > 0 ? tta_merge_open(ctx) : FL_OK;
+}
+
 static int tta_merge_room(struct fl_ctx *ctx, size_t n)
 {
     struct tta_merge *s = ctx->state;
@@ -148,6 +154,7 @@ const struct fl_stage fl_stage_tta_merge = {
     .opts = tta_merge_opts,
     .ports = tta_merge_ports,
     .counters = tta_merge_counters,
+    .describe = tta_merge_describe,
     .open = tta_merge_open,
     .batch = tta_merge_batch,
     .close = tta_merge_close,

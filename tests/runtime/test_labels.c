@@ -95,6 +95,8 @@ FL_TEST(refusals)
         { "image_name,a,b\nx,1,0\n", FL_E_LABEL, "t.csv:1: no column tags, and none for label c" },
         { "image_name,a,b,c,d\n", FL_E_LABEL, "t.csv:1: column d is neither" },
         { "image_name,a,b,c,a\n", FL_E_LABEL, "t.csv:1: column a comes twice" },
+        { "image_name,tags,tags\nx,a,b\n", FL_E_LABEL, "t.csv:1: column tags comes twice" },
+        { "image_name,tags,image_name\nx,a,y\n", FL_E_LABEL, "t.csv:1: column image_name comes twice" },
         { "image_name,a,b,c\nx,1,0,2\n", FL_E_LABEL, "t.csv:2: x: label c is \"2\"" },
         { "image_name,a,b,c\nx,1,0,\n", FL_E_LABEL, "t.csv:2: x: label c is \"\"" },
         { "image_name,a,b,c\nx,0,0,0\n", FL_E_LABEL, "t.csv:2: x: no tags" },

@@ -130,6 +130,20 @@ FL_TEST(softmax_group_keeps_its_sum)
     done(&t);
 }
 
+/* So that a check of the graph sees it. */
+FL_TEST(softmax_without_a_group_is_refused_by_describe)
+{
+    for (uint64_t group = 0; group < 8; group += 7) {
+        struct fl_err err;
+        struct fl_harness_conf conf = { .options = "{'views':'gmean_softmax'}", .nlabels = 4, .labels = wxyz, .exclusive = group,
+                                        .rest_off = FL_NO_LABEL };
+        struct fl_harness *h = fl_harness_new(&fl_stage_tta_merge, &conf, &err);
+        CHECK(h != NULL);
+        CHECK_INT(fl_harness_describe(h, &err), group != 0 ? FL_OK : FL_E_CONFIG);
+        fl_harness_close(h);
+    }
+}
+
 FL_TEST(bad_values_reject_their_row_alone)
 {
     float p[8] = { .1f, .2f, .3f, .4f, NAN, .5f, .6f, 1.5f };
@@ -165,8 +179,8 @@ int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
         CASE(three_views_of_the_example), CASE(views_first_then_snapshots), CASE(one_view_of_one_snapshot_comes_back),
-        CASE(geometric_never_exceeds_arithmetic), CASE(softmax_group_keeps_its_sum), CASE(bad_values_reject_their_row_alone),
-        CASE(other_shapes_are_refused), { 0 }
+        CASE(geometric_never_exceeds_arithmetic), CASE(softmax_group_keeps_its_sum),
+        CASE(softmax_without_a_group_is_refused_by_describe), CASE(bad_values_reject_their_row_alone), CASE(other_shapes_are_refused), { 0 }
     };
     return fl_run(cases, argc, argv);
 }
