@@ -121,13 +121,20 @@ static void recover_mourn(struct fl_super *s, struct fl_inst *dead)
 
 /* ---- answers ---- */
 
-void fl_recover_down(struct fl_super *s, struct fl_inst *from, uint32_t dead)
+static void recover_settle(struct fl_super *s, const struct fl_inst *from, uint32_t dead)
 {
-    if (dead >= s->ninst || s->inst[dead].await == NULL || !s->inst[dead].await[from - s->inst])
+    if (s->inst[dead].await == NULL || !s->inst[dead].await[from - s->inst])
         return;
     s->inst[dead].await[from - s->inst] = false;
     if (--s->inst[dead].nawait == 0 && !s->inst[dead].mourned)
         recover_mourn(s, &s->inst[dead]);
+}
+
+/* An answer names the incarnation that died: one that comes late must not settle a newer death. */
+void fl_recover_down(struct fl_super *s, struct fl_inst *from, uint32_t dead, uint32_t incarnation)
+{
+    if (dead < s->ninst && incarnation + 1 == s->inst[dead].incarnation)
+        recover_settle(s, from, dead);
 }
 
 void fl_recover_cancelled(struct fl_super *s, struct fl_inst *from, uint32_t slot)
@@ -143,7 +150,7 @@ void fl_recover_cancelled(struct fl_super *s, struct fl_inst *from, uint32_t slo
 static void recover_excuse(struct fl_super *s, struct fl_inst *dead)
 {
     for (uint32_t i = 0; i < s->ninst; i++)
-        fl_recover_down(s, dead, i);
+        recover_settle(s, dead, i);
     for (uint32_t i = 0; i < s->g->window; i++)
         fl_recover_cancelled(s, dead, i);
 }
@@ -172,7 +179,7 @@ static void recover_tell_up(struct fl_super *s, const struct fl_inst *dead, stru
 static void recover_tell_down(struct fl_super *s, struct fl_inst *dead)
 {
     const struct fl_graph *g = s->g;
-    struct fl_control c = { .type = "writer-down", .batch = (uint64_t)(dead - s->inst) };
+    struct fl_control c = { .type = "writer-down", .batch = (uint64_t)(dead - s->inst), .gen = dead->incarnation };
     snprintf(c.name, sizeof c.name, "%.31s.%u.%u>", g->stages[dead->stage].name, dead->index, dead->incarnation);
     for (uint32_t i = 0; i < s->ninst; i++) {
         bool reads = false;
@@ -310,7 +317,7 @@ void fl_recover_death(struct fl_super *s, struct fl_inst *in, int status)
         return;
     }
     in->mourned = false;
-    struct fl_control down = { .type = "reader-down", .batch = (uint64_t)(in - s->inst) };
+    struct fl_control down = { .type = "reader-down", .batch = (uint64_t)(in - s->inst), .gen = in->incarnation };
     recover_tell_up(s, in, &down, in);
     recover_tell_down(s, in);
     in->incarnation++;

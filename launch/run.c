@@ -216,7 +216,7 @@ static void run_hear(struct fl_super *s, struct fl_inst *in, const struct fl_con
         }
         json_object_set_new(of, c->name, json_real(c->value));
     } else if (strcmp(c->type, "down") == 0) {
-        fl_recover_down(s, in, (uint32_t)c->code);
+        fl_recover_down(s, in, (uint32_t)c->code, c->gen);
     } else if (strcmp(c->type, "cancelled") == 0) {
         fl_recover_cancelled(s, in, c->slot);
     } else if (strcmp(c->type, "done") == 0) {

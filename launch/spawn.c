@@ -109,7 +109,8 @@ static json_t *spawn_out(const struct fl_super *s, uint32_t stage)
                 char ep[64];
                 const struct fl_inst *reader = &s->inst[s->first[r] + k];
                 fl_spawn_endpoint(ep, r, k, reader->incarnation);
-                json_array_append_new(eps, s->started && !reader->ready ? json_null() : json_string(ep));
+                bool soon = s->started && (!reader->ready || (reader->incarnation > 0 && !reader->mourned));     /* comes by "reader-up" */
+                json_array_append_new(eps, soon ? json_null() : json_string(ep));
             }
             json_array_append_new(out, json_pack("{s:s, s:i, s:b, s:I, s:o}", "to", g->stages[r].name, "edge", (int)e,
                 "keyed", g->stages[r].nfrom > 1, "cost", (json_int_t)g->stages[stage].cost, "endpoints", eps));

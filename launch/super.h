@@ -94,7 +94,7 @@ void fl_super_issue(struct fl_super *, uint32_t slot);         /* the next batch
 
 /* recover.c: deaths of stages (docs/delivery.md) */
 void fl_recover_death(struct fl_super *, struct fl_inst *, int status);
-void fl_recover_down(struct fl_super *, struct fl_inst *from, uint32_t dead);
+void fl_recover_down(struct fl_super *, struct fl_inst *from, uint32_t dead, uint32_t incarnation);
 void fl_recover_cancelled(struct fl_super *, struct fl_inst *from, uint32_t slot);
 void fl_recover_ready(struct fl_super *, struct fl_inst *);
 double fl_recover_tick(struct fl_super *);                     /* starts what is due; seconds until the next is, or a large number */

@@ -305,7 +305,7 @@ static int proc_neighbour(struct proc *p, const struct fl_control *c)
     } else {
         fl_links_drop_reader(p->links, c->slot, c->attempt, over);
     }
-    struct fl_control r = { .type = "down", .code = c->batch };
+    struct fl_control r = { .type = "down", .code = c->batch, .gen = c->gen };
     proc_say(p, &r);
     return rc;
 }
