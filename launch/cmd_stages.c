@@ -221,7 +221,7 @@ static void stages_keys(const char *title, const struct fl_key *keys)
     printf("%s\n", title);
     for (const struct fl_key *k = keys; k->name != NULL; k++)
         if (k->written)
-            printf("  %-14s %s%s%s%s\n  %-14s   %s\n", k->name, k->value, k->def != NULL ? " (default: " : "", k->def != NULL ? k->def : "",
+            printf("  %-14s %s%s%s%s\n%-16s   %s\n", k->name, k->value, k->def != NULL ? " (default: " : "", k->def != NULL ? k->def : "",
                    k->def != NULL ? ")" : "", "", k->help);
 }
 

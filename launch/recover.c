@@ -72,12 +72,8 @@ static bool recover_got(struct fl_super *s, uint32_t reader, uint32_t edge, uint
 static bool recover_passed_on(struct fl_super *s, const struct fl_inst *dead, uint32_t slot, uint32_t gen)
 {
     const struct fl_graph *g = s->g;
-    if (g->stages[dead->stage].sink) {
-        uint32_t bit = 0;
-        for (uint32_t i = 0; i < dead->stage; i++)
-            bit += g->stages[i].sink;
-        return s->slots[slot].acked >> bit & 1;
-    }
+    if (g->stages[dead->stage].sink)
+        return s->slots[slot].acked & fl_super_sink_bit(s, dead->stage);
     for (uint32_t r = 0; r < g->nstages; r++)
         for (uint32_t e = 0; e < g->stages[r].nfrom; e++)
             if (g->stages[r].from[e] == dead->stage && !recover_got(s, r, e, slot, gen))

@@ -129,7 +129,7 @@ static void run_finish_if_done(struct fl_super *s)
     fl_super_tell(&s->inst[s->first[0]], &c);
 }
 
-static uint64_t run_sink_bit(const struct fl_super *s, uint32_t stage)
+uint64_t fl_super_sink_bit(const struct fl_super *s, uint32_t stage)
 {
     uint32_t bit = 0;
     for (uint32_t i = 0; i < stage; i++)
@@ -144,8 +144,8 @@ static void run_ack(struct fl_super *s, const struct fl_inst *sink, const struct
         if (!sl->used || sl->batch != c->batch || sl->attempt != c->attempt)
             continue;
         sl->rejected = c->rejected > sl->rejected ? c->rejected : sl->rejected;
-        sl->acked |= run_sink_bit(s, sink->stage);
-        if (sl->acked != run_sink_bit(s, s->g->nstages) - 1)
+        sl->acked |= fl_super_sink_bit(s, sink->stage);
+        if (sl->acked != fl_super_sink_bit(s, s->g->nstages) - 1)
             return;
         sl->used = false;
         s->in_flight--;

@@ -89,6 +89,7 @@ void fl_spawn_endpoint(char out[64], uint32_t stage, uint32_t index, uint32_t in
 /* run.c */
 void fl_super_tell(struct fl_inst *, const struct fl_control *);
 void fl_super_flush(struct fl_inst *);                         /* sends what waited for room; drops it when the control socket is closed */
+uint64_t fl_super_sink_bit(const struct fl_super *, uint32_t stage);   /* of a sink in fl_slot.acked; of nstages: one past the last */
 void fl_super_fail(struct fl_super *, const char *stage, uint32_t instance, const char *text);    /* says why, kills all */
 void fl_super_issue(struct fl_super *, uint32_t slot);         /* the next batch into a free slot, if there is one and a source to make it */
 

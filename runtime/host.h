@@ -8,7 +8,6 @@
 #include "runtime/stage.h"
 
 #define FL_MAX_COUNTERS 32
-#define FL_MARKS_BYTES(B) (((uint64_t)(B) * 4 + 63) / 64 * 64 + (uint64_t)(B) * FL_REASON_SIZE)   /* of reject marks in a slab */
 
 enum fl_level { FL_LOG_INFO, FL_LOG_WARN, FL_LOG_ERROR };
 
