@@ -11,9 +11,10 @@ B       := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 STAGES := source decode augment forward tta_merge stack decode_f2 sink
 
 DEBS := gcc make pkg-config libzmq3-dev libmsgpack-dev libyaml-dev libjansson-dev libtiff-dev libjpeg62-turbo-dev \
-        libturbojpeg0-dev libdnnl-dev zlib1g-dev
-DEBS_CHECK := python3 python3-numpy python3-msgpack python3-torch python3-torchvision
-PKGS := libzmq msgpack yaml-0.1 jansson libtiff-4 libjpeg libturbojpeg zlib
+        libturbojpeg0-dev libdnnl-dev zlib1g-dev libzstd-dev libpng-dev libhdf5-dev
+DEBS_CHECK := python3 python3-numpy python3-msgpack python3-torch python3-torchvision python3-scipy python3-sklearn python3-pandas \
+        python3-tables python3-h5py python3-opencv spin valgrind gdb zstd iproute2 nftables slurm-wlm munge
+PKGS := libzmq msgpack yaml-0.1 jansson libtiff-4 libjpeg libturbojpeg zlib libzstd libpng hdf5
 
 WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CFLAGS ?= -O3 -g
@@ -45,7 +46,7 @@ deps:  ## install what the build needs (Debian packages)
 	@sh launch/deps.sh "$(PKGS)" "$(DEBS)"
 
 deps-check: deps
-	@sh launch/deps.sh --python "$(DEBS_CHECK)"
+	@sh launch/deps.sh --check "$(DEBS_CHECK)"
 
 $(B)/o/%.o: %.c
 	@mkdir -p $(@D)

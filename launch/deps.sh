@@ -2,11 +2,12 @@
 # Installs the Debian packages the build or the tests need; silent when all are there.
 #
 #   sh launch/deps.sh "PKG-CONFIG NAMES" "DEBIAN PACKAGES"      the build: each name known to pkg-config, dnnl.h and zlib.h found
-#   sh launch/deps.sh --python "DEBIAN PACKAGES"                the tests: /usr/bin/python3 imports what they use
+#   sh launch/deps.sh --check "DEBIAN PACKAGES"                 the tests: /usr/bin/python3 imports what they use, programs are there
 set -eu
 
 PYTHON=/usr/bin/python3          # Debian's own: packages below /usr/lib/python3 belong to it, not to another python3 in PATH
-MODULES="numpy, msgpack, torch, torchvision"
+MODULES="numpy, msgpack, torch, torchvision, scipy, sklearn, pandas, tables, h5py, cv2"
+PROGRAMS="spin valgrind gdb zstd ip nft sbatch munged"
 
 say() { echo "deps: $*" >&2; }
 
@@ -21,7 +22,10 @@ have_build() {
     done
 }
 
-have_python() {
+have_check() {
+    for p in $PROGRAMS; do
+        command -v "$p" >/dev/null 2>&1 || [ -x "/usr/sbin/$p" ] || { why="no $p"; return 1; }
+    done
     # Looks the modules up without running them: importing torch takes seconds.
     "$PYTHON" - "$MODULES" 2>/dev/null <<'END' || { why="$PYTHON can't import all of $MODULES"; return 1; }
 import importlib.util, sys
@@ -66,11 +70,11 @@ install() {
 }
 
 if [ $# != 2 ]; then
-    say 'usage: deps.sh "PKG-CONFIG NAMES" "DEBS" | deps.sh --python "DEBS"'
+    say 'usage: deps.sh "PKG-CONFIG NAMES" "DEBS" | deps.sh --check "DEBS"'
     exit 2
 fi
 check=have_build
-[ "$1" != --python ] || check=have_python
+[ "$1" != --check ] || check=have_check
 debs=$2
 why=
 "$check" "$1" && exit 0
