@@ -14,7 +14,6 @@
 #include "launch/mem.h"
 #include "launch/super.h"
 #include "proto/control.h"
-#include "proto/journal.h"
 
 #define READ_MOST 64              /* messages of one stage in a turn: a chatterbox must not keep the others waiting */
 #define TICK 0.5                  /* seconds between looks at the pages */
@@ -59,7 +58,7 @@ static void run_tell_all(struct fl_super *s, const char *type)
         fl_super_tell(&s->inst[i], &c);
 }
 
-static void run_kill_all(struct fl_super *s)
+void fl_super_kill_all(struct fl_super *s)
 {
     s->killed = true;
     for (uint32_t i = 0; i < s->ninst; i++)
@@ -75,15 +74,10 @@ void fl_super_fail(struct fl_super *s, const char *stage, uint32_t instance, con
             fprintf(stderr, "%s: %s\n", stage, text);
     }
     s->failed = true;
-    run_kill_all(s);
+    fl_super_kill_all(s);
 }
 
 /* ---- batches ---- */
-
-static bool run_committed(const struct fl_super *s, uint64_t batch)
-{
-    return s->committed != NULL && s->committed[batch / 8] >> batch % 8 & 1;
-}
 
 /* What is to be done again comes first: others wait for it. */
 static bool run_next(struct fl_super *s, struct fl_redo *next)
@@ -94,7 +88,7 @@ static bool run_next(struct fl_super *s, struct fl_redo *next)
         s->reissued++;
         return true;
     }
-    while (s->next < s->total && run_committed(s, s->next))
+    while (s->next < s->total && fl_resume_has(s, s->next))
         s->next++;
     if (s->next == s->total || s->interrupted)
         return false;
@@ -176,8 +170,6 @@ static void run_start_if_ready(struct fl_super *s)
     run_finish_if_done(s);
 }
 
-static int run_resume(struct fl_super *s);
-
 static void run_ready(struct fl_super *s, struct fl_inst *in, const struct fl_control *c)
 {
     in->ready = true;
@@ -193,7 +185,7 @@ static void run_ready(struct fl_super *s, struct fl_inst *in, const struct fl_co
         }
         s->total = c->batches;
         s->tiles_total = c->tiles;
-        if (s->conf->resume && s->committed == NULL && run_resume(s) != FL_OK)
+        if (s->conf->resume && s->committed == NULL && fl_resume_read(s) != FL_OK)
             return;
     }
     run_start_if_ready(s);
@@ -271,58 +263,6 @@ static void run_reap(struct fl_super *s, struct fl_inst *in)
     fl_recover_death(s, in, status);
 }
 
-/* ---- resume ---- */
-
-/* A batch is done when the journals of all sinks hold it; a tile is rejected when any of them says so. */
-static int run_resume_batch(struct fl_super *s, struct fl_journal **j, struct fl_journal_rec *rec, uint64_t batch, struct fl_err *err)
-{
-    uint32_t rejected = 0;
-    for (uint32_t i = 0; i < s->nsinks; i++) {
-        int rc = fl_journal_peek(j[i], batch, rec, err);
-        if (rc != FL_OK)
-            return rc == FL_END ? FL_OK : rc;
-        rejected = rec->rejected > rejected ? rec->rejected : rejected;
-    }
-    s->committed[batch / 8] |= (unsigned char)(1u << batch % 8);
-    s->resumed++;
-    s->finished++;
-    s->tiles_done += rec->n;
-    s->rejected += rejected;
-    return FL_OK;
-}
-
-static int run_resume_open(struct fl_super *s, struct fl_journal **j, struct fl_err *err)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < s->g->nstages; i++) {
-        char dir[1300];
-        if (!s->g->stages[i].sink)
-            continue;
-        snprintf(dir, sizeof dir, "%s/journal/%s", s->dir, s->g->stages[i].name);
-        int rc = fl_journal_open(dir, &(struct fl_journal_conf){ .readonly = true }, &j[n++], err);
-        if (rc != FL_OK)
-            return rc;
-    }
-    return FL_OK;
-}
-
-static int run_resume(struct fl_super *s)
-{
-    struct fl_err err = { 0 };
-    struct fl_journal *j[64] = { NULL };       /* nsinks is at most 63 */
-    struct fl_journal_rec rec = { 0 };
-    s->committed = calloc(s->total / 8 + 1, 1);
-    int rc = s->committed != NULL ? run_resume_open(s, j, &err) : fl_err_set(&err, FL_E_NOMEM, "resume");
-    for (uint64_t b = 0; rc == FL_OK && b < s->total; b++)
-        rc = run_resume_batch(s, j, &rec, b, &err);
-    fl_journal_rec_done(&rec);
-    for (uint32_t i = 0; i < s->nsinks; i++)
-        fl_journal_close(j[i]);
-    if (rc != FL_OK)
-        fl_super_fail(s, "flowrun", 0, err.text);
-    return rc;
-}
-
 /* ---- the loop ---- */
 
 static void run_signal(struct fl_super *s, int fd)
@@ -332,73 +272,19 @@ static void run_signal(struct fl_super *s, int fd)
         return;
     if (s->interrupted || !s->started) {
         s->interrupted = true;
-        run_kill_all(s);
+        fl_super_kill_all(s);
         return;
     }
     s->t_interrupt = fl_now();
     if (s->finishing) {                                   /* all is committed: let the files be written; the second one kills */
         if (s->finish_signals++ > 0)
-            s->interrupted = true, run_kill_all(s);
+            s->interrupted = true, fl_super_kill_all(s);
         return;
     }
     s->interrupted = true;
     if (!s->conf->quiet)
         fprintf(stderr, "%s: draining %llu batches; once more to stop at once\n", strsignal((int)si.ssi_signo), (unsigned long long)s->in_flight);
     run_finish_if_done(s);
-}
-
-/* A process that is stopped (state T) does not hang: it is not its own doing. */
-static bool run_stopped(pid_t pid)
-{
-    char path[64], line[512];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    FILE *f = fopen(path, "re");
-    bool stopped = false;
-    if (f != NULL && fgets(line, sizeof line, f) != NULL) {
-        const char *p = strrchr(line, ')');
-        stopped = p != NULL && (p[2] == 'T' || p[2] == 't');
-    }
-    if (f != NULL)
-        fclose(f);
-    return stopped;
-}
-
-/* Batches in flight while every stage waits for input: some stage keeps or loses what it is given. */
-static void run_watch_quiet(struct fl_super *s, double now)
-{
-    bool quiet = s->started && !s->killed && s->in_flight > 0 && s->finished == s->quiet_finished;
-    for (uint32_t i = 0; i < s->ninst && quiet; i++) {
-        const struct fl_page *p = s->inst[i].page;
-        quiet = s->inst[i].pid > 0 && s->inst[i].ready && atomic_load(&p->state) == FL_IDLE && atomic_load(&p->waiting) == 0 && !run_stopped(s->inst[i].pid);
-    }
-    s->quiet_finished = s->finished;
-    if (!quiet || s->quiet_since == 0) {
-        s->quiet_since = quiet ? now : 0;
-    } else if (now - s->quiet_since > s->g->stall_timeout) {
-        char text[160];
-        snprintf(text, sizeof text, "%llu batches are in flight, but every stage waits for input: one keeps or drops what it is given", (unsigned long long)s->in_flight);
-        fl_super_fail(s, "flowrun", 0, text);
-    }
-}
-
-static void run_watch(struct fl_super *s)
-{
-    double now = fl_now();
-    run_watch_quiet(s, now);
-    if (s->interrupted && s->t_interrupt > 0 && now - s->t_interrupt > s->g->drain_timeout && !s->killed)
-        run_kill_all(s);
-    for (uint32_t i = 0; i < s->ninst && !s->killed; i++) {
-        struct fl_inst *in = &s->inst[i];
-        uint64_t beat = atomic_load_explicit(&in->page->beat, memory_order_relaxed);
-        if (in->pid == 0 || !in->ready || beat != in->beat || run_stopped(in->pid)) {
-            in->beat = beat;
-            in->beat_at = now;
-        } else if (now - in->beat_at > s->g->stall_timeout && atomic_load(&in->page->state) != FL_ENDED) {
-            in->hung = true;
-            kill(in->pid, SIGKILL);
-            in->beat_at = now;
-        }
-    }
 }
 
 static uint32_t run_pollset(const struct fl_super *s, struct pollfd *p, int sigfd)
@@ -444,7 +330,7 @@ static int run_loop(struct fl_super *s, int sigfd, struct fl_err *err)
         }
         if (fl_now() >= tick + TICK) {
             tick = fl_now();
-            run_watch(s);
+            fl_watch(s);
             fl_table_tick(s, false);
         }
     }
@@ -550,7 +436,7 @@ int fl_run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)
     int status = rc == FL_E_CONFIG ? 2 : 1;
     if (rc != FL_OK) {
         fprintf(stderr, "flowrun: %s\n", err.text);
-        run_kill_all(&s);
+        fl_super_kill_all(&s);
         for (uint32_t i = 0; i < s.ninst && s.inst != NULL; i++)
             if (s.inst[i].pid > 0)
                 waitpid(s.inst[i].pid, NULL, 0);

@@ -91,7 +91,15 @@ void fl_super_tell(struct fl_inst *, const struct fl_control *);
 void fl_super_flush(struct fl_inst *);                         /* sends what waited for room; drops it when the control socket is closed */
 uint64_t fl_super_sink_bit(const struct fl_super *, uint32_t stage);   /* of a sink in fl_slot.acked; of nstages: one past the last */
 void fl_super_fail(struct fl_super *, const char *stage, uint32_t instance, const char *text);    /* says why, kills all */
+void fl_super_kill_all(struct fl_super *);
 void fl_super_issue(struct fl_super *, uint32_t slot);         /* the next batch into a free slot, if there is one and a source to make it */
+
+/* resume.c */
+int  fl_resume_read(struct fl_super *);                        /* fills `committed` and the counts of what is done; on failure the run has failed */
+bool fl_resume_has(const struct fl_super *, uint64_t batch);
+
+/* watch.c */
+void fl_watch(struct fl_super *);                              /* at each tick: kills what hangs, ends what can't end by itself */
 
 /* recover.c: deaths of stages (docs/delivery.md) */
 void fl_recover_death(struct fl_super *, struct fl_inst *, int status);

@@ -1,0 +1,60 @@
+/* What an earlier run has committed: read from the journals of its sinks. */
+#include <stdlib.h>
+
+#include "launch/super.h"
+#include "proto/journal.h"
+
+bool fl_resume_has(const struct fl_super *s, uint64_t batch)
+{
+    return s->committed != NULL && s->committed[batch / 8] >> batch % 8 & 1;
+}
+
+/* A batch is done when the journals of all sinks hold it; a tile is rejected when any of them says so. */
+static int resume_batch(struct fl_super *s, struct fl_journal **j, struct fl_journal_rec *rec, uint64_t batch, struct fl_err *err)
+{
+    uint32_t rejected = 0;
+    for (uint32_t i = 0; i < s->nsinks; i++) {
+        int rc = fl_journal_peek(j[i], batch, rec, err);
+        if (rc != FL_OK)
+            return rc == FL_END ? FL_OK : rc;
+        rejected = rec->rejected > rejected ? rec->rejected : rejected;
+    }
+    s->committed[batch / 8] |= (unsigned char)(1u << batch % 8);
+    s->resumed++;
+    s->finished++;
+    s->tiles_done += rec->n;
+    s->rejected += rejected;
+    return FL_OK;
+}
+
+static int resume_open(struct fl_super *s, struct fl_journal **j, struct fl_err *err)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->g->nstages; i++) {
+        char dir[1300];
+        if (!s->g->stages[i].sink)
+            continue;
+        snprintf(dir, sizeof dir, "%s/journal/%s", s->dir, s->g->stages[i].name);
+        int rc = fl_journal_open(dir, &(struct fl_journal_conf){ .readonly = true }, &j[n++], err);
+        if (rc != FL_OK)
+            return rc;
+    }
+    return FL_OK;
+}
+
+int fl_resume_read(struct fl_super *s)
+{
+    struct fl_err err = { 0 };
+    struct fl_journal *j[64] = { NULL };       /* nsinks is at most 63 */
+    struct fl_journal_rec rec = { 0 };
+    s->committed = calloc(s->total / 8 + 1, 1);
+    int rc = s->committed != NULL ? resume_open(s, j, &err) : fl_err_set(&err, FL_E_NOMEM, "resume");
+    for (uint64_t b = 0; rc == FL_OK && b < s->total; b++)
+        rc = resume_batch(s, j, &rec, b, &err);
+    fl_journal_rec_done(&rec);
+    for (uint32_t i = 0; i < s->nsinks; i++)
+        fl_journal_close(j[i]);
+    if (rc != FL_OK)
+        fl_super_fail(s, "flowrun", 0, err.text);
+    return rc;
+}
