@@ -1,4 +1,5 @@
 /* Reads the arguments of a command against the tables of main.c. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,7 +59,18 @@ static bool args_unknown(const struct fl_cmd *cmd, const char *word)
     return false;
 }
 
-static void args_put(struct fl_args *a, const char *flag, const char *value)
+static bool args_number(const char *flag, const char *text, uint64_t *n)
+{
+    char *end;
+    errno = 0;
+    *n = strtoull(text, &end, 10);
+    if (text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0)
+        return true;
+    fprintf(stderr, "flowrun: %s %s: want a number from 0 up\n", flag, text);
+    return false;
+}
+
+static bool args_put(struct fl_args *a, const char *flag, const char *value)
 {
     if (strcmp(flag, "--set") == 0) {
         a->sets = fl_need_grow(a->sets, a->nsets + 1, sizeof *a->sets);
@@ -68,11 +80,14 @@ static void args_put(struct fl_args *a, const char *flag, const char *value)
         a->run_dir = value;
     if (strcmp(flag, "--resume") == 0)
         a->resume = value;
+    if (strcmp(flag, "--start") == 0 && !args_number(flag, value, &a->start))
+        return false;
     a->quiet |= strcmp(flag, "-q") == 0;
     a->dot |= strcmp(flag, "--dot") == 0;
     a->json |= strcmp(flag, "--json") == 0;
     a->help |= strcmp(flag, "--help") == 0;
     a->version |= strcmp(flag, "--version") == 0;
+    return true;
 }
 
 /* One argument that starts with '-'; *i moves over its value. */
@@ -93,8 +108,7 @@ static bool args_option(const struct fl_cmd *cmd, int argc, char **argv, int *i,
         }
         value = argv[++*i];
     }
-    args_put(a, f->name, value);
-    return true;
+    return args_put(a, f->name, value);
 }
 
 bool fl_args_read(const struct fl_cmd *cmd, int argc, char **argv, struct fl_args *a)

@@ -10,6 +10,7 @@ struct fl_args {
     const char **files;  uint32_t nfiles;      /* what is no option */
     const char **sets;   uint32_t nsets;
     const char *run_dir, *resume;
+    uint64_t start;                            /* a batch number */
     bool quiet, dot, json, help, version;
 };
 

@@ -26,8 +26,8 @@ static struct fl_graph *run_load(const char *file, const struct fl_args *a)
 static int run_resume(const struct fl_args *a)
 {
     struct stat st;
-    if (a->nfiles > 0 || a->run_dir != NULL || a->nsets > 0) {
-        fprintf(stderr, "flowrun: --resume takes the configuration of the run as it was: no FILE, --run or --set\n");
+    if (a->nfiles > 0 || a->run_dir != NULL || a->nsets > 0 || a->start > 0) {
+        fprintf(stderr, "flowrun: --resume takes the configuration of the run as it was: no FILE, --run, --start or --set\n");
         return 2;
     }
     char *file = fl_need_text("%s/config.json", a->resume);
@@ -46,6 +46,17 @@ static int run_resume(const struct fl_args *a)
     return status;
 }
 
+/* A sink's files hold every tile: they can't begin in the middle. */
+static bool run_may_start(const struct fl_graph *g, const struct fl_args *a)
+{
+    for (uint32_t i = 0; a->start > 0 && i < g->nstages; i++)
+        if (g->stages[i].sink && !g->stages[i].tap) {
+            fprintf(stderr, "flowrun: --start %llu: %s takes every batch of a run\n", (unsigned long long)a->start, g->stages[i].name);
+            return false;
+        }
+    return true;
+}
+
 int fl_cmd_run(const struct fl_args *a)
 {
     if (a->resume != NULL)
@@ -57,8 +68,8 @@ int fl_cmd_run(const struct fl_args *a)
     struct fl_graph *g = run_load(a->files[0], a);
     if (g == NULL)
         return 2;
-    const struct fl_run_conf conf = { .run_dir = a->run_dir, .quiet = a->quiet };
-    int status = fl_run_graph(g, &conf);
+    const struct fl_run_conf conf = { .run_dir = a->run_dir, .quiet = a->quiet, .start = a->start };
+    int status = run_may_start(g, a) ? fl_run_graph(g, &conf) : 2;
     fl_graph_free(g);
     return status;
 }

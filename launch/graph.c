@@ -199,6 +199,7 @@ static void graph_node(const uint32_t *place, const struct fl_entry *e, struct f
     s->source = fl_entry_port(e, "in") == NULL;
     s->sink = fl_entry_port(e, "out") == NULL;
     s->many = json_is_true(json_object_get(fl_entry_port(e, "in"), "many"));
+    s->tap = json_is_true(json_object_get(fl_entry_port(e, "in"), "tap"));
     s->from = fl_need(e->nfrom, sizeof *s->from);
     for (uint32_t k = 0; k < e->nfrom; k++)
         s->from[s->nfrom++] = place[e->from_ids[k]];
@@ -219,6 +220,7 @@ static void graph_source(struct fl_config *c, const struct fl_entry *e, struct f
     g->B = B >= 1 && B <= UINT32_MAX / FL_REASON_SIZE ? (uint32_t)B : 0;
     g->batches = (uint64_t)json_integer_value(json_object_get(d, "batches"));
     g->tiles = (uint64_t)json_integer_value(json_object_get(d, "tiles"));
+    g->epochs = (uint32_t)json_integer_value(json_object_get(d, "epochs"));
     if (g->B == 0)
         fl_complain(c->complaints, e->mark, "%s: how many tiles a batch has isn't known, want an option batch of at least 1", e->name);
 }

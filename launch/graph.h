@@ -31,7 +31,7 @@ struct fl_stage_node {
     uint32_t instances;                              /* >= 1 */
     uint32_t threads;                                /* for a library under the stage; from the entry's `threads:`, default 1 */
     uint32_t nfrom, *from;                           /* indices of the stages it reads, in order */
-    bool     source, sink, many;                     /* no in-port; no out-port; FL_MANY in-port */
+    bool     source, sink, many, tap;                /* no in-port; no out-port; FL_MANY in-port; FL_TAP in-port: a sink without a journal */
     uint32_t ntensors;                               /* what leaves by its out port */
     struct fl_flow_tensor tensors[FL_MAX_TENSORS];
     uint64_t slab;                                   /* bytes of one slab of its pool (multiple of 4096); 0 for a sink */
@@ -49,6 +49,7 @@ struct fl_graph {
     uint32_t nlabels; char **labels; uint64_t exclusive; uint32_t rest_off;
     uint32_t nstages; struct fl_stage_node *stages;  /* in topological order: [0] is the source */
     uint64_t batches, tiles;                         /* as the source's describe says; 0 = unknown */
+    uint32_t epochs;                                 /* likewise: the batches are this many rounds of equal length */
     json_t  *resolved;                               /* the whole configuration, matrix expanded, defaults filled: written to RUN/config.json */
 };
 

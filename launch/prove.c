@@ -99,7 +99,7 @@ static bool prove_ports(const json_t *ports, char **why)
             return prove_bad(why, "a port is neither in nor out", "ports");
         in += strcmp(dir, "in") == 0;
         out += strcmp(dir, "out") == 0;
-        if (!json_is_array(json_object_get(p, "tensors")) || !prove_flag(p, "many"))
+        if (!json_is_array(json_object_get(p, "tensors")) || !prove_flag(p, "many") || !prove_flag(p, "tap"))
             return prove_bad(why, "a port without tensors", "ports");
         json_array_foreach(json_object_get(p, "tensors"), k, t)
             if (!prove_tensor(t, why))
@@ -137,8 +137,8 @@ static bool prove_rest(const json_t *answer, char **why)
         return prove_bad(why, "no list of names", "labels");
     if (!prove_null_or(ex, prove_texts(ex)) || !prove_null_or(rest, json_is_string(rest)))
         return prove_bad(why, "exclusive is a list of names and rest_off a name", "labels");
-    if (!prove_count(answer, "batches", 0) || !prove_count(answer, "tiles", 0) || !prove_count(answer, "B", 1))
-        return prove_bad(why, "batches, tiles and B are numbers", "");
+    if (!prove_count(answer, "batches", 0) || !prove_count(answer, "tiles", 0) || !prove_count(answer, "epochs", 1) || !prove_count(answer, "B", 1))
+        return prove_bad(why, "batches, tiles, epochs and B are numbers", "");
     if (!prove_null_or(error, json_is_string(json_object_get(error, "text"))))
         return prove_bad(why, "an error without text", "error");
     return true;

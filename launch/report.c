@@ -45,6 +45,15 @@ static const char *report_word(int status)
     }
 }
 
+/* Whether a later run could tell what is done. */
+static bool report_journal(const struct fl_graph *g)
+{
+    bool kept = false;
+    for (uint32_t i = 0; i < g->nstages; i++)
+        kept = kept || (g->stages[i].sink && !g->stages[i].tap);
+    return kept;
+}
+
 static void report_print(const struct fl_super *s, int status, double seconds)
 {
     fprintf(stderr, "%s: %llu of %llu tiles, %llu predicted, %llu rejected, in %.2f s (%.0f tiles/s)\n", report_word(status), (unsigned long long)s->tiles_done,
@@ -60,14 +69,14 @@ static void report_print(const struct fl_super *s, int status, double seconds)
     }
     if (status == 3)
         fprintf(stderr, "rejected tiles: %s/rejects.csv\n", s->dir);
-    if (status == 4 || (status == 1 && s->started))
+    if ((status == 4 || (status == 1 && s->started)) && report_journal(s->g))
         fprintf(stderr, "to go on: flowrun --resume %s\n", s->dir);
 }
 
 int fl_report(struct fl_super *s, int status)
 {
     double now = fl_now(), seconds = now - (s->t_start > 0 ? s->t_start : s->t0);
-    if ((status == 0 || status == 3) && s->tiles_done != s->tiles_total)
+    if ((status == 0 || status == 3) && s->conf->start == 0 && s->tiles_done != s->tiles_total)
         status = 1;                                       /* in = predicted + rejected, or it is no success */
     json_t *stages = json_object();
     for (uint32_t i = 0; i < s->g->nstages; i++)

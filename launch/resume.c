@@ -9,11 +9,11 @@ bool fl_resume_has(const struct fl_super *s, uint64_t batch)
     return s->committed != NULL && s->committed[batch / 8] >> batch % 8 & 1;
 }
 
-/* A batch is done when the journals of all sinks hold it; a tile is rejected when any of them says so. */
-static int resume_batch(struct fl_super *s, struct fl_journal **j, struct fl_journal_rec *rec, uint64_t batch, struct fl_err *err)
+/* A batch is done when the journals of all sinks that keep one hold it; a tile is rejected when any of them says so. */
+static int resume_batch(struct fl_super *s, struct fl_journal **j, uint32_t n, struct fl_journal_rec *rec, uint64_t batch, struct fl_err *err)
 {
     uint32_t rejected = 0;
-    for (uint32_t i = 0; i < s->nsinks; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         int rc = fl_journal_peek(j[i], batch, rec, err);
         if (rc != FL_OK)
             return rc == FL_END ? FL_OK : rc;
@@ -27,19 +27,18 @@ static int resume_batch(struct fl_super *s, struct fl_journal **j, struct fl_jou
     return FL_OK;
 }
 
-static int resume_open(struct fl_super *s, struct fl_journal **j, struct fl_err *err)
+static int resume_open(struct fl_super *s, struct fl_journal **j, uint32_t *n, struct fl_err *err)
 {
-    uint32_t n = 0;
     for (uint32_t i = 0; i < s->g->nstages; i++) {
         char dir[1300];
-        if (!s->g->stages[i].sink)
+        if (!s->g->stages[i].sink || s->g->stages[i].tap)
             continue;
         snprintf(dir, sizeof dir, "%s/journal/%s", s->dir, s->g->stages[i].name);
-        int rc = fl_journal_open(dir, &(struct fl_journal_conf){ .readonly = true }, &j[n++], err);
+        int rc = fl_journal_open(dir, &(struct fl_journal_conf){ .readonly = true }, &j[(*n)++], err);
         if (rc != FL_OK)
             return rc;
     }
-    return FL_OK;
+    return *n > 0 ? FL_OK : fl_err_set(err, FL_E_CONFIG, "nothing here keeps a journal that says what is done: start the graph anew with --start BATCH");
 }
 
 int fl_resume_read(struct fl_super *s)
@@ -47,12 +46,13 @@ int fl_resume_read(struct fl_super *s)
     struct fl_err err = { 0 };
     struct fl_journal *j[64] = { NULL };       /* nsinks is at most 63 */
     struct fl_journal_rec rec = { 0 };
+    uint32_t n = 0;
     s->committed = calloc(s->total / 8 + 1, 1);
-    int rc = s->committed != NULL ? resume_open(s, j, &err) : fl_err_set(&err, FL_E_NOMEM, "resume");
+    int rc = s->committed != NULL ? resume_open(s, j, &n, &err) : fl_err_set(&err, FL_E_NOMEM, "resume");
     for (uint64_t b = 0; rc == FL_OK && b < s->total; b++)
-        rc = resume_batch(s, j, &rec, b, &err);
+        rc = resume_batch(s, j, n, &rec, b, &err);
     fl_journal_rec_done(&rec);
-    for (uint32_t i = 0; i < s->nsinks; i++)
+    for (uint32_t i = 0; i < n; i++)
         fl_journal_close(j[i]);
     if (rc != FL_OK)
         fl_super_fail(s, "flowrun", 0, err.text);

@@ -170,6 +170,22 @@ static void run_start_if_ready(struct fl_super *s)
     run_finish_if_done(s);
 }
 
+/* What --start leaves out. */
+static bool run_skip(struct fl_super *s)
+{
+    char text[120];
+    if (s->conf->start > s->total) {
+        snprintf(text, sizeof text, "--start %llu: there are %llu batches", (unsigned long long)s->conf->start, (unsigned long long)s->total);
+        fl_super_fail(s, "flowrun", 0, text);
+        return false;
+    }
+    if (s->conf->start > 0) {
+        s->next = s->resumed = s->finished = s->conf->start;
+        s->tiles_total = (uint64_t)((double)s->tiles_total * (double)(s->total - s->next) / (double)s->total);
+    }
+    return true;
+}
+
 static void run_ready(struct fl_super *s, struct fl_inst *in, const struct fl_control *c)
 {
     in->ready = true;
@@ -186,6 +202,8 @@ static void run_ready(struct fl_super *s, struct fl_inst *in, const struct fl_co
         s->total = c->batches;
         s->tiles_total = c->tiles;
         if (s->conf->resume && s->committed == NULL && fl_resume_read(s) != FL_OK)
+            return;
+        if (!run_skip(s))
             return;
     }
     run_start_if_ready(s);

@@ -7,6 +7,7 @@
 struct fl_run_conf {
     const char *run_dir;       /* --run DIR; NULL: runs/NAME-YYYYMMDD-HHMMSS */
     bool quiet;                /* -q */
+    uint64_t start;            /* --start N: batches below N were done elsewhere (a trainer's checkpoint); only where no sink keeps a journal */
     bool resume;               /* --resume: run_dir exists, go on with what its journal lacks */
 };
 

@@ -158,6 +158,8 @@ static json_t *spawn_setup(const struct fl_super *s, const struct fl_inst *in, p
         "run", (json_int_t)s->run, "name", n->name, "run_dir", s->dir, "instance", (int)in->index, "incarnation", (int)in->incarnation,
         "window", (int)g->window, "B", (int)g->B, "threads", (int)n->threads, "seed", (json_int_t)g->seed,
         "control", CHILD_CONTROL, "page", CHILD_PAGE, "gens", CHILD_GENS, "pool", s->pool_rw[in->stage] >= 0 ? (int)in->stage : -1);
+    json_object_set_new(j, "batches", json_integer((json_int_t)g->batches));
+    json_object_set_new(j, "epochs", json_integer(g->epochs > 0 ? g->epochs : 1));
     json_object_set(j, "options", n->options);
     json_object_set_new(j, "labels", spawn_labels(g));
     json_object_set_new(j, "pools", spawn_pools(s, in->stage, fa));

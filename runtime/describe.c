@@ -40,7 +40,8 @@ static json_t *describe_port(const struct fl_port *p)
     for (const struct fl_spec *s = p->tensors; s != NULL && s->name != NULL; s++)
         json_array_append_new(tensors, json_pack("{s:s, s:o, s:o, s:b, s:b}", "name", s->name, "dtype", describe_split(s->dtypes, '|'),
             "shape", describe_split(s->shape, ','), "optional", (s->flags & FL_OPTIONAL) != 0, "taken", (s->flags & FL_TAKEN) != 0));
-    return json_pack("{s:s, s:s, s:b, s:o}", "name", p->name, "dir", p->flags & FL_IN ? "in" : "out", "many", (p->flags & FL_MANY) != 0, "tensors", tensors);
+    return json_pack("{s:s, s:s, s:b, s:b, s:o}", "name", p->name, "dir", p->flags & FL_IN ? "in" : "out", "many", (p->flags & FL_MANY) != 0,
+                     "tap", (p->flags & FL_TAP) != 0, "tensors", tensors);
 }
 
 static json_t *describe_labels(const struct fl_host *h, json_t *root)
@@ -96,6 +97,7 @@ json_t *fl_host_describe_json(const struct fl_host *h, int rc)
     json_object_set_new(root, "labels", describe_labels(h, root));
     json_object_set_new(root, "batches", h->batches == UINT64_MAX ? json_null() : json_integer((json_int_t)h->batches));
     json_object_set_new(root, "tiles", h->tiles == UINT64_MAX ? json_null() : json_integer((json_int_t)h->tiles));
+    json_object_set_new(root, "epochs", h->epochs == 0 ? json_null() : json_integer(h->epochs));
     json_object_set_new(root, "B", describe_batch_size(h));
     json_object_set_new(root, "error", rc == FL_OK ? json_null() : json_pack("{s:s, s:s}", "code", fl_status_name(rc), "text", h->err.text));
     return root;

@@ -40,6 +40,7 @@ int fl_host_init(struct fl_host *h, const struct fl_stage *st, const json_t *opt
     h->owner = owner;
     h->pool = -1;
     h->batches = h->tiles = UINT64_MAX;
+    h->listen = -1;
     h->rest_off = FL_NO_LABEL;
     h->ctx.host = h;
     h->ctx.name = st->name;
@@ -412,6 +413,31 @@ void fl_set_total(struct fl_ctx *ctx, uint64_t batches, uint64_t tiles)
 {
     ctx->host->batches = batches;
     ctx->host->tiles = tiles;
+}
+
+void fl_set_epochs(struct fl_ctx *ctx, uint32_t epochs)
+{
+    ctx->host->epochs = epochs;
+}
+
+void fl_listen(struct fl_ctx *ctx, int fd)
+{
+    ctx->host->listen = fd;
+}
+
+void fl_lent(struct fl_ctx *ctx, uint32_t n)
+{
+    ctx->host->lent = n;
+}
+
+uint32_t fl_pools(struct fl_ctx *ctx, struct fl_shared *out, uint32_t max)
+{
+    return ctx->host->ops->pools != NULL ? ctx->host->ops->pools(ctx->host->owner, out, max) : 0;
+}
+
+int fl_gens(struct fl_ctx *ctx)
+{
+    return ctx->host->ops->gens != NULL ? ctx->host->ops->gens(ctx->host->owner) : -1;
 }
 
 int (fl_fail)(struct fl_ctx *ctx, int code, const char *fmt, ...)

@@ -19,6 +19,8 @@ struct fl_host_ops {
     void (*log)(void *owner, int level, const char *text);
     void (*result)(void *owner, const char *name, double value);
     void (*alive)(void *owner);
+    uint32_t (*pools)(void *owner, struct fl_shared *out, uint32_t max);     /* NULL: none */
+    int  (*gens)(void *owner);                                /* NULL: none */
 };
 
 /* What the runtime keeps with each batch: b->host points here. */
@@ -46,6 +48,9 @@ struct fl_host {
     char     bound_name[8][FL_NAME_MAX]; int bound_dtype[8]; uint32_t nbound_dtypes;
     char   **labels; uint32_t nlabels; uint64_t exclusive; uint32_t rest_off;   /* as set by fl_set_labels */
     uint64_t batches, tiles;        /* fl_set_total; UINT64_MAX = not said */
+    uint32_t epochs;                /* fl_set_epochs; 0 = not said */
+    int      listen;                /* fl_listen; -1 = nothing */
+    uint32_t lent;                  /* fl_lent */
     bool     opened;
 };
 

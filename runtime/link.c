@@ -54,8 +54,9 @@ struct fl_links {
     _Atomic uint64_t *sent;           /* the status page's table, or NULL */
     uint32_t nout;
     struct out_edge *out;
-    zmq_pollitem_t *items;            /* [0] the caller's descriptor, [1] inlet, then the writers' sockets */
+    zmq_pollitem_t *items;            /* [0] the caller's descriptor, the stage's own if any, inlet, then the writers' sockets */
     uint32_t nitems;
+    int      own_fd;                  /* the stage's own; -1 = none */
 };
 
 static void put_u64(unsigned char *p, uint64_t v) { for (int i = 0; i < 8; i++) p[i] = (unsigned char)(v >> 8 * i); }
@@ -91,6 +92,7 @@ int fl_links_new(uint32_t window, struct fl_links **out, struct fl_err *err)
     if (l == NULL)
         return fl_err_set(err, FL_E_NOMEM, "links");
     l->window = window;
+    l->own_fd = -1;
     l->ctx = zmq_ctx_new();
     if (l->ctx == NULL) {
         free(l);
@@ -439,13 +441,15 @@ bool fl_links_finish(struct fl_links *l, struct fl_err *err)
 
 static int link_items(struct fl_links *l, struct fl_err *err)
 {
-    uint32_t n = 2;
+    uint32_t n = 3;
     for (uint32_t i = 0; i < l->nout; i++)
         n += l->out[i].nreaders;
     l->items = calloc(n, sizeof *l->items);
     if (l->items == NULL)
         return fl_err_set(err, FL_E_NOMEM, "links");
     l->nitems = 1;
+    if (l->own_fd >= 0)
+        l->items[l->nitems++] = (zmq_pollitem_t){ .fd = l->own_fd, .events = ZMQ_POLLIN };
     if (l->inlet != NULL)
         l->items[l->nitems++] = (zmq_pollitem_t){ .socket = l->inlet, .events = ZMQ_POLLIN };
     for (uint32_t i = 0; i < l->nout; i++)
@@ -453,6 +457,11 @@ static int link_items(struct fl_links *l, struct fl_err *err)
             if (l->out[i].readers[k].socket != NULL)
                 l->items[l->nitems++] = (zmq_pollitem_t){ .socket = l->out[i].readers[k].socket, .events = ZMQ_POLLIN };
     return FL_OK;
+}
+
+void fl_links_listen_to(struct fl_links *l, int fd)
+{
+    l->own_fd = fd;
 }
 
 int fl_links_wait(struct fl_links *l, int fd, int ms, bool *fd_ready, struct fl_err *err)

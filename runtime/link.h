@@ -49,7 +49,8 @@ bool fl_links_flush(struct fl_links *, struct fl_err *);
 /* Says the end on every out link, once the queues are empty; true when all readers have acknowledged it. */
 bool fl_links_finish(struct fl_links *, struct fl_err *);
 
-/* Waits until something arrives on a link or `fd` is readable, at most ms (-1: for ever). */
+/* Waits until something arrives on a link, or `fd` or the descriptor of fl_links_listen_to is readable, at most ms (-1: for ever). */
+void fl_links_listen_to(struct fl_links *, int fd);     /* the stage's own; -1 = none */
 int  fl_links_wait(struct fl_links *, int fd, int ms, bool *fd_ready, struct fl_err *);
 
 #endif

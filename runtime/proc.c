@@ -96,7 +96,7 @@ static int proc_step(struct proc *p, bool *over, uint64_t *since)
     int rc = p->err.code;
     if (rc != FL_OK)
         return rc;
-    atomic_store_explicit(&p->page->waiting, p->nready + p->issue_count, memory_order_relaxed);
+    atomic_store_explicit(&p->page->waiting, p->nready + p->issue_count + p->host.lent, memory_order_relaxed);
     if (p->started && clear && (p->nready > 0 || p->issue_count > 0)) {
         proc_state(p, FL_BUSY, since);
         rc = p->nready > 0 ? proc_consume(p) : proc_produce(p);
@@ -113,7 +113,7 @@ static int proc_step(struct proc *p, bool *over, uint64_t *since)
         if (p->started && p->nready == 0 && (rc = fl_host_idle(&p->host)) != FL_OK)
             return rc;
         fl_links_flush(p->links, &p->err);
-        proc_state(p, clear ? FL_IDLE : FL_WAIT_CREDIT, since);
+        proc_state(p, clear && p->host.lent == 0 ? FL_IDLE : FL_WAIT_CREDIT, since);
         rc = p->err.code != FL_OK ? p->err.code : fl_links_wait(p->links, p->s.control, HEARTBEAT_MS, &fd_ready, &p->err);
     }
     atomic_fetch_add_explicit(&p->page->beat, 1, memory_order_relaxed);
@@ -193,6 +193,9 @@ static int proc_begin(struct proc *p, const struct fl_stage *st, struct fl_ctx *
     c->B = p->s.B;
     c->threads = p->s.threads > 0 ? p->s.threads : 1;
     c->seed = p->s.seed;
+    c->window = p->s.window;
+    c->batches = p->s.batches;
+    c->epochs = p->s.epochs;
     c->run_dir = p->s.run_dir;
     c->nlabels = labels->nlabels;
     c->labels = labels->labels;
@@ -205,6 +208,7 @@ static int proc_begin(struct proc *p, const struct fl_stage *st, struct fl_ctx *
         rc = fl_host_open(&p->host);
     if (rc != FL_OK)
         return rc;
+    fl_links_listen_to(p->links, p->host.listen);
     struct fl_control c2 = { .type = "ready", .batches = p->host.batches == UINT64_MAX ? 0 : p->host.batches, .tiles = p->host.tiles == UINT64_MAX ? 0 : p->host.tiles };
     fl_proc_say(p, &c2);
     return FL_OK;

@@ -109,9 +109,24 @@ static void *proc_slab(void *owner, uint32_t slot)
     return p->own != NULL && slot < p->own->slots ? p->own->base + (uint64_t)slot * p->own->slab : NULL;
 }
 
+static uint32_t proc_pools(void *owner, struct fl_shared *out, uint32_t max)
+{
+    const struct proc *p = owner;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->s.npools && n < max; i++)
+        if (!p->s.pools[i].write)
+            out[n++] = (struct fl_shared){ .place = (int32_t)p->s.pools[i].id, .fd = p->s.pools[i].fd, .slab = p->s.pools[i].slab };
+    return n;
+}
+
+static int proc_gens(void *owner)
+{
+    return ((const struct proc *)owner)->s.gens_fd;
+}
+
 const struct fl_host_ops fl_proc_ops = {
     .emit = proc_emit, .release = fl_proc_release, .ack = proc_ack, .slab = proc_slab,
-    .log = proc_log, .result = proc_result, .alive = fl_proc_alive,
+    .log = proc_log, .result = proc_result, .alive = fl_proc_alive, .pools = proc_pools, .gens = proc_gens,
 };
 
 static bool proc_stale(const struct proc *p, const struct fl_batch *b)

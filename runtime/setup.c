@@ -118,6 +118,8 @@ int fl_setup_read(int fd, struct fl_setup *s, struct fl_ctx *ctx, struct fl_err 
     s->B = (uint32_t)setup_u64(j, "B");
     s->threads = (uint32_t)setup_u64(j, "threads");
     s->seed = setup_u64(j, "seed");
+    s->batches = setup_u64(j, "batches");
+    s->epochs = (uint32_t)setup_u64(j, "epochs");
     s->control = (int)setup_u64(j, "control");
     s->page_fd = (int)setup_u64(j, "page");
     s->gens_fd = (int)setup_u64(j, "gens");

@@ -24,6 +24,9 @@ struct fl_ctx {
     uint32_t         threads;    /* how many threads a library under this stage may use (forward) */
     uint64_t         seed;
     bool             partial;    /* the run was interrupted: in drain, leave it resumable and write no final files */
+    uint32_t         window;     /* most batches in flight */
+    uint64_t         batches;    /* of the whole run, as the source describes itself; 0 = unknown. Equal epochs of batches / epochs */
+    uint32_t         epochs;
     const char      *run_dir;    /* NULL in the harness unless set */
     uint32_t         nlabels;    /* L: the graph's labels */
     const char *const *labels;
@@ -50,7 +53,11 @@ struct fl_port {
     unsigned              flags;     /* FL_IN or FL_OUT; FL_MANY */
     const struct fl_spec *tensors;   /* ends with { 0 } */
 };
-enum { FL_IN = 1, FL_OUT = 2, FL_MANY = 4 };   /* FL_MANY: in, takes several edges and joins them by batch */
+enum {
+    FL_IN = 1, FL_OUT = 2,
+    FL_MANY = 4,                 /* in: takes several edges and joins them by batch */
+    FL_TAP = 8                   /* in, of a sink: keeps no journal, so --resume doesn't ask it what is done */
+};
 
 struct fl_stage {
     const char *name, *help;
@@ -98,6 +105,7 @@ void fl_bind_dtype(struct fl_ctx *, const char *tensor, int dtype); /* the one t
 /* The labels this stage's model was made for; copied. exclusive, rest_off as in fl_ctx. */
 int  fl_set_labels(struct fl_ctx *, uint32_t n, const char *const *labels, uint64_t exclusive, uint32_t rest_off);
 void fl_set_total(struct fl_ctx *, uint64_t batches, uint64_t tiles);   /* source, in open and describe */
+void fl_set_epochs(struct fl_ctx *, uint32_t epochs);               /* source, likewise: the batches are this many rounds of equal length */
 
 /* ---- reports ---- */
 
@@ -110,5 +118,14 @@ void fl_info(struct fl_ctx *, const char *fmt, ...) __attribute__((format(printf
 void fl_count(struct fl_ctx *, int counter, uint64_t n);            /* index into counters */
 void fl_result(struct fl_ctx *, const char *name, double value);    /* a figure for the final report ("f2") */
 void fl_alive(struct fl_ctx *);                                     /* progress inside long work */
+
+/* ---- for a stage that serves processes outside the graph (feed) ---- */
+
+void fl_listen(struct fl_ctx *, int fd);                            /* in open: `idle` is called as soon as fd is readable */
+void fl_lent(struct fl_ctx *, uint32_t n);                          /* this many batches wait for others: the graph does not hang */
+struct fl_shared { int32_t place; int fd; uint64_t slab; };         /* slab `slot` of pool `place` begins slot * slab bytes into fd, which is read-only */
+/* The pools that incoming tensors lie in; at most `max` are written, their number is returned. Descriptors stay the runtime's. */
+uint32_t fl_pools(struct fl_ctx *, struct fl_shared *out, uint32_t max);
+int  fl_gens(struct fl_ctx *);                                      /* descriptor of the generation table (u32 by slot); -1: there is none */
 
 #endif

@@ -80,6 +80,8 @@ want 2 "--set bach=9: unknown option bach; did you mean batch?" describe src --s
 want 2 "no stage is called scr; did you mean src?"            describe scr
 want 0 "Takes them."                                          describe ./stages/snk
 want 2 "--resume takes the configuration of the run as it was" good.yaml --resume run
+want 2 "--start x3: want a number from 0 up"               good.yaml --start x3
+want 2 "--start 3: snk takes every batch of a run"         good.yaml --start 3
 want 2 "nowhere is no run directory"                          --resume nowhere
 want 2 "run/config.json:1:103: snk: file: no/out.csv can't be written: its folder does not exist" --resume run
 want 0 "complete -o filenames -F _flowrun flowrun"            completion
