@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "launch/cmd.h"
-#include "launch/predictions.h"
+#include "runtime/predictions.h"
 #include "runtime/metric.h"
 #include "runtime/text.h"
 
@@ -163,7 +163,15 @@ static int score_labels(struct score *s, const struct score_args *a, struct fl_e
 
 static int score_compute(struct score *s, const struct score_args *a, struct fl_err *err)
 {
-    int rc = fl_predictions_read(a->pred, a->names, &s->pred, err);
+    struct fl_pred_want want = { .tags = true };
+    char *names[FL_MAX_LABELS];
+    int rc = a->names != NULL ? fl_labels_split(a->names, names, &want.L, err) : FL_OK;
+    if (rc != FL_OK)
+        return fl_err_context(err, "--names");
+    want.labels = (const char *const *)names;
+    rc = fl_predictions_read(a->pred, &want, &s->pred, err);
+    for (uint32_t l = 0; l < want.L; l++)
+        free(names[l]);
     if (rc == FL_OK && s->pred.p == NULL && a->threshold_given)
         rc = fl_err_set(err, FL_E_CONFIG, "%s: holds tags, so there is nothing to hold --threshold against", a->pred);
     if (rc == FL_OK)

@@ -17,7 +17,7 @@
 #include "proto/journal.h"
 #include "runtime/labels.h"
 #include "runtime/stage.h"
-#include "stages/lib/predictions.h"
+#include "runtime/pred_file.h"
 #include "stages/lib/results.h"
 #include "stages/lib/sample.h"
 

@@ -7,7 +7,7 @@
 #include "proto/journal.h"
 #include "proto/status.h"
 #include "runtime/labels.h"
-#include "stages/lib/predictions.h"
+#include "runtime/pred_file.h"
 #include "stages/lib/sample.h"
 #include "stages/lib/score.h"
 

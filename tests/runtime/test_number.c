@@ -1,5 +1,5 @@
 /* Numbers of tables against printf. */
-#include "stages/lib/number.h"
+#include "runtime/number.h"
 
 #include "tests/lib/check.h"
 
@@ -41,10 +41,27 @@ FL_TEST(one_float_in_some_hundred_between_1e_minus_5_and_1)
         SAME(from_bits(bits));
 }
 
+FL_TEST(decimal_numbers_and_nothing_else)
+{
+    static const struct { const char *text; double v; } good[] = {
+        { "0", 0 }, { "1.", 1 }, { ".5", .5 }, { "-0.25", -.25 }, { "+3e2", 300 }, { "1E-3", 1e-3 }, { "00.1e+00", .1 }, { "1e-400", 0 },
+    };
+    static const char *const bad[] = { "", ".", "+", "e5", "1e", "1e+", " 1", "1 ", "0x1", "0x1p-2", "inf", "nan", "1,5", "1e400", "--1", "1f", "1.2.3" };
+    double v;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        CHECK(fl_number_parse(good[i].text, &v));
+        CHECK_NEAR(v, good[i].v, 0);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (fl_number_parse(bad[i], &v))
+            fl_fail_at(__FILE__, __LINE__, "\"%s\" was read as %g", bad[i], v);
+}
+
 int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
-        CASE(odd_values), CASE(the_neighbours_of_each_power_of_ten_and_two), CASE(one_float_in_some_hundred_between_1e_minus_5_and_1), { 0 }
+        CASE(odd_values), CASE(the_neighbours_of_each_power_of_ten_and_two), CASE(one_float_in_some_hundred_between_1e_minus_5_and_1),
+        CASE(decimal_numbers_and_nothing_else), { 0 }
     };
     return fl_run(cases, argc, argv);
 }

@@ -1,8 +1,10 @@
-/* Writes numbers for tables: exact, and for most probabilities without printf. */
-#include "stages/lib/number.h"
+/* Numbers in tables: written exactly, for most probabilities without printf, and read strictly. */
+#include "runtime/number.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* v in [1e-4, 1) is m * 2^-k with m < 2^24 and k in 24..37. Nine significant digits need v * 10^s, s = 9..12 by the number of
@@ -28,4 +30,29 @@ size_t fl_f32_text(float v, char out[32])
         last--;
     out[last + 1] = '\0';
     return last + 1;
+}
+
+static const char *number_digits(const char *p, bool *any)
+{
+    for (; *p >= '0' && *p <= '9'; p++)
+        *any = true;
+    return p;
+}
+
+bool fl_number_parse(const char *text, double *v)
+{
+    bool any = false;
+    const char *p = number_digits(text + (*text == '+' || *text == '-'), &any);
+    if (*p == '.')
+        p = number_digits(p + 1, &any);
+    if (any && (*p == 'e' || *p == 'E')) {
+        any = false;
+        p++;
+        p = number_digits(p + (*p == '+' || *p == '-'), &any);
+    }
+    double d = any && *p == '\0' ? strtod(text, NULL) : NAN;
+    if (!isfinite(d))
+        return false;
+    *v = d;
+    return true;
 }

@@ -1,7 +1,8 @@
 /* Writes result files: CSV (RFC 4180, LF) under a temporary name beside the target, renamed when complete. */
-#ifndef FL_STAGES_LIB_PREDICTIONS_H
-#define FL_STAGES_LIB_PREDICTIONS_H
+#ifndef FL_RUNTIME_PRED_FILE_H
+#define FL_RUNTIME_PRED_FILE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "proto/status.h"
@@ -16,6 +17,10 @@ const char *fl_pred_path(const struct fl_pred_file *);
 /* A row: fields, then the end. Errors are kept until fl_pred_finish. */
 void fl_pred_text(struct fl_pred_file *, const char *text);
 void fl_pred_end(struct fl_pred_file *);
+/* Bytes as they are; errors are kept until fl_pred_finish. */
+void fl_pred_bytes(struct fl_pred_file *, const void *bytes, size_t len);
+/* The temporary file, for one who fills it by other means than these; it stays this struct's. */
+int  fl_pred_fd(const struct fl_pred_file *);
 
 /* `image_name,tags`; the tags in label order, joined by one space; pred: label l in bit l. */
 void fl_pred_submission_head(struct fl_pred_file *);

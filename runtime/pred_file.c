@@ -1,5 +1,5 @@
 /* Result files: CSV under a temporary name, renamed when complete. */
-#include "stages/lib/predictions.h"
+#include "runtime/pred_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "stages/lib/number.h"
+#include "runtime/number.h"
 
 #define PRED_BUFFER (1u << 18)
 
@@ -163,6 +163,16 @@ void fl_pred_end(struct fl_pred_file *f)
 {
     pred_put(f, "\n", 1);
     f->mid_row = false;
+}
+
+void fl_pred_bytes(struct fl_pred_file *f, const void *bytes, size_t len)
+{
+    pred_put(f, bytes, len);
+}
+
+int fl_pred_fd(const struct fl_pred_file *f)
+{
+    return f->fd;
 }
 
 /* ---- kinds of rows ---- */
