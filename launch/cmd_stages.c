@@ -102,6 +102,14 @@ static void stages_names(const char *title, const json_t *list)
     free(all);
 }
 
+static void stages_lines(const char *title, const json_t *list)
+{
+    size_t i;
+    json_t *v;
+    json_array_foreach(list, i, v)
+        printf("%s%s%s  %s\n", i == 0 ? "\n" : "", i == 0 ? title : "", i == 0 ? "\n" : "", json_string_value(v));
+}
+
 /* What these options decide. */
 static void stages_decided(const json_t *d)
 {
@@ -114,6 +122,14 @@ static void stages_decided(const json_t *d)
         printf("\n");
     }
     stages_names("labels", json_object_get(d, "labels"));
+    if (json_object_size(json_object_get(d, "settled")) > 0) {
+        printf("\nsettled\n ");
+        json_object_foreach(json_object_get(d, "settled"), key, v)
+            printf(" %s=%s", key, json_string_value(v));
+        printf("\n");
+    }
+    if (json_is_integer(json_object_get(d, "memory")))
+        printf("\nmemory of one process, besides slabs\n  %.1f MB\n", (double)json_integer_value(json_object_get(d, "memory")) / 1e6);
     if (json_is_integer(json_object_get(d, "tiles")))
         printf("\ntiles\n  %lld in %lld batches\n", (long long)json_integer_value(json_object_get(d, "tiles")),
                (long long)json_integer_value(json_object_get(d, "batches")));
@@ -132,6 +148,7 @@ static void stages_print(const json_t *d)
         stages_port(v, json_object_get(d, "dtype"));
     stages_decided(d);
     stages_names("counts", json_object_get(d, "counters"));
+    stages_lines("this machine has", json_object_get(d, "offers"));
 }
 
 /* The --set texts of describe name an option alone: they become a map of options. */

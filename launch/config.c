@@ -60,6 +60,7 @@ static void config_memory(struct fl_config *c, const struct fl_node *n)
         fl_complain(c->complaints, n->mark, "memory is %s, want a size like 2GB or 512MiB", fl_node_say(n));
     else
         c->memory = bytes;
+    c->bounded = true;
 }
 
 /* A run's name becomes a folder's. */

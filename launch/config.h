@@ -40,6 +40,7 @@ struct fl_config {
     char     name[64];
     char    *origin;                    /* `file:` of a resolved configuration, else NULL */
     bool     resolved;                  /* read from RUN/config.json */
+    bool     bounded;                   /* memory is given */
     uint64_t seed, memory;
     struct fl_mark memory_mark, stages_mark;
     double   stall_timeout, drain_timeout;

@@ -171,6 +171,18 @@ static void graph_stage_errors(struct fl_config *c)
     }
 }
 
+/* An option that left a choice to the machine has from here on the value that this machine came to: all instances get it, and
+ * RUN/config.json keeps it for a resumed run. */
+static void graph_settle(struct fl_config *c)
+{
+    const char *key;
+    json_t *v;
+    for (uint32_t i = 0; i < c->nentries; i++)
+        json_object_foreach(json_object_get(c->entries[i].describe, "settled"), key, v)
+            if (!c->entries[i].bad)
+                fl_need_put(c->entries[i].given, key, fl_need_json(json_deep_copy(v)));
+}
+
 /* Mostly two rounds: a third only when models state labels that nobody could know before. */
 static void graph_ask(struct fl_config *c, struct fl_label_set *labels)
 {
@@ -181,6 +193,7 @@ static void graph_ask(struct fl_config *c, struct fl_label_set *labels)
     if (!fl_labels_same(&first, labels) || first.exclusive != labels->exclusive || first.rest_off != labels->rest_off)
         graph_describe(c, labels);
     graph_stage_errors(c);
+    graph_settle(c);
     fl_label_set_done(&first);
 }
 
@@ -194,6 +207,7 @@ static void graph_node(const uint32_t *place, const struct fl_entry *e, struct f
     s->options = json_incref(e->given);
     s->describe = json_incref(e->describe);
     s->mark = e->mark;
+    s->memory = (uint64_t)json_integer_value(json_object_get(e->describe, "memory"));
     s->instances = e->instances;
     s->threads = e->threads;
     s->source = fl_entry_port(e, "in") == NULL;
@@ -244,6 +258,7 @@ static struct fl_graph *graph_build(struct fl_config *c, const uint32_t *order, 
     memcpy(g->name, c->name, sizeof g->name);
     g->seed = c->seed;
     g->memory = c->memory;
+    g->bounded = c->bounded;
     g->stall_timeout = c->stall_timeout;
     g->drain_timeout = c->drain_timeout;
     graph_labels(g, labels);

@@ -35,6 +35,7 @@ struct fl_stage_node {
     uint32_t ntensors;                               /* what leaves by its out port */
     struct fl_flow_tensor tensors[FL_MAX_TENSORS];
     uint64_t slab;                                   /* bytes of one slab of its pool (multiple of 4096); 0 for a sink */
+    uint64_t memory;                                 /* what each instance says it allocates besides slabs; 0 = not said */
     uint64_t cost;                                   /* credit bytes of one batch on its out edges: slab size, at least 1 */
 };
 
@@ -42,7 +43,8 @@ struct fl_graph {
     char    *file;                                   /* path of pipeline.yaml */
     char     name[64];                               /* name: or the file's stem; names the run directory */
     uint64_t seed;
-    uint64_t memory;                                 /* bytes; bound for all pools together */
+    uint64_t memory;                                 /* bytes; bound for all pools, and for what stages allocate, together */
+    bool     bounded;                                /* memory was given: else stages' own comes on top */
     double   stall_timeout, drain_timeout;           /* seconds */
     uint32_t B;                                      /* most tiles in a batch: the source's option `batch` */
     uint32_t window;                                 /* batches in flight = slabs of each pool */

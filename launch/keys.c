@@ -6,7 +6,7 @@
 const struct fl_key fl_top_keys[] = {
     { "name", "text", "the file's name without .yaml", "Names the run directory.", true, true },
     { "seed", "whole number", "42", "Seed of every draw; a draw depends on it and on what is drawn, never on order.", true, true },
-    { "memory", "size", "1GB", "Bounds the slabs of all stages together, and so how many batches are in flight.", true, true },
+    { "memory", "size", "1GB", "Bounds the slabs of all stages together and what forward stages allocate, and so how many batches are in flight. The default is for the slabs alone.", true, true },
     { "labels", "list, or {names, exclusive, rest_off}", "those of the model, or the 17 of Planet's Amazon set",
       "Label names in order; exclusive: names of which exactly one holds; rest_off: the one that allows no other.", true, true },
     { "stage_path", "list of folders", NULL, "Where to look for stages before the built-in ones.", true, true },

@@ -72,22 +72,28 @@ static void plan_edge(const struct fl_graph *g, const struct fl_stage_node *from
 
 static void plan_pools(const struct fl_graph *g)
 {
-    char slab[32], pool[32];
-    uint64_t all = 0;
+    char slab[32], pool[32], self[32];
+    uint64_t all = 0, own = 0;
     uint32_t processes = 0;
-    printf("\n  %-28s %-16s %9s %12s %8s %12s\n", "stage", "executable", "processes", "slab", "slabs", "pool");
+    printf("\n  %-28s %-16s %9s %12s %8s %12s %12s\n", "stage", "executable", "processes", "slab", "slabs", "pool", "own");
     for (uint32_t i = 0; i < g->nstages; i++) {
         const struct fl_stage_node *s = &g->stages[i];
         processes += s->instances;
         all += s->slab;
+        own += s->memory * s->instances;
+        snprintf(self, sizeof self, "-");
+        if (s->memory > 0)
+            plan_size(s->memory * s->instances, self);
         if (s->sink)
-            printf("  %-28s %-16s %9u %12s %8s %12s\n", s->name, s->stage, s->instances, "-", "-", "-");
+            printf("  %-28s %-16s %9u %12s %8s %12s %12s\n", s->name, s->stage, s->instances, "-", "-", "-", self);
         else
-            printf("  %-28s %-16s %9u %12s %8u %12s\n", s->name, s->stage, s->instances, plan_size(s->slab, slab), g->window,
-                   plan_size(s->slab * g->window, pool));
+            printf("  %-28s %-16s %9u %12s %8u %12s %12s\n", s->name, s->stage, s->instances, plan_size(s->slab, slab), g->window,
+                   plan_size(s->slab * g->window, pool), self);
     }
-    printf("  %-28s %-16s %9u %12s %8s %12s\n", "total", "", processes, plan_size(all, slab), "", plan_size(all * g->window, pool));
+    printf("  %-28s %-16s %9u %12s %8s %12s %12s\n", "total", "", processes, plan_size(all, slab), "", plan_size(all * g->window, pool), plan_size(own, self));
     printf("\nmemory: %u batches in flight x %s = %s in slabs", g->window, plan_size(all, slab), plan_size(all * g->window, pool));
+    if (own > 0)
+        printf(" and %s of stages' own", plan_size(own, self));
     printf(", the bound is %s\n", plan_size(g->memory, pool));
 }
 

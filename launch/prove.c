@@ -144,6 +144,23 @@ static bool prove_rest(const json_t *answer, char **why)
     return true;
 }
 
+static bool prove_settled(const json_t *answer, char **why)
+{
+    const char *key;
+    json_t *v, *o, *settled = json_object_get(answer, "settled"), *offers = json_object_get(answer, "offers");
+    if (!prove_null_or(settled, json_is_object(settled)) || !prove_null_or(offers, prove_texts(offers)) || !prove_count(answer, "memory", 0))
+        return prove_bad(why, "settled is an object, offers a list of texts, memory a number", "");
+    json_object_foreach(settled, key, v) {
+        size_t i;
+        bool known = false;
+        json_array_foreach(json_object_get(answer, "options"), i, o)
+            known |= strcmp(json_string_value(json_object_get(o, "name")), key) == 0;
+        if (!known || !json_is_string(v))
+            return prove_bad(why, "an option must be settled by a text, and there must be such an option", "settled");
+    }
+    return true;
+}
+
 bool fl_describe_prove(const json_t *answer, char **why)
 {
     size_t i;
@@ -157,5 +174,6 @@ bool fl_describe_prove(const json_t *answer, char **why)
     json_array_foreach(json_object_get(answer, "options"), i, o)
         if (!prove_option(o, why))
             return false;
-    return prove_ports(json_object_get(answer, "ports"), why) && prove_bind(answer, why) && prove_rest(answer, why);
+    return prove_ports(json_object_get(answer, "ports"), why) && prove_bind(answer, why) && prove_rest(answer, why) &&
+           prove_settled(answer, why);
 }

@@ -56,9 +56,23 @@ static const char *size_text(uint64_t bytes, char text[32])
     return text;
 }
 
+static void size_too_small(const struct fl_config *c, const struct fl_graph *g, uint64_t all, uint64_t own)
+{
+    char need[32], have[32], self[32];
+    size_text(g->memory, have);
+    size_text(all, need);
+    if (own == 0)
+        fl_complain(c->complaints, c->memory_mark, "memory is %s, but one batch of %u tiles needs %s in all stages together (%llu bytes)",
+                    have, g->B, need, (unsigned long long)all);
+    else
+        fl_complain(c->complaints, c->memory_mark,
+                    "memory is %s, but stages allocate %s of their own, and one batch of %u tiles needs %s in all stages together (%llu bytes in total)",
+                    have, size_text(own, self), g->B, need, (unsigned long long)(all + own));
+}
+
 void fl_size_plan(const struct fl_config *c, const uint32_t *order, struct fl_graph *g)
 {
-    uint64_t all = 0, instances = 0;
+    uint64_t all = 0, own = 0, instances = 0, bytes;
     for (uint32_t i = 0; i < g->nstages; i++) {
         struct fl_stage_node *s = &g->stages[i];
         const struct fl_entry *e = &c->entries[order[i]];
@@ -66,14 +80,18 @@ void fl_size_plan(const struct fl_config *c, const uint32_t *order, struct fl_gr
             fl_complain(c->complaints, e->mark, "%s: what it gives for one batch does not fit in 64 bits of bytes", e->name);
             return;
         }
+        if (__builtin_mul_overflow(s->memory, s->instances, &bytes) || !size_add(&own, bytes)) {
+            fl_complain(c->complaints, e->mark, "%s: what it allocates does not fit in 64 bits of bytes", e->name);
+            return;
+        }
         s->cost = s->slab > 0 ? s->slab : 1;
         instances += s->instances;
     }
-    uint64_t window = all > 0 ? g->memory / all : 1, most = 2 * instances + 2;
-    if (window == 0) {
-        char need[32], have[32];
-        fl_complain(c->complaints, c->memory_mark, "memory is %s, but one batch of %u tiles needs %s in all stages together (%llu bytes)",
-                    size_text(g->memory, have), g->B, size_text(all, need), (unsigned long long)all);
+    if (!g->bounded && !size_add(&g->memory, own))
+        g->memory = UINT64_MAX;
+    uint64_t left = g->memory > own ? g->memory - own : 0, window = all > 0 ? left / all : 1, most = 2 * instances + 2;
+    if (window == 0 || g->memory < own) {
+        size_too_small(c, g, all, own);
         return;
     }
     window = window < most ? window : most;

@@ -72,6 +72,15 @@ static json_t *describe_batch_size(const struct fl_host *h)
     return json_null();
 }
 
+static json_t *describe_offers(const struct fl_stage *st)
+{
+    json_t *list = json_array();
+    char text[400];
+    for (uint32_t i = 0; st->offers != NULL && st->offers(i, text, sizeof text); i++)
+        json_array_append_new(list, json_string(text));
+    return list;
+}
+
 json_t *fl_host_describe_json(const struct fl_host *h, int rc)
 {
     const struct fl_stage *st = h->stage;
@@ -99,6 +108,10 @@ json_t *fl_host_describe_json(const struct fl_host *h, int rc)
     json_object_set_new(root, "tiles", h->tiles == UINT64_MAX ? json_null() : json_integer((json_int_t)h->tiles));
     json_object_set_new(root, "epochs", h->epochs == 0 ? json_null() : json_integer(h->epochs));
     json_object_set_new(root, "B", describe_batch_size(h));
+    json_object_set_new(root, "memory", h->memory > 0 && h->memory <= INT64_MAX ? json_integer((json_int_t)h->memory) : json_null());
+    json_object_set_new(root, "settled", h->settled != NULL ? json_incref(h->settled) : json_object());
+    if (json_object_size(h->options) == 0)
+        json_object_set_new(root, "offers", describe_offers(st));
     json_object_set_new(root, "error", rc == FL_OK ? json_null() : json_pack("{s:s, s:s}", "code", fl_status_name(rc), "text", h->err.text));
     return root;
 }

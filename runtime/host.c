@@ -88,6 +88,7 @@ void fl_host_done(struct fl_host *h)
         fl_opts_free(h->stage->opts, h->ctx.state);
     free(h->ctx.state);
     json_decref(h->options);
+    json_decref(h->settled);
     for (uint32_t i = 0; i < h->nlabels; i++)
         free(h->labels[i]);
     free(h->labels);
@@ -438,6 +439,19 @@ uint32_t fl_pools(struct fl_ctx *ctx, struct fl_shared *out, uint32_t max)
 int fl_gens(struct fl_ctx *ctx)
 {
     return ctx->host->ops->gens != NULL ? ctx->host->ops->gens(ctx->host->owner) : -1;
+}
+
+void fl_settle(struct fl_ctx *ctx, const char *option, const char *value)
+{
+    struct fl_host *h = ctx->host;
+    if (h->settled == NULL)
+        h->settled = json_object();
+    json_object_set_new(h->settled, option, json_string(value));
+}
+
+void fl_set_memory(struct fl_ctx *ctx, uint64_t bytes)
+{
+    ctx->host->memory = bytes;
 }
 
 int (fl_fail)(struct fl_ctx *ctx, int code, const char *fmt, ...)

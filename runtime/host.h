@@ -51,6 +51,8 @@ struct fl_host {
     uint32_t epochs;                /* fl_set_epochs; 0 = not said */
     int      listen;                /* fl_listen; -1 = nothing */
     uint32_t lent;                  /* fl_lent */
+    uint64_t memory;                /* fl_set_memory; 0 = not said */
+    json_t  *settled;               /* fl_settle; NULL = nothing. Owned */
     bool     opened;
 };
 

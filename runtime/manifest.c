@@ -14,7 +14,7 @@
 #define MANIFEST_SIZE_MAX 4096u
 
 static const char *const manifest_keys[] = {
-    "format", "kind", "arch", "labels", "exclusive", "rest_off", "input", "two_layer", "bf16_ok", "sha256", "created_by", NULL,
+    "format", "kind", "arch", "labels", "exclusive", "rest_off", "input", "two_layer", "bf16_ok", "f16_ok", "sha256", "created_by", NULL,
 };
 static const char *const manifest_input_keys[] = { "mode", "channels", "size", "M", "mean", "std", NULL };
 static const struct { const char *name; uint32_t channels; } manifest_modes[] = { { "rgb", 3 }, { "rgbn", 4 }, { "ngb", 3 } };
@@ -58,6 +58,15 @@ static int manifest_uint(const char *name, json_t *o, const char *key, int requi
     if (!json_is_integer(v) || i < (json_int_t)min || i > (json_int_t)max)
         return fl_err_set(err, FL_E_CONFIG, "%s: %s%s, want an integer from %u to %u", name, key, v == NULL ? " is missing" : "", min, max);
     *out = (uint32_t)i;
+    return FL_OK;
+}
+
+static int manifest_flag(const char *name, json_t *o, const char *key, int *out, struct fl_err *err)
+{
+    json_t *v = json_object_get(o, key);
+    if (v != NULL && !json_is_boolean(v))
+        return fl_err_set(err, FL_E_CONFIG, "%s: %s, want true or false", name, key);
+    *out = json_is_true(v);
     return FL_OK;
 }
 
@@ -196,7 +205,6 @@ static int manifest_sha(const char *name, struct fl_manifest *m, struct fl_err *
 static int manifest_fill(const char *name, json_t *o, struct fl_manifest *m, struct fl_err *err)
 {
     uint32_t format = 0;
-    json_t *bf16 = json_object_get(o, "bf16_ok");
     int code;
     m->rest_off = FL_NO_LABEL;
     if ((code = manifest_unknown(name, "", o, manifest_keys, err)) != FL_OK ||
@@ -212,9 +220,8 @@ static int manifest_fill(const char *name, json_t *o, struct fl_manifest *m, str
         (code = manifest_sha(name, m, err)) != FL_OK ||
         (code = manifest_text(name, o, "created_by", 0, m->created_by, sizeof m->created_by, err)) != FL_OK)
         return code;
-    if (bf16 != NULL && !json_is_boolean(bf16))
-        return fl_err_set(err, FL_E_CONFIG, "%s: bf16_ok, want true or false", name);
-    m->bf16_ok = json_is_true(bf16);
+    if ((code = manifest_flag(name, o, "bf16_ok", &m->bf16_ok, err)) != FL_OK || (code = manifest_flag(name, o, "f16_ok", &m->f16_ok, err)) != FL_OK)
+        return code;
     return network || json_object_get(o, "input") != NULL ? manifest_input(name, o, m, err) : FL_OK;
 }
 

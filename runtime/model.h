@@ -36,7 +36,7 @@ struct fl_manifest {
     double   M;                              /* 255 | 65535 */
     double   mean[8], std[8];                /* of x/M */
     uint32_t two_layer;                      /* hidden width of the head, 0 = none */
-    int      bf16_ok;                        /* a recorded, passed tolerance check */
+    int      bf16_ok, f16_ok;                /* a recorded, passed tolerance check */
     char     sha256[65];                     /* of the weights file; "" = not stated */
     char     created_by[64];
 };

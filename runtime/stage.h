@@ -66,6 +66,7 @@ struct fl_stage {
     const struct fl_port *ports;      /* ends with { 0 }; at most one in and one out */
     const char *const    *counters;   /* ends with NULL */
     int  (*describe)(struct fl_ctx *);                      /* fl_bind what the options decide; may be NULL. Must not need other stages */
+    bool (*offers)(uint32_t i, char *text, size_t n);       /* what this machine has for the stage, line i; false behind the last; may be NULL */
     int  (*open)(struct fl_ctx *);
     int  (*produce)(struct fl_ctx *, struct fl_batch *b);   /* source: fill batch number b->batch, then fl_emit; owns b */
     int  (*batch)(struct fl_ctx *, struct fl_batch *b);     /* owns b: ends in fl_emit or fl_free, at once or later */
@@ -106,6 +107,9 @@ void fl_bind_dtype(struct fl_ctx *, const char *tensor, int dtype); /* the one t
 int  fl_set_labels(struct fl_ctx *, uint32_t n, const char *const *labels, uint64_t exclusive, uint32_t rest_off);
 void fl_set_total(struct fl_ctx *, uint64_t batches, uint64_t tiles);   /* source, in open and describe */
 void fl_set_epochs(struct fl_ctx *, uint32_t epochs);               /* source, likewise: the batches are this many rounds of equal length */
+/* In describe: what an option that left a choice ("auto") comes to. Every instance then gets that value, in a resumed run too. */
+void fl_settle(struct fl_ctx *, const char *option, const char *value);
+void fl_set_memory(struct fl_ctx *, uint64_t bytes);                /* in describe: what one instance allocates besides its slabs */
 
 /* ---- reports ---- */
 

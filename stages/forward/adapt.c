@@ -153,14 +153,6 @@ int fl_adapt_check(const struct fl_net *net, const struct fl_safetensors *st, co
 
 /* ---- values ---- */
 
-static size_t adapt_count(const struct fl_param *p)
-{
-    size_t n = 1;
-    for (uint32_t i = 0; i < p->ndim; i++)
-        n *= p->shape[i];
-    return n;
-}
-
 static void adapt_nir(const float *rgb, size_t plane, int adapt, float *out)
 {
     float share = adapt == FL_ADAPT_ZERO ? 1 : .75f;
@@ -194,7 +186,7 @@ static int adapt_fill(const struct fl_net *net, const struct fl_st_tensor **from
     float *at = w->all;
     for (uint32_t i = 0; i < fl_net_nparams(net); i++) {
         const struct fl_param *p = fl_net_param(net, i);
-        size_t n = adapt_count(p);
+        size_t n = fl_param_count(p);
         int code = i == first && adapt != FL_ADAPT_NONE ? adapt_widen(p, from[i], adapt, at, err) : fl_st_to_f32(from[i], at, err);
         if (code != FL_OK)
             return fl_err_context(err, "%s", file);
@@ -215,7 +207,7 @@ int fl_adapt_load(const struct fl_net *net, const struct fl_safetensors *st, con
         return code;
     size_t all = 0;
     for (uint32_t i = 0; i < fl_net_nparams(net); i++)
-        all += adapt_count(fl_net_param(net, i));
+        all += fl_param_count(fl_net_param(net, i));
     struct fl_adapted w = { .all = calloc(all + 1, sizeof(float)), .data = calloc((size_t)fl_net_nparams(net) + 1, sizeof(float *)) };
     code = w.all == NULL || w.data == NULL ? fl_err_set(err, FL_E_NOMEM, "%s: no memory for %zu weights", file, all)
                                            : adapt_fill(net, from, file, adapt, &w, err);

@@ -2,12 +2,13 @@
 #ifndef FL_FORWARD_BACKEND_H
 #define FL_FORWARD_BACKEND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "proto/status.h"
 
-#define FL_BACKEND_ABI 1
+#define FL_BACKEND_ABI 2
 
 /* ---- the network: described by data, one description a family, parameter names of torchvision ---- */
 
@@ -20,6 +21,7 @@ int  fl_net_new(const char *arch, uint32_t channels, uint32_t size, uint32_t lab
 void fl_net_free(struct fl_net *);
 uint32_t fl_net_nparams(const struct fl_net *);
 const struct fl_param *fl_net_param(const struct fl_net *, uint32_t i);
+size_t fl_param_count(const struct fl_param *);  /* elements */
 uint64_t fl_net_macs(const struct fl_net *);     /* multiply-adds of convolutions and linear layers of one row */
 const char *const *fl_net_archs(void);           /* names, NULL-terminated */
 
@@ -31,15 +33,30 @@ struct fl_weights { const float *const *data; };
 struct fl_prog;                                  /* a network compiled for a fixed number of rows */
 struct fl_snap;                                  /* one set of weights prepared for a prog */
 
-enum fl_prec { FL_PREC_F32 = 0, FL_PREC_BF16 = 1, FL_PREC_F64 = 2 /* ref only */ };
+enum fl_prec { FL_PREC_F32, FL_PREC_BF16, FL_PREC_F16, FL_PREC_F64 /* ref only */, FL_PREC_COUNT };
+const char *fl_prec_name(int prec);              /* "f32", ... */
+
+/* device: index among those that probe counts. threads: those of a library under the executor, 0 = 1. */
+struct fl_fwd_opts { uint32_t rows, threads, device; int prec; };
+
+/* Bytes of this process's memory: of a prog without weights, of each set of weights; and the same on the device. */
+struct fl_fwd_memory { uint64_t prog, snap, device_prog, device_snap; };
+
+/* One step of a prog. kind: as in the lowered list ("conv 3x3", "bn"); impl: the kernel's name, "" for own ones. macs: of all rows.
+ * seconds: summed over the runs since profile was switched on. */
+struct fl_layer { char kind[24]; const char *impl; uint32_t h, w, ci, co, groups; uint64_t macs; double seconds; };
 
 struct fl_backend {
-    uint32_t abi; const char *name;              /* "ref", "cpu" */
-    int  (*probe)(char *why, size_t n);          /* > 0 devices, or < 0 and why not */
-    int  (*compile)(const struct fl_net *, uint32_t rows, uint32_t threads, int prec, struct fl_prog **, struct fl_err *);
+    uint32_t abi; const char *name;              /* "ref", "cpu", "cuda" */
+    int  (*probe)(char *why, size_t n);          /* > 0 devices, or < 0; why: what they are, or why there is none */
+    bool (*takes)(uint32_t device, int prec);    /* computes in this precision at speed */
+    int  (*compile)(const struct fl_net *, const struct fl_fwd_opts *, struct fl_prog **, struct fl_err *);
     float *(*input)(struct fl_prog *);           /* NHWC f32 [rows][size][size][channels], normalised; filled by the caller before run; shared by all snaps */
     int  (*load)(struct fl_prog *, const struct fl_weights *, struct fl_snap **, struct fl_err *);   /* copies */
     int  (*run)(struct fl_prog *, struct fl_snap *, float *logits /* [rows][labels] */, struct fl_err *);
+    int  (*memory)(const struct fl_net *, const struct fl_fwd_opts *, struct fl_fwd_memory *, struct fl_err *);   /* without making anything */
+    void (*profile)(struct fl_prog *, bool on);  /* times each step from now on; NULL: can't */
+    bool (*layer)(const struct fl_prog *, uint32_t step, struct fl_layer *);     /* false behind the last step */
     void (*snap_free)(struct fl_snap *);
     void (*prog_free)(struct fl_prog *);
 };

@@ -190,21 +190,25 @@ static int ref_alloc(struct fl_prog *p)
     return p->input && p->image && p->arena && p->acc ? FL_OK : FL_E_NOMEM;
 }
 
-
-int fl_ref_compile_passes(const struct fl_net *net, unsigned passes, uint32_t rows, int prec, struct fl_prog **out, struct fl_err *err)
+static bool ref_takes(uint32_t device, int prec)
 {
-    if (prec != FL_PREC_F32 && prec != FL_PREC_F64)
+    return device == 0 && (prec == FL_PREC_F32 || prec == FL_PREC_F64);
+}
+
+int fl_ref_compile_passes(const struct fl_net *net, unsigned passes, const struct fl_fwd_opts *o, struct fl_prog **out, struct fl_err *err)
+{
+    if (!ref_takes(o->device, o->prec))
         return fl_err_set(err, FL_E_CONFIG, "ref: computes in f32 or f64 only");
-    if (rows == 0)
+    if (o->rows == 0)
         return fl_err_set(err, FL_E_CONFIG, "ref: 0 rows");
     struct fl_prog *p = calloc(1, sizeof *p);
     if (p == NULL)
         return fl_err_set(err, FL_E_NOMEM, "ref: no memory for %s", net->arch);
-    p->rows = rows;
-    p->wide = prec == FL_PREC_F64;
+    p->rows = o->rows;
+    p->wide = o->prec == FL_PREC_F64;
     int code = fl_lower(net, passes, &p->low, err);
     if (code == FL_OK && (code = ref_alloc(p)) != FL_OK)
-        fl_err_set(err, code, "ref: no memory for %s with %u rows", net->arch, rows);
+        fl_err_set(err, code, "ref: no memory for %s with %u rows", net->arch, o->rows);
     if (code != FL_OK) {
         ref_prog_free(p);
         return code;
@@ -213,10 +217,28 @@ int fl_ref_compile_passes(const struct fl_net *net, unsigned passes, uint32_t ro
     return FL_OK;
 }
 
-static int ref_compile(const struct fl_net *net, uint32_t rows, uint32_t threads, int prec, struct fl_prog **out, struct fl_err *err)
+static int ref_compile(const struct fl_net *net, const struct fl_fwd_opts *o, struct fl_prog **out, struct fl_err *err)
 {
-    (void)threads;
-    return fl_ref_compile_passes(net, FL_PASSES_ALL, rows, prec, out, err);
+    return fl_ref_compile_passes(net, FL_PASSES_ALL, o, out, err);
+}
+
+static int ref_memory(const struct fl_net *net, const struct fl_fwd_opts *o, struct fl_fwd_memory *out, struct fl_err *err)
+{
+    struct fl_low *l = NULL;
+    int code = fl_lower(net, FL_PASSES_ALL, &l, err);
+    if (code != FL_OK)
+        return code;
+    uint64_t image = (uint64_t)o->rows * l->size * l->size * l->channels;
+    *out = (struct fl_fwd_memory){ .prog = image * (sizeof(float) + sizeof(double)) + (uint64_t)o->rows * l->elems * sizeof(double) };
+    for (uint32_t i = 0; i < l->nparams; i++)
+        out->snap += fl_param_count(&l->params[i]) * sizeof(double);
+    fl_low_free(l);
+    return FL_OK;
+}
+
+static bool ref_layer(const struct fl_prog *p, uint32_t step, struct fl_layer *out)
+{
+    return fl_low_layer(p->low, step, p->rows, out);
 }
 
 static float *ref_input(struct fl_prog *p) { return p->input; }
@@ -333,6 +355,6 @@ static int ref_run(struct fl_prog *p, struct fl_snap *snap, float *logits, struc
 }
 
 const struct fl_backend fl_backend_ref = {
-    .abi = FL_BACKEND_ABI, .name = "ref", .probe = ref_probe, .compile = ref_compile, .input = ref_input,
-    .load = ref_load_weights, .run = ref_run, .snap_free = ref_snap_free, .prog_free = ref_prog_free,
+    .abi = FL_BACKEND_ABI, .name = "ref", .probe = ref_probe, .takes = ref_takes, .compile = ref_compile, .input = ref_input,
+    .load = ref_load_weights, .run = ref_run, .memory = ref_memory, .layer = ref_layer, .snap_free = ref_snap_free, .prog_free = ref_prog_free,
 };

@@ -3,13 +3,18 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define PRIM_LINE 64
+#define PRIM_HUGE ((size_t)2 << 20)
 
+/* Large blocks start on a huge page and ask for such pages: a layer walks through megabytes, and its table of pages with it. */
 void *fl_cpu_alloc(size_t bytes)
 {
-    size_t whole = bytes / PRIM_LINE * PRIM_LINE + PRIM_LINE;
-    void *p = whole > bytes ? aligned_alloc(PRIM_LINE, whole) : NULL;
+    size_t line = bytes >= 2 * PRIM_HUGE ? PRIM_HUGE : PRIM_LINE, whole = bytes / line * line + line;
+    void *p = whole > bytes ? aligned_alloc(line, whole) : NULL;
+    if (p != NULL && line == PRIM_HUGE)
+        madvise(p, whole, MADV_HUGEPAGE);       /* refused where there are none */
     return p == NULL ? NULL : memset(p, 0, whole);
 }
 
@@ -79,7 +84,7 @@ static dnnl_status_t prim_desc(struct fl_cpu_prim *p, dnnl_engine_t engine, stru
     return shim_conv(&p->pd, engine, src, w, b, dst, strides, pad, pad, attr);
 }
 
-int fl_cpu_prim_init(struct fl_cpu_prim *p, dnnl_engine_t engine, const struct fl_cpu_shape *shape, struct fl_err *err)
+int fl_cpu_prim_desc(struct fl_cpu_prim *p, dnnl_engine_t engine, const struct fl_cpu_shape *shape, struct fl_err *err)
 {
     p->shape = *shape;
     struct shim_own md[PRIM_MDS];
@@ -96,13 +101,25 @@ int fl_cpu_prim_init(struct fl_cpu_prim *p, dnnl_engine_t engine, const struct f
         dnnl_primitive_attr_destroy(attr);
     if (st == dnnl_success)
         st = dnnl_primitive_desc_query(p->pd, dnnl_query_impl_info_str, 0, &p->impl);
-    if (st == dnnl_success)
-        st = dnnl_primitive_create(&p->prim, p->pd);
     if (st != dnnl_success)
-        return prim_fail(err, st, "making a layer", shape);
+        return prim_fail(err, st, "describing a layer", shape);
     shim_md scratch = dnnl_primitive_desc_query_md(p->pd, dnnl_query_scratchpad_md, 0);
     p->scratch = scratch ? dnnl_memory_desc_get_size(scratch) : 0;
     return FL_OK;
+}
+
+size_t fl_cpu_prim_weights(const struct fl_cpu_prim *p)
+{
+    return p->pd == NULL ? 0 : dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(p->pd, dnnl_query_weights_md, 0)) + p->shape.co * sizeof(float);
+}
+
+int fl_cpu_prim_init(struct fl_cpu_prim *p, dnnl_engine_t engine, const struct fl_cpu_shape *shape, struct fl_err *err)
+{
+    int code = fl_cpu_prim_desc(p, engine, shape, err);
+    if (code != FL_OK)
+        return code;
+    dnnl_status_t st = dnnl_primitive_create(&p->prim, p->pd);
+    return st == dnnl_success ? FL_OK : prim_fail(err, st, "making a layer", shape);
 }
 
 int fl_cpu_prim_bind(struct fl_cpu_prim *p, dnnl_engine_t engine, void *src, void *dst, struct fl_err *err)

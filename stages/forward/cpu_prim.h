@@ -26,6 +26,9 @@ struct fl_cpu_prim {
 struct fl_cpu_weights { dnnl_memory_t w, b; void *w_mem, *b_mem; };
 
 /* All fill *err and return FL_E_DEVICE (FL_E_NOMEM) with oneDNN's reason. The done calls accept zeroed structs. */
+/* desc: what it will be (impl, scratch), without making it; init makes it as well. */
+int  fl_cpu_prim_desc(struct fl_cpu_prim *, dnnl_engine_t, const struct fl_cpu_shape *, struct fl_err *);
+size_t fl_cpu_prim_weights(const struct fl_cpu_prim *);      /* bytes of its weights and bias */
 int  fl_cpu_prim_init(struct fl_cpu_prim *, dnnl_engine_t, const struct fl_cpu_shape *, struct fl_err *);
 int  fl_cpu_prim_bind(struct fl_cpu_prim *, dnnl_engine_t, void *src, void *dst, struct fl_err *);
 int  fl_cpu_prim_load(const struct fl_cpu_prim *, dnnl_engine_t, dnnl_stream_t, float *w /* [co][ci/groups][k][k] */, const float *bias,

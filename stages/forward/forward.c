@@ -4,25 +4,27 @@
  * The network runs at one fixed number of rows, and a view's place among them follows from its tile's place in the batch alone: so a
  * tile's numbers can't depend on what else is in the batch or what was rejected. Rejected tiles and short batches leave rows of zeros. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/dtype.h"
 #include "runtime/stage.h"
-#include "stages/forward/backend.h"
+#include "stages/forward/device.h"
 #include "stages/forward/input.h"
 #include "stages/forward/plan.h"
 
-enum { FORWARD_AUTO, FORWARD_CPU, FORWARD_REF };                     /* option device */
-enum { FORWARD_PREC_AUTO, FORWARD_PREC_F32, FORWARD_PREC_BF16 };     /* option precision */
+#define FORWARD_PRECISIONS "auto|f32|bf16|f16"                        /* option precision: 0, or 1 + enum fl_prec */
 enum { FORWARD_RUNS, FORWARD_VIEWS, FORWARD_PADDED };                /* counters */
 
 struct forward {
     char   **weights;
-    int      device, precision, adapt, mode;
+    char    *device;
+    int      precision, adapt, mode;
     int64_t  rows;
     struct fl_plan plan;
-    const struct fl_backend *backend;
+    struct fl_device dev;
+    int      prec;                       /* enum fl_prec */
     struct fl_input input;
     struct fl_prog  *prog;
     struct fl_snap **snaps;              /* [plan.k] */
@@ -49,22 +51,40 @@ static int forward_plan(struct fl_ctx *ctx, struct fl_plan *plan)
     return code != FL_OK ? fl_fail(ctx, code, "%s", err.text) : FL_OK;
 }
 
-static int forward_backend(struct fl_ctx *ctx)
+/* Device and precision, as asked for or as this machine has them. */
+static int forward_settle(struct fl_ctx *ctx, const struct fl_plan *plan)
 {
     struct forward *s = ctx->state;
-    char why[200] = "";
-    s->backend = &fl_backend_ref;
-    if (s->device == FORWARD_REF)
-        return s->precision != FORWARD_PREC_BF16 ? FL_OK : fl_fail(ctx, FL_E_CONFIG, "precision: bf16 asked for, but device ref computes in f32");
-    if (fl_backend_cpu.probe(why, sizeof why) > 0) {
-        s->backend = &fl_backend_cpu;
-        return FL_OK;
-    }
-    if (s->device == FORWARD_CPU)
-        return fl_fail(ctx, FL_E_DEVICE, "device: cpu: %s", why);
-    if (s->precision == FORWARD_PREC_BF16)
-        return fl_fail(ctx, FL_E_DEVICE, "precision: bf16 asked for, but cpu can't be used: %s", why);
-    fl_info(ctx, "device cpu can't be used (%s): taking ref", why);
+    struct fl_err err = { 0 };
+    char passed[400];
+    int code = fl_device_pick(s->device, &s->dev, passed, sizeof passed, &err);
+    if (code == FL_OK)
+        code = fl_device_precision(&s->dev, s->precision - 1, plan->proven, &s->prec, &err);
+    if (code != FL_OK)
+        return fl_fail(ctx, code, "%s", err.text);
+    if (passed[0] != '\0')
+        fl_info(ctx, "%s", passed);
+    return FL_OK;
+}
+
+static struct fl_fwd_opts forward_opts_of(struct fl_ctx *ctx)
+{
+    const struct forward *s = ctx->state;
+    return (struct fl_fwd_opts){ .rows = (uint32_t)s->rows, .threads = ctx->threads > 0 ? ctx->threads : 1, .device = s->dev.index, .prec = s->prec };
+}
+
+static int forward_say(struct fl_ctx *ctx, const struct fl_plan *plan)
+{
+    struct forward *s = ctx->state;
+    struct fl_err err = { 0 };
+    struct fl_fwd_memory m;
+    struct fl_fwd_opts o = forward_opts_of(ctx);
+    int code = s->dev.backend->memory(plan->net, &o, &m, &err);
+    if (code != FL_OK)
+        return fl_fail(ctx, code, "%s on %s: %s", plan->m.arch, s->dev.name, err.text);
+    fl_set_memory(ctx, m.prog + plan->k * m.snap);
+    fl_settle(ctx, "device", s->dev.name);
+    fl_settle(ctx, "precision", fl_prec_name(s->prec));
     return FL_OK;
 }
 
@@ -79,36 +99,40 @@ static int forward_describe(struct fl_ctx *ctx)
     fl_bind(ctx, 'L', plan.m.nlabels);
     fl_bind_dtype(ctx, "pixels", plan.m.M == 255 ? FL_U8 : FL_U16);
     code = fl_set_labels(ctx, plan.m.nlabels, (const char *const *)plan.m.labels, plan.m.exclusive, plan.m.rest_off);
+    if (code == FL_OK)
+        code = forward_settle(ctx, &plan);
+    if (code == FL_OK)
+        code = forward_say(ctx, &plan);
     fl_plan_free(&plan);
-    return code == FL_OK ? forward_backend(ctx) : code;
+    return code;
+}
+
+static bool forward_offers(uint32_t i, char *text, size_t n)
+{
+    char why[200] = "";
+    const struct fl_backend *b = fl_device_backend(i, why, sizeof why);
+    if (b == NULL)
+        return false;
+    int devices = b->probe != NULL ? b->probe(why, sizeof why) : -1, at;
+    at = devices > 0 ? snprintf(text, n, "device %s: %s; precisions", b->name, why) : snprintf(text, n, "device %s: unavailable: %s", b->name, why);
+    for (int prec = 0; devices > 0 && prec < FL_PREC_F64; prec++)
+        if (b->takes(0, prec) && at > 0 && (size_t)at < n)
+            at += snprintf(text + at, n - (size_t)at, " %s", fl_prec_name(prec));
+    return true;
 }
 
 /* ---- opening ---- */
 
-#ifdef __x86_64__
-static int forward_has_bf16(void) { return __builtin_cpu_supports("avx512bf16"); }
-#else
-static int forward_has_bf16(void) { return 0; }
-#endif
-
-/* `auto` takes bf16 only where it was proven on these weights and the processor computes in it. */
-static int forward_compile(struct fl_ctx *ctx, int *prec)
+static int forward_compile(struct fl_ctx *ctx)
 {
     struct forward *s = ctx->state;
     struct fl_err err = { 0 };
-    uint32_t rows = (uint32_t)s->rows, threads = ctx->threads > 0 ? ctx->threads : 1;
-    bool wanted = s->precision == FORWARD_PREC_BF16;
-    bool may = s->precision == FORWARD_PREC_AUTO && s->plan.bf16_ok && s->backend == &fl_backend_cpu && forward_has_bf16();
-    if (wanted && !s->plan.bf16_ok)
-        fl_warn(ctx, "precision: bf16 asked for, but no manifest says bf16_ok: its effect on these weights was not measured");
-    *prec = wanted || may ? FL_PREC_BF16 : FL_PREC_F32;
-    int code = s->backend->compile(s->plan.net, rows, threads, *prec, &s->prog, &err);
-    if (code == FL_E_DEVICE && may) {
-        fl_info(ctx, "bf16: %s: taking f32", err.text);
-        *prec = FL_PREC_F32;
-        code = s->backend->compile(s->plan.net, rows, threads, *prec, &s->prog, &err);
-    }
-    return code != FL_OK ? fl_fail(ctx, code, "%s on %s: %s", s->plan.m.arch, s->backend->name, err.text) : FL_OK;
+    struct fl_fwd_opts o = forward_opts_of(ctx);
+    if (s->prec != FL_PREC_F32 && !(s->plan.proven & 1u << s->prec))
+        fl_warn(ctx, "precision: %s asked for, but not every manifest says %s_ok: its effect on these weights was not measured",
+                fl_prec_name(s->prec), fl_prec_name(s->prec));
+    int code = s->dev.backend->compile(s->plan.net, &o, &s->prog, &err);
+    return code != FL_OK ? fl_fail(ctx, code, "%s on %s: %s", s->plan.m.arch, s->dev.name, err.text) : FL_OK;
 }
 
 static int forward_load(struct fl_ctx *ctx, uint32_t k)
@@ -123,7 +147,7 @@ static int forward_load(struct fl_ctx *ctx, uint32_t k)
         fl_safetensors_close(&st);
     }
     if (code == FL_OK) {
-        code = s->backend->load(s->prog, &w.weights, &s->snaps[k], &err);
+        code = s->dev.backend->load(s->prog, &w.weights, &s->snaps[k], &err);
         if (code != FL_OK)
             fl_err_context(&err, "%s", s->weights[k]);
         fl_adapt_free(&w);
@@ -136,8 +160,8 @@ static int forward_open(struct fl_ctx *ctx)
 {
     struct forward *s = ctx->state;
     struct fl_err err = { 0 };
-    int prec, code;
-    if ((code = forward_plan(ctx, &s->plan)) != FL_OK || (code = forward_backend(ctx)) != FL_OK)
+    int code;
+    if ((code = forward_plan(ctx, &s->plan)) != FL_OK || (code = forward_settle(ctx, &s->plan)) != FL_OK)
         return code;
     code = fl_input_init(&s->input, s->plan.m.size, s->plan.channels, s->plan.m.M, s->plan.mean, s->plan.std, &err);
     if (code != FL_OK)
@@ -146,14 +170,14 @@ static int forward_open(struct fl_ctx *ctx)
     s->logits = calloc((size_t)s->rows * s->plan.m.nlabels, sizeof *s->logits);
     if (s->snaps == NULL || s->logits == NULL)
         return fl_fail(ctx, FL_E_NOMEM, "no memory for the logits of %lld rows", (long long)s->rows);
-    if ((code = forward_compile(ctx, &prec)) != FL_OK)
+    if ((code = forward_compile(ctx)) != FL_OK)
         return code;
     for (uint32_t k = 0; k < s->plan.k; k++)
         if ((code = forward_load(ctx, k)) != FL_OK)
             return code;
     fl_info(ctx, "%s %ux%ux%u, %u set%s of weights, %u labels: device %s, %s, %lld rows, %u thread%s, input by %s", s->plan.m.arch,
-            s->plan.channels, s->plan.m.size, s->plan.m.size, s->plan.k, s->plan.k == 1 ? "" : "s", s->plan.m.nlabels, s->backend->name,
-            prec == FL_PREC_BF16 ? "bf16" : "f32", (long long)s->rows, ctx->threads, ctx->threads == 1 ? "" : "s", fl_input_version(0));
+            s->plan.channels, s->plan.m.size, s->plan.m.size, s->plan.k, s->plan.k == 1 ? "" : "s", s->plan.m.nlabels, s->dev.name,
+            fl_prec_name(s->prec), (long long)s->rows, ctx->threads, ctx->threads == 1 ? "" : "s", fl_input_version(0));
     return FL_OK;
 }
 
@@ -212,7 +236,7 @@ static int forward_snap(struct fl_ctx *ctx, const struct forward_job *job, uint6
     struct forward *s = ctx->state;
     struct fl_err err = { 0 };
     uint64_t views = (uint64_t)job->b->n * job->V;
-    int code = s->backend->run(s->prog, s->snaps[k], s->logits, &err);
+    int code = s->dev.backend->run(s->prog, s->snaps[k], s->logits, &err);
     if (code != FL_OK)
         return fl_fail(ctx, code, "batch %llu, %s: %s", (unsigned long long)job->b->batch, s->weights[k], err.text);
     for (uint64_t i = 0; i < (uint64_t)s->rows && first + i < views && code == FL_OK; i++)
@@ -227,7 +251,7 @@ static int forward_snap(struct fl_ctx *ctx, const struct forward_job *job, uint6
 static int forward_execute(struct fl_ctx *ctx, const struct forward_job *job, uint64_t first)
 {
     struct forward *s = ctx->state;
-    float *in = s->backend->input(s->prog);
+    float *in = s->dev.backend->input(s->prog);
     size_t slot = (size_t)s->input.size * s->input.size * s->input.channels;
     uint64_t views = (uint64_t)job->b->n * job->V, used = 0;
     int code = FL_OK;
@@ -286,9 +310,9 @@ static void forward_close(struct fl_ctx *ctx)
     struct forward *s = ctx->state;
     for (uint32_t k = 0; s->snaps != NULL && k < s->plan.k; k++)
         if (s->snaps[k] != NULL)
-            s->backend->snap_free(s->snaps[k]);
+            s->dev.backend->snap_free(s->snaps[k]);
     if (s->prog != NULL)
-        s->backend->prog_free(s->prog);
+        s->dev.backend->prog_free(s->prog);
     free(s->snaps);
     free(s->logits);
     fl_input_done(&s->input);
@@ -298,10 +322,10 @@ static void forward_close(struct fl_ctx *ctx)
 static const struct fl_opt forward_opts[] = {
     { .name = "weights", .type = FL_OPT_PATHS, .off = offsetof(struct forward, weights), .required = 1,
       .help = "Weights of one network: NAME.safetensors, each with its manifest NAME.json beside it; several are snapshots" },
-    { .name = "device", .type = FL_OPT_CHOICE, .off = offsetof(struct forward, device), .def = "auto", .choices = "auto|cpu|ref",
-      .help = "Executor: cpu is oneDNN, ref is plain C; auto takes cpu where it can be used" },
-    { .name = "precision", .type = FL_OPT_CHOICE, .off = offsetof(struct forward, precision), .def = "auto", .choices = "auto|f32|bf16",
-      .help = "Arithmetic; auto is f32 unless every manifest says bf16_ok and the processor computes in bf16" },
+    { .name = "device", .type = FL_OPT_STR, .off = offsetof(struct forward, device), .def = "auto",
+      .help = "auto, cpu (oneDNN), cuda or cuda:N (cuDNN), ref (plain C); auto takes the first of cuda, cpu, ref that can be used, once for the whole run" },
+    { .name = "precision", .type = FL_OPT_CHOICE, .off = offsetof(struct forward, precision), .def = "auto", .choices = FORWARD_PRECISIONS,
+      .help = "Arithmetic; auto is f16 or bf16 where the device computes in it and every manifest records a passed check (flowrun check-precision), else f32" },
     { .name = "rows", .type = FL_OPT_INT, .off = offsetof(struct forward, rows), .def = "64", .min = 1, .max = 4096,
       .help = "Rows (tiles times views) of one execution of the network; short ones are padded with zeros" },
     { .name = "mode", .type = FL_OPT_CHOICE, .off = offsetof(struct forward, mode), .def = "manifest", .choices = FL_PLAN_MODES,
@@ -327,6 +351,7 @@ const struct fl_stage fl_stage_forward = {
     .ports = forward_ports,
     .counters = forward_counters,
     .describe = forward_describe,
+    .offers = forward_offers,
     .open = forward_open,
     .batch = forward_batch,
     .close = forward_close,

@@ -65,11 +65,11 @@ void fl_low_affine(const struct fl_low *, const struct fl_weights *, const struc
 size_t fl_low_column(const struct fl_low *, const struct fl_step *, uint32_t y, uint32_t x, uint32_t c);
 
 /* The executors' compile with some passes only, to test that none of them changes a result. */
-int fl_ref_compile_passes(const struct fl_net *, unsigned passes, uint32_t rows, int prec, struct fl_prog **, struct fl_err *);
-int fl_cpu_compile_passes(const struct fl_net *, unsigned passes, uint32_t rows, uint32_t threads, int prec, struct fl_prog **, struct fl_err *);
+int fl_ref_compile_passes(const struct fl_net *, unsigned passes, const struct fl_fwd_opts *, struct fl_prog **, struct fl_err *);
+int fl_cpu_compile_passes(const struct fl_net *, unsigned passes, const struct fl_fwd_opts *, struct fl_prog **, struct fl_err *);
 
-/* backend_cpu.c: oneDNN's name of the kernel of a step; "" for own kernels, NULL behind the last step. */
-const char *fl_cpu_impl(const struct fl_prog *, uint32_t step);
+/* layer.c: step i as a layer of `rows` rows, but for impl and seconds; false behind the last. */
+bool fl_low_layer(const struct fl_low *, uint32_t i, uint32_t rows, struct fl_layer *);
 
 static inline const struct fl_value *fl_low_val(const struct fl_low *l, int32_t v) { return &l->vals[v]; }
 static inline uint32_t fl_low_start(uint32_t i, uint32_t n, uint32_t bins) { return (uint32_t)((uint64_t)i * n / bins); }

@@ -261,6 +261,15 @@ void fl_net_free(struct fl_net *n)
 }
 
 uint32_t fl_net_nparams(const struct fl_net *n) { return n->nparams; }
+
+size_t fl_param_count(const struct fl_param *p)
+{
+    size_t n = 1;
+    for (uint32_t i = 0; i < p->ndim; i++)
+        n *= p->shape[i];
+    return n;
+}
+
 const struct fl_param *fl_net_param(const struct fl_net *n, uint32_t i) { return i < n->nparams ? &n->params[i] : NULL; }
 
 uint64_t fl_net_macs(const struct fl_net *n)

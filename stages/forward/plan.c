@@ -77,7 +77,8 @@ static int plan_manifest(struct fl_plan *p, char *const *weights, uint32_t i, st
         code = fl_err_set(err, FL_E_CONFIG, "%s: its manifest says kind \"%s\", want \"network\"", weights[i], m.kind);
     else if (i > 0)
         code = plan_agree(weights[0], weights[i], &p->m, &m, err);
-    p->bf16_ok = m.bf16_ok && (i == 0 || p->bf16_ok);
+    unsigned proven = (m.bf16_ok ? 1u << FL_PREC_BF16 : 0) | (m.f16_ok ? 1u << FL_PREC_F16 : 0);
+    p->proven = i == 0 ? proven : p->proven & proven;
     if (code == FL_OK && i == 0)
         p->m = m;
     else

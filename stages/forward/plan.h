@@ -14,7 +14,7 @@
 struct fl_plan {
     uint32_t k;                        /* files */
     struct fl_manifest m;              /* of the first; the others agree */
-    bool     bf16_ok;                  /* says every manifest */
+    unsigned proven;                   /* bits 1 << enum fl_prec that every manifest records a passed check of */
     int      adapt;                    /* enum fl_adapt */
     uint32_t channels;                 /* of the tiles */
     double   mean[8], std[8];          /* for these channels */

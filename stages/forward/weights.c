@@ -3,14 +3,6 @@
 
 #include "stages/forward/lower.h"
 
-static size_t weights_count(const struct fl_param *p)
-{
-    size_t n = 1;
-    for (uint32_t i = 0; i < p->ndim; i++)
-        n *= p->shape[i];
-    return n;
-}
-
 static int weights_check_var(const struct fl_low *l, const struct fl_weights *w, int32_t bn, struct fl_err *err)
 {
     const struct fl_param *p = bn < 0 ? NULL : &l->params[bn + 3];
@@ -23,7 +15,7 @@ static int weights_check_var(const struct fl_low *l, const struct fl_weights *w,
 int fl_low_check(const struct fl_low *l, const struct fl_weights *w, struct fl_err *err)
 {
     for (uint32_t i = 0; i < l->nparams; i++) {
-        size_t n = weights_count(&l->params[i]);
+        size_t n = fl_param_count(&l->params[i]);
         for (size_t j = 0; j < n; j++)
             if (!isfinite(w->data[i][j]))
                 return fl_err_set(err, FL_E_NUM, "%s: %s holds %g at %zu", l->arch, l->params[i].name, (double)w->data[i][j], j);

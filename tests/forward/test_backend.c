@@ -45,7 +45,7 @@ static bool bench_open(struct bench *t, const struct fl_backend *b, const char *
     if (code == FL_OK && (t->w = rule_weights(t->net)) == NULL)
         code = FL_E_NOMEM;
     if (code == FL_OK)
-        code = b->compile(t->net, rows, threads, prec, &t->prog, &err);
+        code = b->compile(t->net, &(struct fl_fwd_opts){ .rows = rows, .threads = threads, .prec = prec }, &t->prog, &err);
     if (code == FL_OK)
         code = bench_load(t, &err);
     if (code != FL_OK)
@@ -57,14 +57,7 @@ static bool bench_open(struct bench *t, const struct fl_backend *b, const char *
 
 static bool bench_has_bf16(void)
 {
-    struct fl_net *n = NULL;
-    struct fl_prog *p = NULL;
-    int code = fl_net_new("tilenet", 3, 32, 2, 0, &n, NULL);
-    if (code == FL_OK)
-        code = fl_backend_cpu.compile(n, 1, 1, FL_PREC_BF16, &p, NULL);
-    fl_backend_cpu.prog_free(p);
-    fl_net_free(n);
-    return code == FL_OK;
+    return fl_backend_cpu.takes(0, FL_PREC_BF16);
 }
 
 /* ---- passes ---- */
@@ -74,8 +67,8 @@ static bool passes_run(const struct bench *with, unsigned passes, float *logits)
 {
     struct bench t = *with;
     struct fl_err err = { 0 };
-    int code = t.b == &fl_backend_ref ? fl_ref_compile_passes(t.net, passes, 1, FL_PREC_F64, &t.prog, &err)
-                                      : fl_cpu_compile_passes(t.net, passes, 1, 1, FL_PREC_F32, &t.prog, &err);
+    int code = t.b == &fl_backend_ref ? fl_ref_compile_passes(t.net, passes, &(struct fl_fwd_opts){ .rows = 1, .prec = FL_PREC_F64 }, &t.prog, &err)
+                                      : fl_cpu_compile_passes(t.net, passes, &(struct fl_fwd_opts){ .rows = 1, .prec = FL_PREC_F32 }, &t.prog, &err);
     if (code == FL_OK)
         code = bench_load(&t, &err);
     if (code == FL_OK) {
@@ -161,16 +154,17 @@ static bool layer_run(const struct fl_backend *b, const struct layer *l, int pre
     struct fl_net *net = layer_net(l);
     struct bench t = { .net = net, .w = rule_weights(net), .b = b };
     struct fl_err err = { 0 };
-    int code = b->compile(net, 2, 1, prec, &t.prog, &err);
+    int code = b->compile(net, &(struct fl_fwd_opts){ .rows = 2, .prec = prec }, &t.prog, &err);
     if (code == FL_OK)
         code = bench_load(&t, &err);
     if (code == FL_OK) {
         bench_fill(&t, 2);
         code = b->run(t.prog, t.snap, out, &err);
     }
-    for (uint32_t i = 0; code == FL_OK && b == &fl_backend_cpu && fl_cpu_impl(t.prog, i) != NULL; i++)
-        if (strncmp(fl_cpu_impl(t.prog, i), "ref", 3) == 0)
-            fl_fail_at(__FILE__, __LINE__, "%u channels to %u, kernel %u: %s", l->in, l->g.out, l->g.k, fl_cpu_impl(t.prog, i));
+    struct fl_layer got;
+    for (uint32_t i = 0; code == FL_OK && b == &fl_backend_cpu && b->layer(t.prog, i, &got); i++)
+        if (strncmp(got.impl, "ref", 3) == 0)
+            fl_fail_at(__FILE__, __LINE__, "%u channels to %u, kernel %u: %s", l->in, l->g.out, l->g.k, got.impl);
     if (code != FL_OK)
         fl_fail_at(__FILE__, __LINE__, "%s: %u channels to %u: %s", b->name, l->in, l->g.out, err.text);
     bench_done(&t);
@@ -268,10 +262,11 @@ FL_TEST(no_layer_falls_to_reference_loops)
             struct fl_prog *p = NULL;
             struct fl_err err = { 0 };
             CHECK_OK(fl_net_new(*a, 3, 97, 17, 0, &n, &err), err);
-            CHECK_OK(fl_backend_cpu.compile(n, 1, 1, precs[k], &p, &err), err);
-            for (uint32_t i = 0; fl_cpu_impl(p, i) != NULL; i++)
-                if (strncmp(fl_cpu_impl(p, i), "ref", 3) == 0)
-                    fl_fail_at(__FILE__, __LINE__, "%s, precision %d, step %u: %s", *a, precs[k], i, fl_cpu_impl(p, i));
+            CHECK_OK(fl_backend_cpu.compile(n, &(struct fl_fwd_opts){ .rows = 1, .prec = precs[k] }, &p, &err), err);
+            struct fl_layer l;
+            for (uint32_t i = 0; fl_backend_cpu.layer(p, i, &l); i++)
+                if (strncmp(l.impl, "ref", 3) == 0)
+                    fl_fail_at(__FILE__, __LINE__, "%s, precision %d, step %u: %s", *a, precs[k], i, l.impl);
             fl_backend_cpu.prog_free(p);
             fl_net_free(n);
         }
@@ -406,10 +401,10 @@ FL_TEST(bad_weights_and_settings_are_refused)
     struct fl_prog *p = NULL;
     struct fl_err err = { 0 };
     CHECK_OK(fl_net_new("tilenet", 3, 32, 2, 0, &n, &err), err);
-    CHECK_INT(fl_backend_cpu.compile(n, 1, 1, FL_PREC_F64, &p, &err), FL_E_CONFIG);
-    CHECK_INT(fl_backend_ref.compile(n, 1, 1, FL_PREC_BF16, &p, &err), FL_E_CONFIG);
-    CHECK_INT(fl_backend_cpu.compile(n, 0, 1, FL_PREC_F32, &p, &err), FL_E_CONFIG);
-    CHECK_INT(fl_backend_ref.compile(n, 0, 1, FL_PREC_F32, &p, &err), FL_E_CONFIG);
+    CHECK_INT(fl_backend_cpu.compile(n, &(struct fl_fwd_opts){ .rows = 1, .prec = FL_PREC_F64 }, &p, &err), FL_E_CONFIG);
+    CHECK_INT(fl_backend_ref.compile(n, &(struct fl_fwd_opts){ .rows = 1, .prec = FL_PREC_BF16 }, &p, &err), FL_E_CONFIG);
+    CHECK_INT(fl_backend_cpu.compile(n, &(struct fl_fwd_opts){ .rows = 0, .prec = FL_PREC_F32 }, &p, &err), FL_E_CONFIG);
+    CHECK_INT(fl_backend_ref.compile(n, &(struct fl_fwd_opts){ .rows = 0, .prec = FL_PREC_F32 }, &p, &err), FL_E_CONFIG);
     CHECK(p == NULL);
     fl_net_free(n);
     fl_backend_cpu.prog_free(NULL);
@@ -431,9 +426,9 @@ FL_TEST(no_memory_is_an_error)
     struct fl_prog *p = NULL;
     struct fl_err err = { 0 };
     CHECK_OK(fl_net_new("tilenet", 3, 256, 2, 0, &n, &err), err);
-    CHECK_INT(fl_backend_cpu.compile(n, UINT32_MAX, 1, FL_PREC_F32, &p, &err), FL_E_NOMEM);
+    CHECK_INT(fl_backend_cpu.compile(n, &(struct fl_fwd_opts){ .rows = UINT32_MAX }, &p, &err), FL_E_NOMEM);
     CHECK_HAS(err.text, "tilenet");
-    CHECK_INT(fl_backend_ref.compile(n, UINT32_MAX, 1, FL_PREC_F32, &p, &err), FL_E_NOMEM);
+    CHECK_INT(fl_backend_ref.compile(n, &(struct fl_fwd_opts){ .rows = UINT32_MAX }, &p, &err), FL_E_NOMEM);
     CHECK(p == NULL);
     fl_net_free(n);
 #endif

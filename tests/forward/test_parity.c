@@ -37,7 +37,7 @@ static bool parity_run(const struct fl_backend *b, const struct parity *p, uint3
     struct fl_prog *prog = NULL;
     struct fl_snap *snap = NULL;
     struct fl_weights w = { (const float *const *)p->w };
-    int code = b->compile(p->net, rows, 1, prec, &prog, &err);
+    int code = b->compile(p->net, &(struct fl_fwd_opts){ .rows = rows, .prec = prec }, &prog, &err);
     if (code == FL_OK)
         code = b->load(prog, &w, &snap, &err);
     for (uint32_t i = 0; code == FL_OK && i < rows; i++)
@@ -89,14 +89,6 @@ static int parity_golden(const char *arch, struct parity_golden *g, int max)
     return n;
 }
 
-static bool parity_has_bf16(const struct fl_net *net)
-{
-    struct fl_prog *probe = NULL;
-    int code = fl_backend_cpu.compile(net, 1, 1, FL_PREC_BF16, &probe, NULL);
-    fl_backend_cpu.prog_free(probe);
-    return code == FL_OK;
-}
-
 static void parity_stored(const char *arch)
 {
     struct parity_golden g[4];
@@ -111,7 +103,7 @@ static void parity_stored(const char *arch)
             for (int r = 0; r < PARITY_ROWS; r++)
                 parity_compare(what, got + r * 17, g[i].want[r], 17, PARITY_F32);
         snprintf(what, sizeof what, "cpu bf16 %s %u", arch, g[i].size);
-        if (g[i].size == 224 && parity_has_bf16(p.net) && parity_run(&fl_backend_cpu, &p, g[i].size, 3, PARITY_ROWS, FL_PREC_BF16, got))
+        if (g[i].size == 224 && fl_backend_cpu.takes(0, FL_PREC_BF16) && parity_run(&fl_backend_cpu, &p, g[i].size, 3, PARITY_ROWS, FL_PREC_BF16, got))
             for (int r = 0; r < PARITY_ROWS; r++)
                 parity_compare(what, got + r * 17, g[i].want[r], 17, PARITY_BF16);
         snprintf(what, sizeof what, "ref f32 %s %u", arch, g[i].size);
@@ -341,7 +333,7 @@ static void parity_keras(const struct fl_backend *b, uint32_t most)
     struct fl_prog *prog = NULL;
     struct fl_snap *snap = NULL;
     struct fl_weights w = { (const float *const *)p.w };
-    CHECK_OK(b->compile(p.net, 1, 1, FL_PREC_F32, &prog, &err), err);
+    CHECK_OK(b->compile(p.net, &(struct fl_fwd_opts){ .rows = 1, .prec = FL_PREC_F32 }, &prog, &err), err);
     CHECK_OK(b->load(prog, &w, &snap, &err), err);
     rule_free(p.net, p.w);
     fl_net_free(p.net);

@@ -462,7 +462,7 @@ static const struct { struct change change; const char *more; int code; const ch
     { { .json_from = "\"created_by\":\"test\"", .json_to = "\"sha256\":\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"" }, "",
       FL_E_INPUT, "b.safetensors: its SHA-256 is", "ba7816bf" },
     { { 0 }, ",\"mode\":\"ngb\"", FL_E_CONFIG, "mode: ngb asked for", "are for rgb" },
-    { { 0 }, ",\"device\":\"ref\",\"precision\":\"bf16\"", FL_E_CONFIG, "bf16", "ref" },
+    { { 0 }, ",\"device\":\"ref\",\"precision\":\"bf16\"", FL_E_DEVICE, "bf16", "ref" },
 };
 
 FL_TEST(describe_refuses_by_name)

@@ -1,0 +1,46 @@
+/* What the parts of the CPU executor share: programs, and weights prepared for them. */
+#ifndef FL_FORWARD_CPU_H
+#define FL_FORWARD_CPU_H
+
+#include "stages/forward/cpu_kernels.h"
+#include "stages/forward/cpu_prim.h"
+#include "stages/forward/lower.h"
+
+struct fl_cpu_step {
+    struct fl_cpu_view in, in2, out;       /* where the values lie */
+    struct fl_cpu_view src, dst;           /* where oneDNN works: there, or in packed copies */
+    bool gather, scatter, copy_sum;        /* copy_sum: the residual lies elsewhere, so it's copied to dst first */
+    struct fl_cpu_prim prim;
+};
+
+struct fl_prog {
+    struct fl_low   *low;
+    uint32_t         rows, threads;
+    bool             bf16;
+    dnnl_engine_t    engine;
+    dnnl_stream_t    stream;
+    dnnl_memory_t    scratch;
+    void            *scratch_mem, *arena, *image, *packed[2];      /* packed: one copy in, one out */
+    float           *input, *out;                                  /* image: the input as bf16; NULL in f32 */
+    struct fl_cpu_step *steps;
+    double          *seconds;              /* of each step while profile is on, else NULL */
+};
+
+struct fl_cpu_loaded { struct fl_cpu_weights w; float *scale, *shift; };      /* shift lies in scale's block */
+struct fl_snap { uint32_t n; struct fl_cpu_loaded *steps; };
+
+static inline size_t fl_cpu_elem(const struct fl_prog *p) { return p->bf16 ? sizeof(uint16_t) : sizeof(float); }
+static inline bool fl_cpu_weighted(const struct fl_step *s) { return s->kind == FL_OP_CONV || s->kind == FL_OP_LINEAR; }
+
+/* Where value v lies; a zeroed view for -1. */
+struct fl_cpu_view fl_cpu_value(const struct fl_prog *, int32_t v);
+/* Sets the number of threads that oneDNN takes on this thread. */
+void fl_cpu_threads(uint32_t threads);
+
+/* The table's compile, load and their opposites. */
+int  fl_cpu_memory(const struct fl_net *, const struct fl_fwd_opts *, struct fl_fwd_memory *, struct fl_err *);
+void fl_cpu_prog_free(struct fl_prog *);
+int  fl_cpu_load(struct fl_prog *, const struct fl_weights *, struct fl_snap **, struct fl_err *);
+void fl_cpu_snap_free(struct fl_snap *);
+
+#endif

@@ -1,0 +1,124 @@
+/* Weights as the kernels of a prog want them. */
+#include "stages/forward/cpu.h"
+
+#include <stdlib.h>
+
+void fl_cpu_snap_free(struct fl_snap *snap)
+{
+    if (snap == NULL)
+        return;
+    for (uint32_t i = 0; snap->steps != NULL && i < snap->n; i++) {
+        fl_cpu_weights_done(&snap->steps[i].w);
+        free(snap->steps[i].scale);
+    }
+    free(snap->steps);
+    free(snap);
+}
+
+/* Column order as the packed NHWC source has it. */
+static void cpu_fill_linear(const struct fl_prog *p, const struct fl_step *s, const float *w, const double *scale, float *to)
+{
+    const struct fl_value *v = fl_low_val(p->low, s->in);
+    size_t columns = (size_t)v->h * v->w * v->c;
+    uint32_t co = fl_low_val(p->low, s->out)->c;
+    for (uint32_t o = 0; o < co; o++)
+        for (uint32_t y = 0; y < v->h; y++)
+            for (uint32_t x = 0; x < v->w; x++)
+                for (uint32_t c = 0; c < v->c; c++)
+                    *to++ = (float)(scale[o] * w[o * columns + fl_low_column(p->low, s, y, x, c)]);
+}
+
+static size_t cpu_row(const struct fl_prog *p, const struct fl_step *s)
+{
+    const struct fl_value *v = fl_low_val(p->low, s->in);
+    return s->kind == FL_OP_CONV ? (size_t)v->c / s->groups * s->k * s->k : (size_t)v->h * v->w * v->c;
+}
+
+/* w: room for the folded weights; affine: 2 co doubles. */
+static int cpu_load_layer(struct fl_prog *p, const struct fl_weights *weights, uint32_t i, float *w, double *affine, struct fl_cpu_loaded *out, struct fl_err *err)
+{
+    const struct fl_step *s = &p->low->steps[i];
+    uint32_t co = fl_low_val(p->low, s->out)->c;
+    size_t row = cpu_row(p, s);
+    float *bias = malloc(co * sizeof *bias);
+    if (bias == NULL)
+        return fl_err_set(err, FL_E_NOMEM, "cpu: no memory for the weights of %s", p->low->arch);
+    fl_low_affine(p->low, weights, s, affine, affine + co);
+    const float *from = weights->data[s->w];
+    if (s->kind == FL_OP_LINEAR)
+        cpu_fill_linear(p, s, from, affine, w);
+    for (uint32_t o = 0; o < co; o++) {
+        bias[o] = (float)affine[co + o];
+        for (size_t j = 0; s->kind == FL_OP_CONV && j < row; j++)
+            w[o * row + j] = (float)(affine[o] * from[o * row + j]);
+    }
+    int code = fl_cpu_prim_load(&p->steps[i].prim, p->engine, p->stream, w, bias, &out->w, err);
+    free(bias);
+    return code;
+}
+
+/* Scale and shift of a BN that runs as a step or as a prologue. */
+static int cpu_load_bn(struct fl_prog *p, const struct fl_weights *weights, int32_t bn, double *affine, struct fl_cpu_loaded *out, struct fl_err *err)
+{
+    uint32_t c = p->low->params[bn].shape[0];
+    if ((out->scale = malloc(2 * c * sizeof *out->scale)) == NULL)
+        return fl_err_set(err, FL_E_NOMEM, "cpu: no memory for the weights of %s", p->low->arch);
+    out->shift = out->scale + c;
+    fl_low_bn(p->low, weights, bn, affine, affine + c);
+    for (uint32_t i = 0; i < 2 * c; i++)
+        out->scale[i] = (float)affine[i];
+    return FL_OK;
+}
+
+static void cpu_room(const struct fl_prog *p, size_t *weights, size_t *channels)
+{
+    *weights = *channels = 1;
+    for (uint32_t i = 0; i < p->low->nsteps; i++) {
+        const struct fl_step *s = &p->low->steps[i];
+        size_t in = fl_low_val(p->low, s->in)->c, out = fl_low_val(p->low, s->out)->c, most = in > out ? in : out;
+        bool layer = fl_cpu_weighted(s);
+        *channels = most > *channels ? most : *channels;
+        if (layer && cpu_row(p, s) * out > *weights)
+            *weights = cpu_row(p, s) * out;
+    }
+}
+
+static int cpu_load_steps(struct fl_prog *p, const struct fl_weights *weights, struct fl_snap *snap, struct fl_err *err)
+{
+    size_t room, channels;
+    cpu_room(p, &room, &channels);
+    float *w = malloc(room * sizeof *w);
+    double *affine = malloc(2 * channels * sizeof *affine);
+    int code = w != NULL && affine != NULL ? FL_OK : fl_err_set(err, FL_E_NOMEM, "cpu: no memory for the weights of %s", p->low->arch);
+    for (uint32_t i = 0; code == FL_OK && i < p->low->nsteps; i++) {
+        const struct fl_step *s = &p->low->steps[i];
+        snap->n = i + 1;
+        if (fl_cpu_weighted(s))
+            code = cpu_load_layer(p, weights, i, w, affine, &snap->steps[i], err);
+        else if (s->kind == FL_OP_BN || s->pro >= 0)
+            code = cpu_load_bn(p, weights, s->kind == FL_OP_BN ? s->bn : s->pro, affine, &snap->steps[i], err);
+    }
+    free(w);
+    free(affine);
+    return code;
+}
+
+int fl_cpu_load(struct fl_prog *p, const struct fl_weights *weights, struct fl_snap **out, struct fl_err *err)
+{
+    int code = fl_low_check(p->low, weights, err);
+    if (code != FL_OK)
+        return code;
+    fl_cpu_threads(p->threads);
+    struct fl_snap *snap = calloc(1, sizeof *snap);
+    if (snap != NULL)
+        snap->steps = calloc(p->low->nsteps, sizeof *snap->steps);
+    code = snap != NULL && snap->steps != NULL ? cpu_load_steps(p, weights, snap, err)
+                                               : fl_err_set(err, FL_E_NOMEM, "cpu: no memory for the weights of %s", p->low->arch);
+    if (code != FL_OK) {
+        fl_cpu_snap_free(snap);
+        return code;
+    }
+    *out = snap;
+    return FL_OK;
+}
+
