@@ -21,7 +21,7 @@ CFLAGS ?= -O3 -g
 FLAGS   = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS) -ffp-contract=off -fno-math-errno \
           $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -Wno-format-truncation) -DFL_VERSION='"$(VERSION)"'
 LDFLAGS += -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN))
-LIBS_PROTO   := -lmsgpackc -ljansson
+LIBS_PROTO   := -lmsgpackc -ljansson -lzstd
 LIBS_RUNTIME := -lzmq -lyaml -lz $(LIBS_PROTO) -lm -lpthread
 LIBS_STAGES  := -lturbojpeg -ljpeg -ltiff -ldnnl -lm
 
