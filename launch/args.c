@@ -46,7 +46,7 @@ static const struct fl_flag *args_flag(const struct fl_cmd *cmd, const char *wor
 
 static bool args_unknown(const struct fl_cmd *cmd, const char *word)
 {
-    const char *names[11];
+    const char *names[19];
     uint32_t n = 0;
     while (cmd->flags[n] != NULL) {
         names[n] = cmd->flags[n];
@@ -70,12 +70,31 @@ static bool args_number(const char *flag, const char *text, uint64_t *n)
     return false;
 }
 
+static void args_set(struct fl_args *a, const char *text)
+{
+    a->sets = fl_need_grow(a->sets, a->nsets + 1, sizeof *a->sets);
+    a->sets[a->nsets++] = text;
+}
+
+/* --record A,B is --set record.edges=[A,B], --record-limit SIZE is --set record.keep=SIZE. */
+static bool args_record(struct fl_args *a, const char *flag, const char *value)
+{
+    bool limit = strcmp(flag, "--record-limit") == 0;
+    if (a->nmade == 2) {
+        fprintf(stderr, "flowrun: %s is given twice\n", flag);
+        return false;
+    }
+    a->made[a->nmade] = fl_need_text(limit ? "record.keep=%s" : "record.edges=[%s]", value);
+    args_set(a, a->made[a->nmade++]);
+    return true;
+}
+
 static bool args_put(struct fl_args *a, const char *flag, const char *value)
 {
-    if (strcmp(flag, "--set") == 0) {
-        a->sets = fl_need_grow(a->sets, a->nsets + 1, sizeof *a->sets);
-        a->sets[a->nsets++] = value;
-    }
+    if (strcmp(flag, "--set") == 0)
+        args_set(a, value);
+    if (strncmp(flag, "--record", 8) == 0 && !args_record(a, flag, value))
+        return false;
     if (strcmp(flag, "--run") == 0)
         a->run_dir = value;
     if (strcmp(flag, "--resume") == 0)
@@ -138,6 +157,8 @@ void fl_args_done(struct fl_args *a)
 {
     free(a->files);
     free(a->sets);
+    for (uint32_t i = 0; i < a->nmade; i++)
+        free(a->made[i]);
     *a = (struct fl_args){ 0 };
 }
 

@@ -8,6 +8,8 @@ const struct fl_flag fl_flags[] = {
     { "--run",     "DIR",                "the run directory (else runs/NAME-TIME)" },
     { "--resume",  "RUN",                "finishes what the run in this directory lacks" },
     { "--start",   "BATCH",              "issues nothing before this batch: a trainer has had it (only where no sink keeps a journal)" },
+    { "--record",  "EDGE[,EDGE]",        "records what leaves these stages into RUN/recordings (all: every one that is read)" },
+    { "--record-limit", "SIZE",          "how much of all edges together is kept (10GB)" },
     { "-q",        NULL,                 "no live view" },
     { "--dot",     NULL,                 "as a Graphviz graph" },
     { "--json",    NULL,                 "what the stage prints, as it is" },
@@ -21,7 +23,7 @@ const struct fl_cmd fl_cmds[] = {
       .help = "Checks the graph in FILE, starts its stages and runs it to the end.\n"
               "Exit status: 0 complete, 1 failed, 2 the configuration or the arguments are wrong,\n"
               "3 complete with rejected tiles, 4 interrupted and drained.",
-      .flags = { "--set", "--run", "--resume", "--start", "-q" }, .min = 0, .max = 1, .run = fl_cmd_run },
+      .flags = { "--set", "--run", "--resume", "--start", "--record", "--record-limit", "-q" }, .min = 0, .max = 1, .run = fl_cmd_run },
     { .name = "check", .usage = "flowrun check FILE [--set STAGE.OPTION=VALUE]...", .help = "Says all that is wrong with FILE; starts nothing.",
       .flags = { "--set" }, .min = 1, .max = 1, .run = fl_cmd_check },
     { .name = "plan", .usage = "flowrun plan FILE [--dot] [--set STAGE.OPTION=VALUE]...",
@@ -34,6 +36,8 @@ const struct fl_cmd fl_cmds[] = {
       .flags = { "--set", "--json" }, .min = 0, .max = 1, .run = fl_cmd_describe },
     { .name = "score", .usage = "flowrun score PREDICTIONS LABELS", .help = "Compares a file of predictions with the true labels.",
       .flags = { "--threshold", "--subset", "--names", "--json" }, .raw = fl_cmd_score },
+    { .name = "dump", .usage = "flowrun dump RUN", .help = "Has the recorders of a run at work write out what their rings hold (record: {ring: N}).",
+      .min = 1, .max = 1, .run = fl_cmd_dump },
     { .name = "completion", .usage = "flowrun completion", .help = "Prints the bash completion: eval \"$(flowrun completion)\"",
       .min = 0, .max = 0, .run = fl_cmd_completion },
     { 0 }

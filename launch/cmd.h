@@ -9,6 +9,7 @@
 struct fl_args {
     const char **files;  uint32_t nfiles;      /* what is no option */
     const char **sets;   uint32_t nsets;
+    char *made[2];       uint32_t nmade;       /* sets that stand for --record and --record-limit */
     const char *run_dir, *resume;
     uint64_t start;                            /* a batch number */
     bool quiet, dot, json, help, version;
@@ -22,7 +23,7 @@ struct fl_flag {
 struct fl_cmd {
     const char *name;                          /* "" is `flowrun FILE` itself */
     const char *usage, *help;
-    const char *flags[8];                      /* names it takes besides --help and --version */
+    const char *flags[16];                     /* names it takes besides --help and --version */
     uint32_t    min, max;                      /* how many that are no options */
     int       (*run)(const struct fl_args *);
     int       (*raw)(int argc, char **argv);   /* instead of run: reads its own arguments; argv[0] is its name */
@@ -44,6 +45,7 @@ int fl_cmd_check(const struct fl_args *);
 int fl_cmd_plan(const struct fl_args *);
 int fl_cmd_stages(const struct fl_args *);
 int fl_cmd_describe(const struct fl_args *);
+int fl_cmd_dump(const struct fl_args *);
 int fl_cmd_completion(const struct fl_args *);
 int fl_cmd_score(int argc, char **argv);
 

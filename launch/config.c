@@ -260,6 +260,8 @@ void fl_config_read(struct fl_config *c, const struct fl_node *root)
     config_seconds(c, fl_node_get(root, "drain_timeout", NULL), "drain_timeout", &c->drain_timeout);
     config_path(c, fl_node_get(root, "stage_path", NULL));
     fl_labels_read(c->complaints, fl_node_get(root, "labels", NULL), &c->labels);
+    const struct fl_node *record = fl_node_get(root, "record", NULL);
+    c->record = record != NULL ? fl_node_copy(record) : NULL;
     config_stages(c, root);
 }
 
@@ -288,5 +290,6 @@ void fl_config_done(struct fl_config *c)
         free(c->path[i]);
     free(c->path);
     free(c->origin);
+    fl_node_free(c->record);
     fl_label_set_done(&c->labels);
 }

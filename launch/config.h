@@ -47,6 +47,7 @@ struct fl_config {
     struct fl_label_set labels;
     uint32_t npath;  char **path;       /* stage_path, absolute */
     uint32_t nentries; struct fl_entry *entries;
+    struct fl_node *record;             /* the key record as written, or NULL */
 };
 
 /* config.c: puts --set into the tree; reads the tree. Complaints go to config->complaints. */
@@ -59,6 +60,10 @@ bool fl_stage_name_ok(const char *name);
 
 /* matrix.c: entries with a matrix become one for each combination; {var} is replaced. */
 void fl_matrix_expand(struct fl_config *);
+void fl_entry_name(struct fl_entry *);      /* name from full: what is too long is cut and gets a hash */
+
+/* taps.c: the key record becomes an entry of stage `record` for each edge it names. */
+void fl_taps_expand(struct fl_config *);
 
 /* check.c: options against the stage's table; what was given as JSON, false after complaints. `prefix` names the entry. */
 bool fl_check_options(struct fl_complaints *, const char *prefix, const json_t *table, const struct fl_node *options,

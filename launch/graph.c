@@ -286,6 +286,7 @@ int fl_graph_load(const char *file, const char *const *sets, uint32_t nsets, str
     graph_read(&c, sets, nsets);
     if (c.nentries > 0) {
         fl_matrix_expand(&c);
+        fl_taps_expand(&c);
         graph_find(&c);
         graph_tables(&c);
         uint32_t *order = fl_need(c.nentries, sizeof *order);

@@ -12,6 +12,8 @@ const struct fl_key fl_top_keys[] = {
     { "stage_path", "list of folders", NULL, "Where to look for stages before the built-in ones.", true, true },
     { "stall_timeout", "seconds", "60", "A stage without progress for so long is killed and started again.", true, true },
     { "drain_timeout", "seconds", "60", "After an interruption, how long batches in flight may take.", true, true },
+    { "record", "name, list, or {edges, keep, every, ring, zstd}", NULL,
+      "Records what leaves these stages (all: every one that is read) into RUN/recordings, at most `keep` (10GB) of all together; every: each k-th batch; ring: the last N, when something dies (docs/recording.md).", false, true },
     { "stages", "map of entries", NULL, "The graph: one entry a stage, in any order.", true, true },
     { "file", "", NULL, "", true, false },
     { "window", "", NULL, "", true, false },
@@ -32,7 +34,7 @@ const struct fl_key fl_entry_keys[] = {
 
 const char *const *fl_key_names(const struct fl_key *keys, bool resolved)
 {
-    static const char *names[16];
+    static const char *names[32];
     size_t n = 0;
     for (const struct fl_key *k = keys; k->name != NULL && n + 1 < sizeof names / sizeof *names; k++)
         if (resolved ? k->resolved : k->written)

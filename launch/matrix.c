@@ -153,7 +153,7 @@ static void matrix_replace(struct fl_config *c, const struct matrix_pick *pick, 
 
 /* ---- expansion ---- */
 
-static void matrix_name(struct fl_entry *e)
+void fl_entry_name(struct fl_entry *e)
 {
     size_t len = strlen(e->full);
     if (len < FL_NAME_MAX)
@@ -176,7 +176,7 @@ static struct fl_entry matrix_one(struct fl_config *c, const struct fl_entry *e,
         free(one.full);
         one.full = longer;
     }
-    matrix_name(&one);
+    fl_entry_name(&one);
     if (one.from != NULL)
         matrix_replace(c, pick, one.from, true);
     if (one.options != NULL)

@@ -292,6 +292,7 @@ void fl_recover_death(struct fl_super *s, struct fl_inst *in, int status)
         fl_super_fail(s, name, in->index, text);
         return;
     }
+    fl_dump(s, cause);
     snprintf(text, sizeof text, "%s%s; starting it again", cause, current > 0 && recover_own_doing(in, status) ? " over a batch" : "");
     fl_super_log(s, name, in->index, FL_LOG_WARN, text);
     s->restarts++;

@@ -62,7 +62,7 @@ void fl_super_kill_all(struct fl_super *s)
 {
     s->killed = true;
     for (uint32_t i = 0; i < s->ninst; i++)
-        if (s->inst[i].pid > 0)
+        if (s->inst[i].pid > 0 && !s->inst[i].dumping)   /* that one is killed when it has written */
             kill(s->inst[i].pid, SIGKILL);
 }
 
@@ -72,6 +72,7 @@ void fl_super_fail(struct fl_super *s, const char *stage, uint32_t instance, con
         fl_super_log(s, stage, instance, FL_LOG_ERROR, text);
         if (s->conf->quiet)
             fprintf(stderr, "%s: %s\n", stage, text);
+        fl_dump(s, text);
     }
     s->failed = true;
     fl_super_kill_all(s);
@@ -229,6 +230,8 @@ static void run_hear(struct fl_super *s, struct fl_inst *in, const struct fl_con
         fl_recover_down(s, in, (uint32_t)c->code, c->gen);
     } else if (strcmp(c->type, "cancelled") == 0) {
         fl_recover_cancelled(s, in, c->slot);
+    } else if (strcmp(c->type, "dumped") == 0) {
+        fl_dump_done(s, in);
     } else if (strcmp(c->type, "done") == 0) {
         in->done = true;
     } else if (strcmp(c->type, "fail") == 0) {
@@ -278,6 +281,8 @@ static void run_reap(struct fl_super *s, struct fl_inst *in)
         close(in->control);
     in->control = -1;
     fl_super_flush(in);
+    if (in->dumping)
+        fl_dump_done(s, in);
     fl_recover_death(s, in, status);
 }
 
@@ -313,6 +318,8 @@ static uint32_t run_pollset(const struct fl_super *s, struct pollfd *p, int sigf
         p[n++] = (struct pollfd){ .fd = s->inst[i].control, .events = s->inst[i].told != NULL ? POLLIN | POLLOUT : POLLIN };
         p[n++] = (struct pollfd){ .fd = s->inst[i].pidfd, .events = POLLIN };
     }
+    p[n++] = (struct pollfd){ .fd = s->asker < 0 ? s->ask : -1, .events = POLLIN };
+    p[n++] = (struct pollfd){ .fd = s->asker, .events = POLLIN };
     return n;
 }
 
@@ -326,7 +333,7 @@ static bool run_alive(const struct fl_super *s)
 
 static int run_loop(struct fl_super *s, int sigfd, struct fl_err *err)
 {
-    struct pollfd *p = calloc(1 + 2 * (size_t)s->ninst, sizeof *p);
+    struct pollfd *p = calloc(3 + 2 * (size_t)s->ninst, sizeof *p);
     double tick = fl_now();
     if (p == NULL)
         return fl_err_set(err, FL_E_NOMEM, "poll");
@@ -346,8 +353,10 @@ static int run_loop(struct fl_super *s, int sigfd, struct fl_err *err)
             if (p[2 + 2 * i].revents != 0 && s->inst[i].pidfd >= 0)
                 run_reap(s, &s->inst[i]);
         }
+        fl_dump_hear(s, p[n - 2].revents != 0, p[n - 1].revents != 0);
         if (fl_now() >= tick + TICK) {
             tick = fl_now();
+            fl_dump_watch(s);
             fl_watch(s);
             fl_table_tick(s, false);
         }
@@ -436,7 +445,7 @@ static void run_free(struct fl_super *s)
 
 int fl_run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)
 {
-    struct fl_super s = { .g = g, .conf = conf, .lock = -1, .sockets = -1, .gens_fd = -1, .t0 = fl_now() };
+    struct fl_super s = { .g = g, .conf = conf, .lock = -1, .sockets = -1, .ask = -1, .asker = -1, .gens_fd = -1, .t0 = fl_now() };
     struct fl_err err = { 0 };
     run_limits();
     int sigfd = run_signals();

@@ -162,6 +162,8 @@ int fl_rundir_open(struct fl_super *s, struct fl_err *err)
     if (s->sockets < 0 || log < 0)
         return err->code;
     s->sockets = fl_fd_high(s->sockets);
+    if (fl_dump_listen(s, err) != FL_OK)
+        return err->code;
     s->log = fdopen(log, "a");
     if (s->log == NULL)
         return fl_err_set(err, FL_E_IO, "%s/log.jsonl: %s", s->dir, strerror(errno));
@@ -173,6 +175,11 @@ void fl_rundir_close(struct fl_super *s)
 {
     char path[1200];
     snprintf(path, sizeof path, "%s/s", s->dir);
+    if (s->ask >= 0)
+        close(s->ask);
+    if (s->asker >= 0)
+        close(s->asker);
+    s->ask = s->asker = -1;
     if (s->sockets >= 0) {
         rundir_clean_sockets(path);
         close(s->sockets);

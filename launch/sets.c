@@ -5,7 +5,7 @@
 #include "launch/config.h"
 #include "launch/mem.h"
 
-static const char *const set_top[] = { "name", "seed", "memory", "labels", "stage_path", "stall_timeout", "drain_timeout", NULL };
+static const char *const set_top[] = { "name", "seed", "memory", "labels", "stage_path", "stall_timeout", "drain_timeout", "record", NULL };
 static const char *const set_entry[] = { "instances", "threads", "stage", "from", NULL };
 
 static bool set_one_of(const char *word, const char *const *words)
@@ -86,6 +86,20 @@ static void set_in_stage(struct fl_config *c, struct fl_node *root, const char *
         fl_node_set(into, key, mark, value);
 }
 
+/* record.edges and so on: part of the key, whatever short form the file has. */
+static void set_in_record(struct fl_node *root, const char *key, struct fl_node *value, struct fl_mark mark)
+{
+    struct fl_node *n = fl_node_get(root, "record", NULL);
+    if (n == NULL || n->kind != FL_NODE_MAP) {
+        struct fl_node *map = fl_node_new(FL_NODE_MAP, mark);
+        if (n != NULL && n->kind != FL_NODE_NULL)
+            fl_node_set(map, "edges", n->mark, fl_node_copy(n));
+        fl_node_set(root, "record", mark, map);
+        n = map;
+    }
+    fl_node_set(n, key, mark, value);
+}
+
 static void set_one(struct fl_config *c, struct fl_node *root, const char *text, struct fl_mark mark)
 {
     const char *eq = strchr(text, '=');
@@ -99,7 +113,9 @@ static void set_one(struct fl_config *c, struct fl_node *root, const char *text,
     char *key = fl_need_copy(text);
     key[eq - text] = '\0';
     char *dot = strchr(key, '.');
-    if (dot != NULL) {
+    if (strncmp(key, "record.", 7) == 0) {
+        set_in_record(root, key + 7, value, mark);
+    } else if (dot != NULL) {
         *dot = '\0';
         set_in_stage(c, root, key, dot + 1, value, mark);
     } else if (set_one_of(key, set_top)) {

@@ -19,6 +19,7 @@ struct fl_inst {                         /* one stage process */
     int      pidfd, control, page_fd;    /* -1 when closed */
     struct fl_page *page;
     bool     ready, done, hung;          /* hung: killed by us for want of progress */
+    bool     dumping;                    /* a tap that was told to write out what it holds and has not said that it has */
     bool    *await;                      /* after its death: instances that have yet to say they are done with it */
     uint32_t nawait;
     bool     mourned;                    /* what it held has been issued again, or was nothing */
@@ -48,6 +49,9 @@ struct fl_super {
     char     dir[1024];                  /* run directory */
     uint64_t run;
     int      lock, sockets;              /* descriptors */
+    int      ask, asker;                 /* socket on which flowrun dump asks, and who does; -1 = nobody */
+    bool     asked;
+    double   dump_at;                    /* when taps were told to dump last */
     FILE    *log;
     uint32_t ninst;
     struct fl_inst *inst;
@@ -108,6 +112,13 @@ void fl_recover_cancelled(struct fl_super *, struct fl_inst *from, uint32_t slot
 void fl_recover_ready(struct fl_super *, struct fl_inst *);
 double fl_recover_tick(struct fl_super *);                     /* starts what is due; seconds until the next is, or a large number */
 uint32_t fl_stage_out_edges(const struct fl_graph *, uint32_t stage);
+
+/* dump.c */
+void fl_dump(struct fl_super *, const char *why);              /* tells taps to write out what they hold in memory */
+void fl_dump_done(struct fl_super *, struct fl_inst *);        /* it said so, or is dead */
+void fl_dump_watch(struct fl_super *);                         /* after a failure: kills those that take too long */
+int  fl_dump_listen(struct fl_super *, struct fl_err *);
+void fl_dump_hear(struct fl_super *, bool call, bool words);
 
 /* table.c */
 void fl_table_tick(struct fl_super *, bool last);

@@ -80,6 +80,11 @@ int fl_host_drain(struct fl_host *h)
     return h->stage->drain != NULL ? h->stage->drain(&h->ctx) : FL_OK;
 }
 
+int fl_host_dump(struct fl_host *h, const char *why)
+{
+    return h->stage->dump != NULL ? h->stage->dump(&h->ctx, why) : FL_OK;
+}
+
 void fl_host_done(struct fl_host *h)
 {
     if (h->opened && h->stage->close != NULL)

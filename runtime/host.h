@@ -65,6 +65,7 @@ int  fl_host_produce(struct fl_host *, struct fl_batch *);
 int  fl_host_batch(struct fl_host *, struct fl_batch *);       /* proves the inputs against the port, then calls the stage */
 int  fl_host_idle(struct fl_host *);
 int  fl_host_drain(struct fl_host *);
+int  fl_host_dump(struct fl_host *, const char *why);
 void fl_host_done(struct fl_host *);                           /* close, free the state */
 
 struct fl_hosted *fl_hosted_new(uint32_t parts);               /* NULL: out of memory */

@@ -78,6 +78,7 @@ static int proc_consume(struct proc *p)
     if (p->ready == NULL)
         p->ready_tail = &p->ready;
     p->nready--;
+    p->dump_after -= p->dump_after > 0;
     atomic_store_explicit(&p->page->attempt, h->b.attempt, memory_order_relaxed);
     atomic_store_explicit(&p->page->current, h->b.batch + 1, memory_order_relaxed);
     return fl_host_batch(&p->host, &h->b);
@@ -90,10 +91,22 @@ static bool proc_input_over(const struct proc *p)
     return p->s.nedges > 0 && p->started && fl_links_ended(p->links) && p->nready == 0;
 }
 
+static int proc_dump_if_due(struct proc *p)
+{
+    if (!p->dump || (p->dump_after > 0 && p->nready > 0))
+        return FL_OK;
+    struct fl_control c = { .type = "dumped" };
+    int rc = fl_host_dump(&p->host, p->dump_why);
+    p->dump = false;
+    proc_account(p);
+    fl_proc_say(p, &c);
+    return rc;
+}
+
 static int proc_step(struct proc *p, bool *over, uint64_t *since)
 {
     bool clear = fl_links_flush(p->links, &p->err), fd_ready = false;
-    int rc = p->err.code;
+    int rc = p->err.code != FL_OK ? p->err.code : proc_dump_if_due(p);
     if (rc != FL_OK)
         return rc;
     atomic_store_explicit(&p->page->waiting, p->nready + p->issue_count + p->host.lent, memory_order_relaxed);
@@ -197,6 +210,8 @@ static int proc_begin(struct proc *p, const struct fl_stage *st, struct fl_ctx *
     c->batches = p->s.batches;
     c->epochs = p->s.epochs;
     c->run_dir = p->s.run_dir;
+    c->run = p->s.run;
+    c->from = p->s.nedges > 0 ? p->s.from : NULL;
     c->nlabels = labels->nlabels;
     c->labels = labels->labels;
     c->exclusive = labels->exclusive;

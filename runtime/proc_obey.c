@@ -76,6 +76,16 @@ static int proc_neighbour(struct proc *p, const struct fl_control *c)
     return rc;
 }
 
+/* What has come already belongs to it: the batch that a stage died over may be among them. */
+static int proc_dump(struct proc *p, const struct fl_control *c)
+{
+    int rc = fl_proc_receive(p);
+    p->dump = true;
+    p->dump_after = p->nready;
+    memcpy(p->dump_why, c->text, sizeof p->dump_why);
+    return rc;
+}
+
 static int proc_obey(struct proc *p, const struct fl_control *c)
 {
     if (strcmp(c->type, "start") == 0)
@@ -88,6 +98,8 @@ static int proc_obey(struct proc *p, const struct fl_control *c)
         proc_cancel(p, c->slot, c->gen);
         return FL_OK;
     }
+    if (strcmp(c->type, "dump") == 0)
+        return proc_dump(p, c);
     if (strcmp(c->type, "finish") == 0) {
         p->finish = true;
     } else if (strcmp(c->type, "partial") == 0) {

@@ -27,6 +27,9 @@ struct proc {
     uint32_t *held;                            /* by slot: batch objects about; a slot is let go of when none is */
     uint32_t *cancelled;                       /* by slot: generation whose end the supervisor waits to hear of, 0 = none */
     bool     started, finish, gone;
+    bool     dump;                             /* what is held is to be written out once the batches that waited then are taken */
+    uint32_t dump_after;
+    char     dump_why[600];
     long     faults0;                          /* minor faults when the first batch was done; -1 before */
     struct fl_err err;
 };

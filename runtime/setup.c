@@ -66,14 +66,18 @@ static int setup_in(const json_t *list, struct fl_setup *s, struct fl_err *err)
 {
     s->nedges = (uint32_t)json_array_size(list);
     size_t n = s->nedges > 0 ? s->nedges : 1;
+    s->from = calloc(n, sizeof *s->from);
     s->writers = calloc(n, sizeof *s->writers);
     s->grants = calloc(n, sizeof *s->grants);
     s->costs = calloc(n, sizeof *s->costs);
-    if (s->writers == NULL || s->grants == NULL || s->costs == NULL)
+    if (s->from == NULL || s->writers == NULL || s->grants == NULL || s->costs == NULL)
         return fl_err_set(err, FL_E_NOMEM, "edges");
     for (uint32_t i = 0; i < s->nedges; i++) {
         const json_t *e = json_array_get(list, i);
+        s->from[i] = json_string_value(json_object_get(e, "from"));
         s->writers[i] = (uint32_t)setup_u64(e, "writers");
+        if (s->from[i] == NULL)
+            return fl_err_set(err, FL_E_PROTO, "set-up: edge %u comes from nobody", i);
         s->grants[i] = setup_u64(e, "grant");
         s->costs[i] = setup_u64(e, "cost");
     }
@@ -144,6 +148,7 @@ void fl_setup_free(struct fl_setup *s)
         free(s->out[i].endpoints);
     free(s->out);
     free(s->pools);
+    free(s->from);
     free(s->writers);
     free(s->grants);
     free(s->costs);

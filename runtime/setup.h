@@ -20,6 +20,7 @@ struct fl_setup {
     uint32_t npools;
     struct fl_pool *pools;
     uint32_t nedges;                      /* in edges */
+    const char **from;
     uint32_t *writers;
     uint64_t *grants, *costs;
     uint32_t nout;

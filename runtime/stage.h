@@ -28,6 +28,8 @@ struct fl_ctx {
     uint64_t         batches;    /* of the whole run, as the source describes itself; 0 = unknown. Equal epochs of batches / epochs */
     uint32_t         epochs;
     const char      *run_dir;    /* NULL in the harness unless set */
+    uint64_t         run;        /* id of the run; 0 in the harness */
+    const char *const *from;     /* names of the stages at the input edges; NULL in the harness and for a source */
     uint32_t         nlabels;    /* L: the graph's labels */
     const char *const *labels;
     uint64_t         exclusive;  /* bit l: label l is one of the mutually exclusive group (weather); 0 = no group */
@@ -72,6 +74,7 @@ struct fl_stage {
     int  (*batch)(struct fl_ctx *, struct fl_batch *b);     /* owns b: ends in fl_emit or fl_free, at once or later */
     int  (*idle)(struct fl_ctx *);                          /* nothing waits at the input; may be NULL */
     int  (*drain)(struct fl_ctx *);                         /* the input has ended: emit what is held; may be NULL */
+    int  (*dump)(struct fl_ctx *, const char *why);         /* tap: write out what is held in memory, something went wrong; may be NULL */
     void (*close)(struct fl_ctx *);
 };
 

@@ -34,6 +34,7 @@ void *fl_harness_tensor_edge(struct fl_harness *, struct fl_batch *, uint32_t ed
 int  fl_harness_push(struct fl_harness *, struct fl_batch *, struct fl_err *err);      /* takes the batch; runs the stage's batch callback */
 int  fl_harness_produce(struct fl_harness *, uint64_t number, struct fl_err *err);     /* sources */
 int  fl_harness_idle(struct fl_harness *, struct fl_err *err);
+int  fl_harness_dump(struct fl_harness *, const char *why, struct fl_err *err);         /* taps */
 int  fl_harness_drain(struct fl_harness *, struct fl_err *err);
 struct fl_batch *fl_harness_pop(struct fl_harness *);                  /* what was emitted, in order; NULL when none. Free with fl_harness_free_batch */
 void fl_harness_free_batch(struct fl_harness *, struct fl_batch *);

@@ -1,0 +1,130 @@
+/* The key `record`: puts a tap behind every edge it names, once a matrix is expanded. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "launch/config.h"
+#include "launch/mem.h"
+#include "runtime/opt.h"
+#include "runtime/text.h"
+
+#define TAPS_KEEP "10GB"
+
+static const char *const taps_keys[] = { "edges", "keep", "every", "ring", "zstd", NULL };
+
+/* NAME, [NAME, ...] or a map with the edges in it. */
+static const struct fl_node *taps_edges(const struct fl_config *c)
+{
+    const struct fl_node *n = c->record;
+    return n->kind == FL_NODE_MAP ? fl_node_get(n, "edges", NULL) : n;
+}
+
+static bool taps_proper(const struct fl_config *c)
+{
+    const struct fl_node *n = c->record, *edges = taps_edges(c);
+    uint32_t before = c->complaints->n;
+    for (uint32_t i = 0; n->kind == FL_NODE_MAP && i < n->n; i++) {
+        const char *const *k = taps_keys;
+        while (*k != NULL && strcmp(*k, n->keys[i]) != 0)
+            k++;
+        if (*k == NULL)
+            fl_complain(c->complaints, n->key_marks[i], "record: unknown key %.60s%s", n->keys[i], fl_did_you_mean(n->keys[i], taps_keys));
+    }
+    bool list = edges != NULL && edges->kind == FL_NODE_LIST;
+    if (edges == NULL || (list ? edges->n == 0 : edges->kind != FL_NODE_STR))
+        fl_complain(c->complaints, edges != NULL ? edges->mark : n->mark, "record: want the names of the stages whose output is to be recorded, or all");
+    for (uint32_t i = 0; list && i < edges->n; i++)
+        if (edges->items[i]->kind != FL_NODE_STR)
+            fl_complain(c->complaints, edges->items[i]->mark, "record: edges has %s, want the name of a stage", fl_node_say(edges->items[i]));
+    return c->complaints->n == before;
+}
+
+/* ---- which entries ---- */
+
+static bool taps_is(const struct fl_entry *e, const char *name)
+{
+    return strcmp(e->name, name) == 0 || strcmp(e->full, name) == 0 || strcmp(e->base, name) == 0;
+}
+
+static bool taps_is_read(const struct fl_config *c, const struct fl_entry *e)
+{
+    for (uint32_t i = 0; i < c->nentries; i++)
+        for (uint32_t k = 0; c->entries[i].from != NULL && k < c->entries[i].from->n; k++)
+            if (taps_is(e, c->entries[i].from->items[k]->text))
+                return true;
+    return false;
+}
+
+static void taps_unknown(const struct fl_config *c, const struct fl_node *n)
+{
+    const char **names = fl_need((size_t)c->nentries + 1, sizeof *names);
+    for (uint32_t i = 0; i < c->nentries; i++)
+        names[i] = c->entries[i].base;
+    fl_complain(c->complaints, n->mark, "record: no stage is called %.60s%s", n->text, fl_did_you_mean(n->text, names));
+    free(names);
+}
+
+static void taps_choose(const struct fl_config *c, const struct fl_node *n, bool *chosen)
+{
+    bool all = strcmp(n->text, "all") == 0, found = false;
+    for (uint32_t i = 0; i < c->nentries; i++)
+        if (all ? taps_is_read(c, &c->entries[i]) : taps_is(&c->entries[i], n->text))
+            chosen[i] = found = true;
+    if (!found && !all)
+        taps_unknown(c, n);
+}
+
+/* ---- the entries ---- */
+
+static uint64_t taps_limit(const struct fl_config *c, uint32_t n)
+{
+    const struct fl_node *keep = c->record->kind == FL_NODE_MAP ? fl_node_get(c->record, "keep", NULL) : NULL;
+    uint64_t bytes = 0;
+    fl_size_parse(TAPS_KEEP, &bytes, NULL);
+    if (keep != NULL && (keep->text == NULL || fl_size_parse(keep->text, &bytes, NULL) != FL_OK || bytes == 0))
+        fl_complain(c->complaints, keep->mark, "record: keep is %s, want a size like 10GB or 512MiB", fl_node_say(keep));
+    return bytes / n > 0 ? bytes / n : 1;
+}
+
+static void taps_add(struct fl_config *c, const char *edge, uint64_t limit)
+{
+    const struct fl_node *n = c->record;
+    struct fl_mark mark = n->mark;
+    char bytes[32];
+    c->entries = fl_need_grow(c->entries, c->nentries + (size_t)1, sizeof *c->entries);
+    struct fl_entry *e = &c->entries[c->nentries++];
+    *e = (struct fl_entry){ .full = fl_need_text("record-%s", edge), .base = fl_need_text("record-%s", edge), .stage = fl_need_copy("record"),
+                            .mark = mark, .stage_mark = mark, .options_mark = mark, .instances_mark = mark, .instances = 1, .threads = 1 };
+    fl_entry_name(e);
+    e->from = fl_node_new(FL_NODE_LIST, mark);
+    fl_node_push(e->from, fl_node_scalar(edge, false, mark));
+    e->options = fl_node_new(FL_NODE_MAP, mark);
+    snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)limit);
+    fl_node_set(e->options, "limit", mark, fl_node_scalar(bytes, true, mark));
+    for (const char *const *k = taps_keys + 2; n->kind == FL_NODE_MAP && *k != NULL; k++)
+        if (fl_node_get(n, *k, NULL) != NULL)
+            fl_node_set(e->options, *k, mark, fl_node_copy(fl_node_get(n, *k, NULL)));
+}
+
+void fl_taps_expand(struct fl_config *c)
+{
+    if (c->record == NULL || c->record->kind == FL_NODE_NULL || !taps_proper(c))
+        return;
+    const struct fl_node *edges = taps_edges(c);
+    uint32_t n = c->nentries, count = 0;
+    bool *chosen = fl_need(n, sizeof *chosen), list = edges->kind == FL_NODE_LIST;
+    for (uint32_t i = 0; i < (list ? edges->n : 1); i++)
+        taps_choose(c, list ? edges->items[i] : edges, chosen);
+    for (uint32_t i = 0; i < n; i++)
+        count += chosen[i];
+    uint64_t limit = count > 0 ? taps_limit(c, count) : 0;
+    if (n + count > FL_MAX_ENTRIES)
+        fl_complain(c->complaints, c->record->mark, "record: more than %d stages with the taps", FL_MAX_ENTRIES);
+    for (uint32_t i = 0; i < n && n + count <= FL_MAX_ENTRIES; i++)
+        if (chosen[i]) {
+            char *edge = fl_need_copy(c->entries[i].name);
+            taps_add(c, edge, limit);
+            free(edge);
+        }
+    free(chosen);
+}

@@ -1,0 +1,253 @@
+/* record: a tap that stores the batches of one edge, as they travelled, in RUN/recordings/EDGE.0000.flr and so on.
+ *
+ * It acknowledges every batch whatever becomes of the recording: a full disk or a reached limit is told and costs batches of the
+ * recording, never the run. With `ring` it keeps the last batches in memory and writes them when it is told to dump: a stage died, a
+ * batch was quarantined, a person asked. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "proto/recording.h"
+#include "runtime/stage.h"
+
+enum { RECORD_BATCHES, RECORD_BYTES, RECORD_SKIPPED, RECORD_DROPPED };
+
+#define RECORD_RETRY 10                      /* seconds after a failed write until the next is tried */
+
+struct record_held { struct fl_batch b; unsigned char *mem; size_t cap; uint64_t time; bool waits; };    /* waits: not written yet */
+
+struct record {
+    int64_t  every, ring, zstd;              /* options */
+    uint64_t limit, segment;
+    struct fl_rec_out *out;
+    struct record_held *held;                /* the ring */
+    uint64_t nheld, next;
+    time_t   failed;                         /* when a write failed last; 0 = the last one did not */
+    uint32_t dropped;
+    uint64_t bytes;
+};
+
+static uint64_t record_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static time_t record_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + 1;
+}
+
+/* ---- open ---- */
+
+static const char *record_edge(const struct fl_ctx *ctx)
+{
+    return ctx->from != NULL ? ctx->from[0] : ctx->name;
+}
+
+/* What a reader may want to know without the run directory. */
+static char *record_text(const struct fl_ctx *ctx)
+{
+    json_t *labels = json_array();
+    for (uint32_t i = 0; i < ctx->nlabels; i++)
+        json_array_append_new(labels, json_string(ctx->labels[i]));
+    json_t *j = json_pack("{s:s, s:s, s:I, s:i, s:o}", "flowrun", FL_VERSION, "edge", record_edge(ctx), "seed", (json_int_t)ctx->seed, "batch", (int)ctx->B, "labels", labels);
+    char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
+    json_decref(j);
+    return text;
+}
+
+static int record_open(struct fl_ctx *ctx)
+{
+    struct record *s = ctx->state;
+    struct fl_err err = { 0 };
+    char *dir;
+    if (ctx->run_dir == NULL)
+        return fl_fail(ctx, FL_E_CONFIG, "there is no run directory to record into");
+    if (asprintf(&dir, "%s/recordings", ctx->run_dir) < 0)
+        return fl_fail(ctx, FL_E_NOMEM, "no memory");
+    char *text = record_text(ctx);
+    int rc = mkdir(dir, 0777) == 0 || errno == EEXIST ? FL_OK : fl_err_set(&err, FL_E_IO, "%.300s: %s", dir, strerror(errno));
+    if (rc == FL_OK)
+        rc = fl_rec_out_new(&(struct fl_rec_conf){ .dir = dir, .edge = record_edge(ctx), .run = ctx->run, .B = ctx->B, .text = text,
+                            .segment = s->segment, .limit = s->limit, .zstd = (int)s->zstd }, &s->out, &err);
+    free(text);
+    free(dir);
+    if (rc != FL_OK)
+        return fl_fail(ctx, rc, "%s", err.text);
+    if (s->ring == 0)
+        return FL_OK;
+    s->nheld = (uint64_t)s->ring > ctx->window ? (uint64_t)s->ring : ctx->window;     /* whatever is in flight is still here */
+    s->held = calloc(s->nheld, sizeof *s->held);
+    return s->held != NULL ? FL_OK : fl_fail(ctx, FL_E_NOMEM, "a ring of %llu batches", (unsigned long long)s->nheld);
+}
+
+static void record_close(struct fl_ctx *ctx)
+{
+    struct record *s = ctx->state;
+    for (uint64_t i = 0; i < s->nheld && s->held != NULL; i++)
+        free(s->held[i].mem);
+    free(s->held);
+    fl_rec_out_free(s->out);
+}
+
+/* ---- writing ---- */
+
+static void record_failed(struct fl_ctx *ctx, const struct fl_err *err)
+{
+    struct record *s = ctx->state;
+    if (s->failed == 0)
+        fl_warn(ctx, "the recording of %s has gaps: %s", record_edge(ctx), err->text);
+    s->failed = record_seconds();
+}
+
+static bool record_write(struct fl_ctx *ctx, const struct fl_batch *b, uint64_t time)
+{
+    struct record *s = ctx->state;
+    struct fl_err err = { 0 };
+    if (fl_rec_append(s->out, b, time, &err) != FL_OK) {
+        record_failed(ctx, &err);
+        fl_count(ctx, RECORD_SKIPPED, 1);
+        return false;
+    }
+    if (s->failed != 0)
+        fl_info(ctx, "the recording of %s goes on", record_edge(ctx));
+    s->failed = 0;
+    uint32_t dropped = fl_rec_out_dropped(s->out);
+    if (dropped > 0 && s->dropped == 0)
+        fl_warn(ctx, "the recording of %s has reached its limit: from now on the oldest batches go", record_edge(ctx));
+    fl_count(ctx, RECORD_DROPPED, dropped - s->dropped);
+    fl_count(ctx, RECORD_BYTES, fl_rec_out_bytes(s->out) - s->bytes);
+    fl_count(ctx, RECORD_BATCHES, 1);
+    s->dropped = dropped;
+    s->bytes = fl_rec_out_bytes(s->out);
+    return true;
+}
+
+/* ---- the ring ---- */
+
+static void record_copy(struct record_held *h, const struct fl_batch *b)
+{
+    unsigned char *at = h->mem;
+    memcpy(&h->b, b, offsetof(struct fl_batch, t) + b->ntensors * sizeof b->t[0]);
+    for (uint32_t i = 0; i < b->ntensors; i++) {
+        memcpy(at, b->t[i].data, b->t[i].bytes);
+        h->b.t[i].data = at;
+        at += (b->t[i].bytes + FL_ALIGN - 1) / FL_ALIGN * FL_ALIGN;
+    }
+}
+
+static void record_hold(struct fl_ctx *ctx, const struct fl_batch *b)
+{
+    struct record *s = ctx->state;
+    struct record_held *h = &s->held[s->next];
+    size_t need = FL_ALIGN;
+    for (uint32_t i = 0; i < b->ntensors; i++)
+        need += (b->t[i].bytes + FL_ALIGN - 1) / FL_ALIGN * FL_ALIGN;
+    h->waits = false;
+    if (need > h->cap) {
+        free(h->mem);
+        h->mem = aligned_alloc(FL_ALIGN, need);
+        h->cap = h->mem != NULL ? need : 0;
+    }
+    if (h->mem == NULL) {
+        struct fl_err err = { 0 };
+        fl_err_set(&err, FL_E_NOMEM, "no memory for a batch of %zu bytes in the ring", need);
+        record_failed(ctx, &err);
+        fl_count(ctx, RECORD_SKIPPED, 1);
+        return;
+    }
+    record_copy(h, b);
+    h->time = record_now();
+    h->waits = true;
+    s->next = (s->next + 1) % s->nheld;
+}
+
+static int record_dump(struct fl_ctx *ctx, const char *why)
+{
+    struct record *s = ctx->state;
+    struct fl_err err = { 0 };
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < s->nheld; i++) {
+        struct record_held *h = &s->held[(s->next + i) % s->nheld];       /* the oldest first */
+        if (!h->waits)
+            continue;
+        fl_alive(ctx);
+        if (!record_write(ctx, &h->b, h->time))
+            break;
+        h->waits = false;
+        n++;
+    }
+    if (fl_rec_finish(s->out, &err) != FL_OK)
+        record_failed(ctx, &err);
+    if (n > 0)
+        fl_info(ctx, "%llu batches of %s written out: %s", (unsigned long long)n, record_edge(ctx), why);
+    return FL_OK;
+}
+
+/* ---- batch ---- */
+
+static int record_batch(struct fl_ctx *ctx, struct fl_batch *b)
+{
+    struct record *s = ctx->state;
+    uint64_t batch = b->batch;
+    uint32_t attempt = b->attempt, n = b->n;
+    if (batch % (uint64_t)s->every == 0) {
+        if (s->held != NULL)
+            record_hold(ctx, b);
+        else if (s->failed == 0 || record_seconds() - s->failed >= RECORD_RETRY)
+            record_write(ctx, b, record_now());
+        else
+            fl_count(ctx, RECORD_SKIPPED, 1);
+    }
+    fl_free(ctx, &b);
+    return fl_ack(ctx, batch, attempt, n, 0);
+}
+
+static int record_drain(struct fl_ctx *ctx)
+{
+    struct record *s = ctx->state;
+    struct fl_err err = { 0 };
+    if (fl_rec_finish(s->out, &err) != FL_OK)
+        record_failed(ctx, &err);
+    return FL_OK;
+}
+
+static const struct fl_opt record_opts[] = {
+    { .name = "every", .type = FL_OPT_INT, .off = offsetof(struct record, every), .def = "1", .min = 1, .max = 1e9,
+      .help = "Store every k-th batch only: those whose number k divides, the same on every edge." },
+    { .name = "ring", .type = FL_OPT_INT, .off = offsetof(struct record, ring), .def = "0", .min = 0, .max = 100000,
+      .help = "Keep the last N batches in memory (no fewer than are in flight) and store them when a stage dies, a batch is quarantined or on `flowrun dump`; 0: store as they come." },
+    { .name = "limit", .type = FL_OPT_SIZE, .off = offsetof(struct record, limit), .def = "10GB", .help = "Bytes on disk; beyond it the oldest segments go. 0: no limit." },
+    { .name = "segment", .type = FL_OPT_SIZE, .off = offsetof(struct record, segment), .def = "0",
+      .help = "Bytes at which the next file is begun; 0: 1 GiB, or a quarter of the limit where that is less." },
+    { .name = "zstd", .type = FL_OPT_INT, .off = offsetof(struct record, zstd), .def = "0", .min = 0, .max = 19, .help = "Compress each tensor at this level; 0: store it as it is." },
+    { 0 }
+};
+
+static const struct fl_spec record_in[] = { { 0 } };      /* whatever comes */
+
+static const struct fl_port record_ports[] = { { "in", FL_IN | FL_TAP, record_in }, { 0 } };
+
+static const char *const record_counters[] = { "batches", "bytes", "skipped", "dropped_segments", NULL };
+
+extern const struct fl_stage fl_stage_record;
+const struct fl_stage fl_stage_record = {
+    .name = "record",
+    .help = "Stores the batches of one edge for replay (the key `record` of a pipeline puts it in).",
+    .state_size = sizeof(struct record),
+    .opts = record_opts,
+    .ports = record_ports,
+    .counters = record_counters,
+    .open = record_open,
+    .batch = record_batch,
+    .drain = record_drain,
+    .dump = record_dump,
+    .close = record_close,
+};

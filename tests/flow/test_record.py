@@ -1,0 +1,109 @@
+"""Recording edges of a live run: all of it, the last batches before a death, on demand; a resumed run; what is refused."""
+import glob
+import os
+import signal
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import flow                                                # noqa: E402
+from flow import TILES, Run, flowrun, holds, report, same, slurp, write_graph   # noqa: E402
+
+
+def files(run):
+    return sorted(os.path.basename(p) for p in glob.glob(run + "/recordings/*"))
+
+
+def batches(path):
+    """Numbers of the batches in a finished segment, by its index (docs/recording.md)."""
+    data = slurp(path)
+    same(data[:8] + data[-32:-24], b"FLRECORDFLRCTAIL", "magic of " + path)
+    at, n = int.from_bytes(data[-24:-16], "little"), int.from_bytes(data[-16:-12], "little")
+    return [int.from_bytes(data[at + 64 + 32 * i:at + 72 + 32 * i], "little") for i in range(n)]
+
+
+def every_edge_is_recorded_and_results_stay(tmp):
+    os.mkdir(tmp + "/a")
+    os.mkdir(tmp + "/b")
+    plain = write_graph(tmp + "/a.json", flow.chain(tmp + "/a", TILES + "/*1.jpg", batch=4))
+    flowrun(plain, "--run", tmp + "/ra", "-q")
+    flowrun(write_graph(tmp + "/b.json", flow.chain(tmp + "/b", TILES + "/*1.jpg", batch=4)), "--run", tmp + "/rb", "-q", "--record", "all")
+    same(slurp(tmp + "/b/probs.csv"), slurp(tmp + "/a/probs.csv"), "results of a recorded run")
+    names = ["augment", "decode", "decode_f2", "net", "stack", "tiles", "tta_merge"]
+    same(files(tmp + "/rb"), [n + ".0000.flr" for n in names], "recordings")
+    for n in names:
+        same(sorted(batches(tmp + "/rb/recordings/%s.0000.flr" % n)), list(range(8)), n)
+
+
+def a_ring_is_written_when_a_stage_is_killed(tmp):
+    os.mkdir(tmp + "/o")
+    g = write_graph(tmp + "/g.json", flow.chain(tmp + "/o", TILES + "/*.jpg", batch=4), record={"edges": ["augment", "decode"], "ring": 2})
+    run = Run(g, "--run", tmp + "/run", "-q")
+    flow.wait_for(lambda: flow.committed(tmp + "/run") > 64 or run.p.poll() is not None, "progress")
+    os.kill(run.stages()["forward"][0], signal.SIGKILL)
+    rc, _, err = run.end()
+    same(rc, 0, "status: " + err)
+    holds(files(tmp + "/run"), "recordings after a kill")
+    holds(batches(tmp + "/run/recordings/augment.0000.flr"), "batches of the ring")
+    holds("written out: died of signal 9" in slurp(tmp + "/run/log.jsonl").decode(), "the log tells why")
+
+
+def a_ring_is_written_when_the_run_fails(tmp):
+    """The batch that a stage failed over is there, although everybody is killed at once."""
+    os.mkdir(tmp + "/o")
+    os.mkdir(tmp + "/tiles")
+    good = sorted(glob.glob(TILES + "/*.jpg"))[:11]
+    for i, path in enumerate(good):
+        os.symlink(path, tmp + "/tiles/t%02d.jpg" % i)
+    with open(tmp + "/tiles/t11.jpg", "wb") as f:
+        f.write(b"\xff\xd8 no picture")
+    stages = flow.chain(tmp + "/o", tmp + "/tiles/*.jpg", batch=2)
+    stages["decode"]["options"] = {"on_bad_tile": "fail"}
+    rc, _, err = flowrun(write_graph(tmp + "/g.json", stages, record={"edges": "tiles", "ring": 1}), "--run", tmp + "/run", "-q", want=1)
+    holds("t11" in err, "the message names the tile: " + err)
+    got = batches(tmp + "/run/recordings/tiles.0000.flr")
+    holds(5 in got, "batch 5 is in the ring: %r" % got)
+
+
+def a_person_asks(tmp):
+    os.mkdir(tmp + "/o")
+    g = write_graph(tmp + "/g.json", flow.chain(tmp + "/o", TILES + "/*.jpg", batch=4), record={"edges": "all", "ring": 1})
+    run = Run(g, "--run", tmp + "/run", "-q")
+    flow.wait_for(lambda: flow.committed(tmp + "/run") > 64 or run.p.poll() is not None, "progress")
+    same(subprocess.run([flow.FLOWRUN, "dump", tmp + "/run"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=60).returncode, 0, "dump")
+    holds(batches(tmp + "/run/recordings/decode_f2.0000.flr"), "batches of the ring")
+    same(run.end()[0], 0, "status")
+    _, _, err = flowrun("dump", tmp + "/run", want=2)
+    holds("no flowrun works in this run directory" in err, err)
+
+
+def a_resumed_run_goes_on_recording(tmp):
+    os.mkdir(tmp + "/o")
+    g = write_graph(tmp + "/g.json", flow.chain(tmp + "/o", TILES + "/*.jpg", batch=4))
+    run = Run(g, "--run", tmp + "/run", "-q", "--record", "stack", "--record-limit", "1GB")
+    flow.wait_for(lambda: flow.committed(tmp + "/run") > 64 or run.p.poll() is not None, "progress")
+    run.kill()
+    flowrun("--resume", tmp + "/run", "-q")
+    same(report(tmp + "/run")["predicted"], 300, "tiles")
+    holds(len(files(tmp + "/run")) == 2, "a second segment: %r" % files(tmp + "/run"))
+
+
+def what_is_refused(tmp):
+    os.mkdir(tmp + "/o")
+    stages = flow.chain(tmp + "/o", TILES + "/*1.jpg")
+    for record, want in [
+        ("decod", "no stage is called decod; did you mean decode?"),
+        ({"edges": "decode", "kep": 3}, "unknown key kep; did you mean keep?"),
+        ({"edges": "decode", "keep": "much"}, "keep is text \"much\", want a size"),
+        ({"edges": "decode", "every": 0}, "every is 0, want 1 to 1000000000"),
+        ({"ring": 3}, "want the names of the stages"),
+        ("sink", "reads sink, which gives nothing"),
+    ]:
+        _, _, err = flowrun("check", write_graph(tmp + "/g.json", stages, record=record), want=2)
+        holds(want in err, "%r: %s" % (record, err))
+    _, _, err = flowrun("check", write_graph(tmp + "/g.json", stages), "--set", "record=net", want=0)
+
+
+if __name__ == "__main__":
+    sys.exit(flow.run_cases([every_edge_is_recorded_and_results_stay, a_ring_is_written_when_a_stage_is_killed, a_ring_is_written_when_the_run_fails,
+                             a_person_asks, a_resumed_run_goes_on_recording, what_is_refused]))

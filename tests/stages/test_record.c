@@ -1,0 +1,159 @@
+/* record: what a tap stores, when, and that it acknowledges whatever happens. */
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "proto/recording.h"
+#include "tests/lib/check.h"
+#include "tests/lib/harness.h"
+
+extern const struct fl_stage fl_stage_record;
+
+static struct fl_harness *open_record(const char *options)
+{
+    struct fl_err err = { 0 };
+    struct fl_harness *h = fl_harness_new(&fl_stage_record, &(struct fl_harness_conf){ .options = options, .run_dir = fl_tmpdir() }, &err);
+    if (h != NULL && fl_harness_open(h, &err) == FL_OK)
+        return h;
+    printf("# %s\n", err.text);
+    fl_harness_close(h);
+    return NULL;
+}
+
+static int push(struct fl_harness *h, uint64_t number, struct fl_err *err)
+{
+    struct fl_batch *b = fl_harness_batch(h, number, 3);
+    uint16_t *pixels = fl_harness_tensor(h, b, "pixels", FL_U16, 4, (uint32_t[]){ 3, 8, 8, 4 }, NULL);
+    for (uint32_t i = 0; i < 3 * 8 * 8 * 4; i++)
+        pixels[i] = (uint16_t)(number * 1000 + i);
+    return fl_harness_push(h, b, err);
+}
+
+static struct fl_rec *recorded(void)
+{
+    static char path[4200];
+    struct fl_err err = { 0 };
+    struct fl_rec *r = NULL;
+    snprintf(path, sizeof path, "%s/recordings/record", fl_tmpdir());
+    if (fl_rec_open(path, &r, &err) != FL_OK)
+        printf("# %s\n", err.text);
+    return r;
+}
+
+/* The numbers of the batches in it, as text, after their values were compared. */
+static const char *held(void)
+{
+    static char text[400];
+    struct fl_rec *r = recorded();
+    struct fl_rec_batch b = { 0 };
+    struct fl_err err;
+    text[0] = '\0';
+    for (uint64_t i = 0; r != NULL && i < fl_rec_count(r); i++) {
+        if (fl_rec_read(r, i, &b, &err) != FL_OK)
+            return "unreadable";
+        const struct fl_tensor *t = fl_batch_find(&b.b, "pixels");
+        for (uint32_t k = 0; t != NULL && k < 3 * 8 * 8 * 4; k++)
+            if (((const uint16_t *)t->data)[k] != (uint16_t)(b.b.batch * 1000 + k))
+                return "other values";
+        if (t == NULL || b.b.ntensors != 3 || strcmp(fl_id(&b.b, 2), "") == 0)
+            return "other tensors";
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%llu", i ? " " : "", (unsigned long long)b.b.batch);
+    }
+    fl_rec_batch_done(&b);
+    fl_rec_close(r);
+    return text;
+}
+
+FL_TEST(stores_all)
+{
+    struct fl_err err = { 0 };
+    struct fl_harness *h = open_record("{'zstd': 1}");
+    CHECK(h != NULL);
+    for (uint64_t i = 0; i < 5; i++)
+        CHECK_OK(push(h, i, &err), err);
+    CHECK_INT(fl_harness_acked(h), 5);
+    CHECK_OK(fl_harness_drain(h, &err), err);
+    fl_harness_close(h);
+    CHECK_STR(held(), "0 1 2 3 4");
+}
+
+FL_TEST(stores_every_kth)
+{
+    struct fl_err err = { 0 };
+    struct fl_harness *h = open_record("{'every': 3}");
+    CHECK(h != NULL);
+    for (uint64_t i = 0; i < 8; i++)
+        CHECK_OK(push(h, i, &err), err);
+    CHECK_INT(fl_harness_acked(h), 8);
+    CHECK_OK(fl_harness_drain(h, &err), err);
+    fl_harness_close(h);
+    CHECK_STR(held(), "0 3 6");
+}
+
+/* A dump writes the last N, oldest first, none of them twice; without a dump nothing is written. */
+FL_TEST(a_ring_is_written_on_demand)
+{
+    struct fl_err err = { 0 };
+    struct fl_harness *h = open_record("{'ring': 3}");
+    CHECK(h != NULL);
+    for (uint64_t i = 0; i < 7; i++)
+        CHECK_OK(push(h, i, &err), err);
+    CHECK_OK(fl_harness_dump(h, "test", &err), err);
+    CHECK_STR(held(), "4 5 6");
+    CHECK_OK(push(h, 7, &err), err);
+    CHECK_OK(fl_harness_dump(h, "test", &err), err);
+    CHECK_OK(fl_harness_dump(h, "test", &err), err);
+    CHECK_OK(push(h, 8, &err), err);
+    CHECK_OK(fl_harness_drain(h, &err), err);
+    CHECK_INT(fl_harness_acked(h), 9);
+    fl_harness_close(h);
+    CHECK_STR(held(), "4 5 6 7");
+}
+
+FL_TEST(a_full_disk_is_told_once_and_the_run_goes_on)
+{
+    struct fl_err err = { 0 };
+    struct rlimit old, small;
+    struct fl_harness *h = open_record("{}");
+    CHECK(h != NULL);
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &old);
+    small = old;
+    small.rlim_cur = 8192;
+    setrlimit(RLIMIT_FSIZE, &small);
+    for (uint64_t i = 0; i < 12; i++)
+        CHECK_OK(push(h, i, &err), err);
+    CHECK_OK(fl_harness_drain(h, &err), err);
+    setrlimit(RLIMIT_FSIZE, &old);
+    CHECK_INT(fl_harness_acked(h), 12);
+    CHECK_HAS(fl_harness_warnings(h), "has gaps");
+    CHECK(strstr(strstr(fl_harness_warnings(h), "has gaps") + 1, "has gaps") == NULL);
+    fl_harness_close(h);
+    CHECK_STR(held(), "0 1 2");
+}
+
+FL_TEST(at_the_limit_the_oldest_go)
+{
+    struct fl_err err = { 0 };
+    struct fl_harness *h = open_record("{'limit': 400000}");
+    CHECK(h != NULL);
+    for (uint64_t i = 0; i < 500; i++)
+        CHECK_OK(push(h, i, &err), err);
+    CHECK_OK(fl_harness_drain(h, &err), err);
+    CHECK_HAS(fl_harness_warnings(h), "reached its limit");
+    fl_harness_close(h);
+    struct fl_rec *r = recorded();
+    CHECK(r != NULL);
+    CHECK(fl_rec_at(r, 0)->batch > 100);
+    CHECK_INT(fl_rec_at(r, fl_rec_count(r) - 1)->batch, 499);
+    fl_rec_close(r);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct fl_case cases[] = {
+        CASE(stores_all), CASE(stores_every_kth), CASE(a_ring_is_written_on_demand), CASE(a_full_disk_is_told_once_and_the_run_goes_on),
+        CASE(at_the_limit_the_oldest_go), { 0 },
+    };
+    return fl_run(cases, argc, argv);
+}
