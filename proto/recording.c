@@ -226,8 +226,10 @@ static int rec_read_head(struct fl_rec *r, const struct fl_rec_entry *e, struct 
         rc = FL_END;
     if (rc == FL_OK)
         rc = fl_rread(f->fd, e->off + FL_RHEAD_SIZE, head + FL_RHEAD_SIZE, fl_rhead_size(h) - FL_RHEAD_SIZE, err);
-    if (rc == FL_E_IO)
-        return fl_err_context(err, "%.300s", f->path);
+    if (rc == FL_E_IO) {
+        fl_err_context(err, "%.300s", f->path);
+        return FL_E_IO;
+    }
     if (rc != FL_OK || !fl_rhead_prove(head, h, table))
         return rec_damaged(r, e, "its head", err);
     if (fl_frame_unpack(head + FL_RHEAD_SIZE, h->hlen, b, err) != FL_OK)
@@ -249,8 +251,10 @@ static int rec_tensor(const struct fl_rec *r, const struct fl_rec_entry *e, cons
     uint8_t *into = t->codec == FL_RCODEC_PLAIN ? at : packed;
     to->data = at;
     int rc = fl_rread(f->fd, off, into, t->stored, err);
-    if (rc == FL_E_IO)
-        return fl_err_context(err, "%.300s", f->path);
+    if (rc == FL_E_IO) {
+        fl_err_context(err, "%.300s", f->path);
+        return FL_E_IO;
+    }
     if (rc != FL_OK || fl_crc32c(0, into, t->stored) != t->crc)
         return rec_damaged(r, e, to->name, err);
     if (t->codec == FL_RCODEC_ZSTD) {
