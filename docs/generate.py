@@ -44,7 +44,7 @@ def stage(name):
         way = "Takes" if port["dir"] == "in" else "Gives"
         out += "\n%s%s:\n\n| tensor | type | shape | |\n|---|---|---|---|\n" % (way, " (joins several stages)" if port["many"] else "")
         for t in port["tensors"]:
-            notes = [w for w, on in (("optional", t["optional"]), ("ends here", t["taken"])) if on]
+            notes = [w for w, on in (("optional", t["optional"]), ("one of these", t.get("either")), ("ends here", t["taken"])) if on]
             out += "| `%s` | %s | [%s] | %s |\n" % (t["name"], cell("|".join(t["dtype"])), ", ".join(t["shape"]), ", ".join(notes))
     if d["options"]:
         out += "\n| option | type | default | limits | |\n|---|---|---|---|---|\n"

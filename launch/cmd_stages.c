@@ -88,7 +88,8 @@ static void stages_port(const json_t *port, const json_t *dtypes)
         char *all = stages_join(json_object_get(t, "dtype"), "|"), *shape = stages_join(json_object_get(t, "shape"), ",");
         const char *bound = strcmp(stages_text(port, "dir"), "out") == 0 ? json_string_value(json_object_get(dtypes, stages_text(t, "name"))) : NULL;
         printf("  %-18s %-12s [%s]%s%s\n", stages_text(t, "name"), bound != NULL ? bound : all, shape,
-               json_is_true(json_object_get(t, "optional")) ? " optional" : "", json_is_true(json_object_get(t, "taken")) ? " taken out" : "");
+               json_is_true(json_object_get(t, "either")) ? " one of these" : json_is_true(json_object_get(t, "optional")) ? " optional" : "",
+               json_is_true(json_object_get(t, "taken")) ? " taken out" : "");
         free(all);
         free(shape);
     }

@@ -62,6 +62,7 @@ static const char *flow_noun(char letter)
     case 'C': return "channels";
     case 'H': return "rows";
     case 'W': return "columns";
+    case 'S': return "pixels a side";
     default:  return NULL;
     }
 }
@@ -153,6 +154,7 @@ static const struct fl_flow_tensor *flow_find(const struct fl_stage_node *n, con
     return NULL;
 }
 
+/* name: the tensor, or those of which one must be there. */
 static void flow_missing(struct flow *f, const char *name)
 {
     char what[400];
@@ -166,10 +168,31 @@ static void flow_missing(struct flow *f, const char *name)
     flow_wrong(f, from, what);
 }
 
+/* Views that are yet to be painted say for which side of the network's input they were made; the stage that paints them must want that. */
+static void flow_side(struct flow *f)
+{
+    uint32_t want = f->letters['S' - 'A'], side = 0;
+    bool same = true;
+    for (uint32_t k = 0; k < f->node->nfrom; k++) {
+        const struct fl_stage_node *from = &f->g->stages[f->node->from[k]];
+        char what[200];
+        if (want != 0 && from->side != 0 && from->side != want && !f->silent[f->node - f->g->stages]) {
+            snprintf(what, sizeof what, "the views are made for an input of %u pixels a side (S), want %u (option size of the stage that makes them)",
+                     from->side, want);
+            flow_wrong(f, from, what);
+        }
+        same &= side == 0 || from->side == 0 || side == from->side;
+        side = side != 0 ? side : from->side;
+    }
+    f->node->side = want == 0 ? (same ? side : 0) : side == 0 ? want : 0;      /* who wants them paints them, who gets none makes them */
+}
+
 static void flow_arrive(struct flow *f, const json_t *in)
 {
     size_t i;
     json_t *spec;
+    char either[160] = "";
+    bool any = false;
     json_array_foreach(json_object_get(in, "tensors"), i, spec) {
         const char *name = json_string_value(json_object_get(spec, "name"));
         bool found = false;
@@ -180,9 +203,17 @@ static void flow_arrive(struct flow *f, const json_t *in)
             if (t != NULL)
                 flow_match(f, from, spec, t);
         }
-        if (!found && !json_is_true(json_object_get(spec, "optional")) && !flow_is_mark(name))
+        if (json_is_true(json_object_get(spec, "either"))) {
+            size_t used = strlen(either);
+            snprintf(either + used, sizeof either - used, "%s%s", used > 0 ? " or " : "", name);
+            any |= found;
+        } else if (!found && !json_is_true(json_object_get(spec, "optional")) && !flow_is_mark(name)) {
             flow_missing(f, name);
+        }
     }
+    if (either[0] != '\0' && !any)
+        flow_missing(f, either);
+    flow_side(f);
 }
 
 /* ---- what leaves ---- */
@@ -267,6 +298,8 @@ static void flow_make(struct flow *f, const json_t *out)
     json_array_foreach(json_object_get(out, "tensors"), i, spec) {
         const char *name = json_string_value(json_object_get(spec, "name"));
         const json_t *bound = json_object_get(json_object_get(f->e->describe, "dtype"), name);
+        if (bound != NULL && strcmp(json_string_value(bound), "none") == 0)
+            continue;                  /* not made under these options */
         struct fl_flow_tensor t = { .ndim = (uint32_t)json_array_size(json_object_get(spec, "shape")), .maker = (uint32_t)(f->node - f->g->stages),
                                     .optional = json_is_true(json_object_get(spec, "optional")) };
         memcpy(t.name, name, strlen(name) + 1);

@@ -34,6 +34,7 @@ struct fl_stage_node {
     bool     source, sink, many, tap;                /* no in-port; no out-port; FL_MANY in-port; FL_TAP in-port: a sink without a journal */
     uint32_t ntensors;                               /* what leaves by its out port */
     struct fl_flow_tensor tensors[FL_MAX_TENSORS];
+    uint32_t side;                                   /* of the network's input that views are made for; 0 = none are */
     uint64_t slab;                                   /* bytes of one slab of its pool (multiple of 4096); 0 for a sink */
     uint64_t memory;                                 /* what each instance says it allocates besides slabs; 0 = not said */
     uint64_t cost;                                   /* credit bytes of one batch on its out edges: slab size, at least 1 */

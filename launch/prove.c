@@ -84,8 +84,8 @@ static bool prove_tensor(const json_t *t, char **why)
     json_array_foreach(shape, i, v)
         if (json_string_length(v) == 0)
             return prove_bad(why, "an empty dimension", name);
-    if (!prove_flag(t, "optional") || !prove_flag(t, "taken"))
-        return prove_bad(why, "optional and taken must be true or false", name);
+    if (!prove_flag(t, "optional") || !prove_flag(t, "taken") || !prove_flag(t, "either"))
+        return prove_bad(why, "optional, taken and either must be true or false", name);
     return true;
 }
 
@@ -118,7 +118,7 @@ static bool prove_bind(const json_t *answer, char **why)
         if (key[0] < 'A' || key[0] > 'Z' || key[1] != '\0' || json_integer_value(v) < 1 || json_integer_value(v) > UINT32_MAX)
             return prove_bad(why, "a dimension must be a capital letter with a number of at least 1", "bind");
     json_object_foreach(json_object_get(answer, "dtype"), key, v)
-        if (!json_is_string(v) || fl_dtype_parse(json_string_value(v), json_string_length(v)) == FL_DTYPE_NONE)
+        if (!json_is_string(v) || (fl_dtype_parse(json_string_value(v), json_string_length(v)) == FL_DTYPE_NONE && strcmp(json_string_value(v), "none") != 0))
             return prove_bad(why, "unknown type", "dtype");
     return true;
 }

@@ -38,8 +38,9 @@ static json_t *describe_port(const struct fl_port *p)
 {
     json_t *tensors = json_array();
     for (const struct fl_spec *s = p->tensors; s != NULL && s->name != NULL; s++)
-        json_array_append_new(tensors, json_pack("{s:s, s:o, s:o, s:b, s:b}", "name", s->name, "dtype", describe_split(s->dtypes, '|'),
-            "shape", describe_split(s->shape, ','), "optional", (s->flags & FL_OPTIONAL) != 0, "taken", (s->flags & FL_TAKEN) != 0));
+        json_array_append_new(tensors, json_pack("{s:s, s:o, s:o, s:b, s:b, s:b}", "name", s->name, "dtype", describe_split(s->dtypes, '|'),
+            "shape", describe_split(s->shape, ','), "optional", (s->flags & FL_OPTIONAL) != 0, "taken", (s->flags & FL_TAKEN) != 0,
+            "either", (s->flags & FL_EITHER) != 0));
     return json_pack("{s:s, s:s, s:b, s:b, s:o}", "name", p->name, "dir", p->flags & FL_IN ? "in" : "out", "many", (p->flags & FL_MANY) != 0,
                      "tap", (p->flags & FL_TAP) != 0, "tensors", tensors);
 }
@@ -95,7 +96,7 @@ json_t *fl_host_describe_json(const struct fl_host *h, int rc)
         if (h->bound[c] != 0)
             json_object_set_new(bind, (char[]){ (char)c, '\0' }, json_integer(h->bound[c]));
     for (uint32_t i = 0; i < h->nbound_dtypes; i++)
-        json_object_set_new(dtype, h->bound_name[i], json_string(fl_dtype_name(h->bound_dtype[i])));
+        json_object_set_new(dtype, h->bound_name[i], json_string(h->bound_dtype[i] == FL_DTYPE_NONE ? "none" : fl_dtype_name(h->bound_dtype[i])));
 
     json_t *root = json_pack("{s:i, s:s, s:s, s:s}", "describe", 1, "name", st->name, "help", st->help, "version", FL_VERSION);
     json_object_set_new(root, "options", opts);

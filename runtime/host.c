@@ -186,6 +186,8 @@ static int host_check_inputs(struct fl_host *h, const struct fl_batch *b)
 {
     const struct fl_port *in = fl_stage_port(h->stage, FL_IN);
     uint32_t letters[128] = { 0 };
+    const char *either = NULL;
+    bool any = false;
     for (const struct fl_spec *s = in->tensors; s != NULL && s->name != NULL; s++) {
         bool found = false;
         for (uint32_t i = 0; i < b->ntensors; i++)
@@ -195,9 +197,15 @@ static int host_check_inputs(struct fl_host *h, const struct fl_batch *b)
                     return rc;
                 found = true;
             }
-        if (!found && !(s->flags & FL_OPTIONAL))
+        if (s->flags & FL_EITHER) {
+            either = s->name;
+            any |= found;
+        } else if (!found && !(s->flags & FL_OPTIONAL)) {
             return fl_fail(&h->ctx, FL_E_PROTO, "batch %llu: no tensor %s at the input", (unsigned long long)b->batch, s->name);
+        }
     }
+    if (either != NULL && !any)
+        return fl_fail(&h->ctx, FL_E_PROTO, "batch %llu: neither %s nor one that may stand for it at the input", (unsigned long long)b->batch, either);
     return FL_OK;
 }
 
@@ -390,6 +398,11 @@ void fl_bind_dtype(struct fl_ctx *ctx, const char *tensor, int dtype)
         return;
     snprintf(h->bound_name[h->nbound_dtypes], FL_NAME_MAX, "%s", tensor);
     h->bound_dtype[h->nbound_dtypes++] = dtype;
+}
+
+void fl_bind_absent(struct fl_ctx *ctx, const char *tensor)
+{
+    fl_bind_dtype(ctx, tensor, FL_DTYPE_NONE);
 }
 
 int fl_set_labels(struct fl_ctx *ctx, uint32_t n, const char *const *labels, uint64_t exclusive, uint32_t rest_off)

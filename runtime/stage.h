@@ -39,15 +39,16 @@ struct fl_ctx {
 #define FL_NO_LABEL UINT32_MAX
 
 /* One tensor of a port. dtypes: names separated by |. shape: dimensions separated by commas, each a number, an
- * option's name (its value) or a capital letter (B tiles, V views, K snapshots, L labels, C channels, H rows, W columns; P, Q free),
- * unified along each edge. */
+ * option's name (its value) or a capital letter (B tiles, V views, K snapshots, L labels, C channels, H rows, W columns, S side of the
+ * network's input; P, Q free), unified along each edge. S bound on both sides of views that are yet to be painted must agree, too. */
 struct fl_spec {
     const char *name, *dtypes, *shape;
-    unsigned    flags;           /* FL_OPTIONAL, FL_TAKEN */
+    unsigned    flags;           /* FL_OPTIONAL, FL_TAKEN, FL_EITHER */
 };
 enum {
     FL_OPTIONAL = 1,             /* in: may be absent. out: may not be made, depending on options */
-    FL_TAKEN    = 2              /* in: ends at this stage (fl_emit drops it); all that is not taken passes on by reference */
+    FL_TAKEN    = 2,             /* in: ends at this stage (fl_emit drops it); all that is not taken passes on by reference */
+    FL_EITHER   = 4              /* in: of the tensors marked so at least one must be there */
 };
 
 struct fl_port {
@@ -106,6 +107,7 @@ int  fl_ack(struct fl_ctx *, uint64_t batch, uint32_t attempt, uint32_t predicte
 
 void fl_bind(struct fl_ctx *, char letter, uint32_t value);         /* dimension letter of this stage's ports */
 void fl_bind_dtype(struct fl_ctx *, const char *tensor, int dtype); /* the one type an output tensor has under these options */
+void fl_bind_absent(struct fl_ctx *, const char *tensor);           /* an optional output tensor that isn't made under these options */
 /* The labels this stage's model was made for; copied. exclusive, rest_off as in fl_ctx. */
 int  fl_set_labels(struct fl_ctx *, uint32_t n, const char *const *labels, uint64_t exclusive, uint32_t rest_off);
 void fl_set_total(struct fl_ctx *, uint64_t batches, uint64_t tiles);   /* source, in open and describe */

@@ -1,6 +1,7 @@
 /* forward: tiles and their views through k sets of weights of one network.
  *
- * Takes pixels [B,H,W,C] and view [B,V,5] (rows {g, x0, y0, w, h}, see input.h); gives prob [B,V,K,L], the sigmoid of the logits.
+ * Takes pixels [B,H,W,C] and view [B,V,5] (rows {g, x0, y0, w, h}, see input.h), or input [B,V,C,S,S], views that augment has painted and
+ * normalised as norm says; gives prob [B,V,K,L], the sigmoid of the logits.
  * The network runs at one fixed number of rows, and a view's place among them follows from its tile's place in the batch alone: so a
  * tile's numbers can't depend on what else is in the batch or what was rejected. Rejected tiles and short batches leave rows of zeros. */
 #include <math.h>
@@ -36,7 +37,8 @@ struct forward_job {
     struct fl_batch *b;
     struct fl_tile   tile;               /* the first */
     size_t           tile_bytes;
-    const float     *view;               /* [n][V][5] */
+    const float     *view;               /* [n][V][5], or NULL and: */
+    const float     *painted;            /* [n][V][C][S][S] */
     uint32_t         V;
     float           *prob;               /* [n][V][K][L] */
 };
@@ -95,6 +97,7 @@ static int forward_describe(struct fl_ctx *ctx)
     if (code != FL_OK)
         return code;
     fl_bind(ctx, 'C', plan.channels);
+    fl_bind(ctx, 'S', plan.m.size);
     fl_bind(ctx, 'K', plan.k);
     fl_bind(ctx, 'L', plan.m.nlabels);
     fl_bind_dtype(ctx, "pixels", plan.m.M == 255 ? FL_U8 : FL_U16);
@@ -195,6 +198,31 @@ static int forward_check_pixels(struct fl_ctx *ctx, const struct fl_tensor *pixe
     return FL_OK;
 }
 
+/* Painted views must be normalised as the weights want it, to the bit. */
+static int forward_check_norm(struct fl_ctx *ctx, const struct fl_tensor *norm)
+{
+    const struct forward *s = ctx->state;
+    const double *have = norm != NULL ? norm->data : NULL;
+    uint32_t C = s->plan.channels;
+    if (have == NULL)
+        return fl_fail(ctx, FL_E_CONFIG, "painted views without a tensor norm: not normalised for a network (augment: out: f32)");
+    for (uint32_t c = 0; c < C; c++)
+        if (have[c] != s->plan.mean[c] || have[C + c] != s->plan.std[c])
+            return fl_fail(ctx, FL_E_CONFIG, "band %u was normalised by mean %.9g and std %.9g, but %s wants %.9g and %.9g (augment: normalise)", c + 1, have[c],
+                           have[C + c], s->weights[0], s->plan.mean[c], s->plan.std[c]);
+    return FL_OK;
+}
+
+/* From planes to rows of pixels. */
+static void forward_take_painted(const struct forward *s, const float *in, float *out)
+{
+    size_t n = (size_t)s->input.size * s->input.size;
+    uint32_t C = s->input.channels;
+    for (uint32_t c = 0; c < C; c++, in += n)
+        for (size_t i = 0; i < n; i++)
+            out[i * C + c] = in[i];
+}
+
 /* Writes row i of the network's input: view `index` of the batch, or zeros. */
 static int forward_paint(struct fl_ctx *ctx, const struct forward_job *job, uint64_t index, float *out)
 {
@@ -202,6 +230,10 @@ static int forward_paint(struct fl_ctx *ctx, const struct forward_job *job, uint
     struct fl_err err = { 0 };
     uint32_t row = (uint32_t)(index / job->V), v = (uint32_t)(index % job->V);
     struct fl_window win;
+    if (row < job->b->n && job->view == NULL && !fl_rejected(job->b, row)) {
+        forward_take_painted(s, job->painted + index * s->input.size * s->input.size * s->input.channels, out);
+        return FL_OK;
+    }
     if (row < job->b->n && !fl_rejected(job->b, row)) {
         struct fl_tile tile = job->tile;
         tile.pixels = (const unsigned char *)tile.pixels + row * job->tile_bytes;
@@ -268,18 +300,31 @@ static int forward_execute(struct fl_ctx *ctx, const struct forward_job *job, ui
     return code;
 }
 
-static int forward_run(struct fl_ctx *ctx, struct forward_job *job)
+static int forward_inputs(struct fl_ctx *ctx, struct forward_job *job)
 {
-    struct forward *s = ctx->state;
     const struct fl_batch *b = job->b;
-    const struct fl_tensor *pixels = fl_in(b, "pixels"), *view = fl_in(b, "view");
-    int code = forward_check_pixels(ctx, pixels);
-    if (code != FL_OK)
-        return code;
+    const struct fl_tensor *pixels = fl_in(b, "pixels"), *view = fl_in(b, "view"), *input = fl_in(b, "input");
+    if (input != NULL) {
+        job->painted = input->data;
+        job->V = input->shape[1];
+        return forward_check_norm(ctx, fl_in(b, "norm"));
+    }
+    if (pixels == NULL)
+        return fl_fail(ctx, FL_E_PROTO, "batch %llu: views without pixels", (unsigned long long)b->batch);
     job->tile = (struct fl_tile){ pixels->data, pixels->dtype, pixels->shape[1], pixels->shape[2] };
     job->tile_bytes = (size_t)pixels->shape[1] * pixels->shape[2] * pixels->shape[3] * fl_dtype_size(pixels->dtype);
     job->view = view->data;
     job->V = view->shape[1];
+    return forward_check_pixels(ctx, pixels);
+}
+
+static int forward_run(struct fl_ctx *ctx, struct forward_job *job)
+{
+    struct forward *s = ctx->state;
+    const struct fl_batch *b = job->b;
+    int code = forward_inputs(ctx, job);
+    if (code != FL_OK)
+        return code;
     uint32_t shape[4] = { b->n, job->V, s->plan.k, s->plan.m.nlabels };
     size_t tile_probs = (size_t)job->V * s->plan.k * s->plan.m.nlabels;
     job->prob = fl_out(ctx, job->b, "prob", FL_F32, 4, shape);
@@ -336,7 +381,8 @@ static const struct fl_opt forward_opts[] = {
 };
 
 static const struct fl_port forward_ports[] = {
-    { "in", FL_IN, (const struct fl_spec[]){ { "pixels", "u8|u16", "B,H,W,C", FL_TAKEN }, { "view", "f32", "B,V,5", FL_TAKEN }, { 0 } } },
+    { "in", FL_IN, (const struct fl_spec[]){ { "pixels", "u8|u16", "B,H,W,C", FL_OPTIONAL | FL_TAKEN }, { "view", "f32", "B,V,5", FL_EITHER | FL_TAKEN },
+                                             { "input", "f32", "B,V,C,S,S", FL_EITHER | FL_TAKEN }, { "norm", "f64", "2,C", FL_OPTIONAL | FL_TAKEN }, { 0 } } },
     { "out", FL_OUT, (const struct fl_spec[]){ { "prob", "f32", "B,V,K,L", 0 }, { 0 } } },
     { 0 },
 };

@@ -1,4 +1,4 @@
-/* Test-time view sets: parsing, products and unions, and the canonical form of each view. */
+/* View sets: parsing, products and unions, and the canonical form of each view. */
 #include "stages/lib/views.h"
 
 #include <stdlib.h>
@@ -89,15 +89,17 @@ static int views_corners(struct fl_views *s, struct fl_err *err)
     return rc == FL_OK ? views_fixed(s, far, far, err) : rc;
 }
 
-static int views_random(struct fl_views *s, const char *count, uint32_t op, struct fl_err *err)
+/* COUNT views of a random window or of a list of ops. */
+static int views_random(struct fl_views *s, const char *name, uint8_t window, uint32_t op, struct fl_err *err)
 {
+    const char *count = strchr(name, ':') + 1;
     char *end = NULL;
     unsigned long n = *count >= '0' && *count <= '9' ? strtoul(count, &end, 10) : 0;
     if (n == 0 || n > FL_VIEWS_MAX || *end != '\0')
-        return fl_err_set(err, FL_E_CONFIG, "views: random_crop:%s, want a number from 1 to %u", count, FL_VIEWS_MAX);
+        return fl_err_set(err, FL_E_CONFIG, "views: %.64s, want a number from 1 to %u", name, FL_VIEWS_MAX);
     int rc = FL_OK;
     for (uint32_t k = 0; rc == FL_OK && k < n; k++)
-        rc = views_push(s, (struct fl_view){ .window = FL_WINDOW_RANDOM, .op = op, .k = k }, err);
+        rc = views_push(s, (struct fl_view){ .window = window, .op = op, .k = k }, err);
     return rc;
 }
 
@@ -110,7 +112,7 @@ static const struct { const char *name; uint32_t n; uint8_t g[8]; } views_groups
 };
 
 static const char *const views_names[] = {
-    "identity", "d4", "d4x7", "flips", "rot90", "corners", "center", "scaled", "random_crop:K", NULL
+    "identity", "d4", "d4x7", "flips", "rot90", "corners", "center", "scaled", "random_crop:K", "random:K", NULL
 };
 
 static int views_unknown(const char *name, struct fl_err *err)
@@ -118,8 +120,8 @@ static int views_unknown(const char *name, struct fl_err *err)
     const char *near = fl_nearest(name, views_names);
     if (near != NULL)
         return fl_err_set(err, FL_E_CONFIG, "views: unknown view set \"%.64s\", did you mean %s?", name, near);
-    return fl_err_set(err, FL_E_CONFIG, "views: unknown view set \"%.64s\", want identity, d4, d4x7, flips, rot90, corners, center, scaled "
-                      "or random_crop:K", name);
+    return fl_err_set(err, FL_E_CONFIG, "views: unknown view set \"%.64s\", want identity, d4, d4x7, flips, rot90, corners, center, scaled, "
+                      "random_crop:K or random:K", name);
 }
 
 static int views_named(struct fl_views *s, const char *name, uint32_t op, struct fl_err *err)
@@ -129,6 +131,8 @@ static int views_named(struct fl_views *s, const char *name, uint32_t op, struct
             return views_elements(s, views_groups[i].g, views_groups[i].n, err);
     if (strcmp(name, "scaled") == 0)
         return views_push(s, (struct fl_view){ .window = FL_WINDOW_TILE }, err);
+    if (strncmp(name, "random:", 7) == 0)
+        return views_random(s, name, FL_WINDOW_DRAWN, op, err);
     int corners = strcmp(name, "corners") == 0, random = strncmp(name, "random_crop:", 12) == 0;
     if (!corners && !random && strcmp(name, "center") != 0)
         return views_unknown(name, err);
@@ -136,11 +140,10 @@ static int views_named(struct fl_views *s, const char *name, uint32_t op, struct
     if (rc != FL_OK)
         return rc;
     uint32_t mid = (s->tile - s->size) / 2;
-    return corners ? views_corners(s, err) : random ? views_random(s, name + 12, op, err) : views_fixed(s, mid, mid, err);
+    return corners ? views_corners(s, err) : random ? views_random(s, name, FL_WINDOW_RANDOM, op, err) : views_fixed(s, mid, mid, err);
 }
 
-/* First view a, then view b on what a made. */
-static struct fl_view views_then(struct fl_view a, struct fl_view b)
+struct fl_view fl_view_then(struct fl_view a, struct fl_view b)
 {
     if (a.window == FL_WINDOW_NONE) {
         b.before = (uint8_t)fl_d4_compose(a.before, b.before);
@@ -156,7 +159,7 @@ static int views_product(struct fl_views *s, const struct fl_views *b, struct fl
     int rc = (uint64_t)s->n * b->n > FL_VIEWS_MAX ? views_full(err) : FL_OK;
     for (uint32_t i = 0; rc == FL_OK && i < s->n; i++)
         for (uint32_t j = 0; rc == FL_OK && j < b->n; j++)
-            rc = views_push(&out, views_then(s->v[i], b->v[j]), err);
+            rc = views_push(&out, fl_view_then(s->v[i], b->v[j]), err);
     free(s->v);
     *s = out;
     return rc;
@@ -207,7 +210,7 @@ static int views_default_window(struct fl_views *s, struct fl_err *err)
         if (windows || s->size == s->tile)
             s->v[i].window = FL_WINDOW_TILE;
         else
-            s->v[i] = views_then(s->v[i], (struct fl_view){ .window = FL_WINDOW_FIXED, .x = mid, .y = mid });
+            s->v[i] = fl_view_then(s->v[i], (struct fl_view){ .window = FL_WINDOW_FIXED, .x = mid, .y = mid });
     }
     return FL_OK;
 }
@@ -249,22 +252,27 @@ static int views_draw(const struct fl_views *s, const struct fl_view *v, uint64_
     return FL_OK;
 }
 
+struct fl_view_row fl_view_place(const struct fl_view *v, uint32_t tile, uint32_t size)
+{
+    struct fl_view_row r = { fl_d4_compose(v->before, v->after), v->x, v->y, size, size };
+    if (v->window != FL_WINDOW_FIXED)
+        r = (struct fl_view_row){ r.g, 0, 0, tile, tile };
+    views_move(v->after, tile, &r);
+    return r;
+}
+
 int fl_views_row(const struct fl_views *s, uint32_t i, uint64_t seed, const char *id, struct fl_view_row *out, struct fl_err *err)
 {
-    const struct fl_view *v = &s->v[i];
-    struct fl_view_row r = { .g = fl_d4_compose(v->before, v->after), .w = s->size, .h = s->size };
-    int rc = FL_OK;
-    if (v->window == FL_WINDOW_FIXED) {
-        r.x = v->x;
-        r.y = v->y;
-    } else if (v->window == FL_WINDOW_RANDOM) {
-        rc = views_draw(s, v, seed, id, &r, err);
-    } else {
-        r.w = r.h = s->tile;
+    struct fl_view v = s->v[i];
+    if (v.window == FL_WINDOW_RANDOM) {
+        struct fl_view_row at = { 0 };
+        int rc = views_draw(s, &v, seed, id, &at, err);
+        if (rc != FL_OK)
+            return rc;
+        v.window = FL_WINDOW_FIXED;
+        v.x = at.x;
+        v.y = at.y;
     }
-    if (rc != FL_OK)
-        return rc;
-    views_move(v->after, s->tile, &r);
-    *out = r;
+    *out = fl_view_place(&v, s->tile, s->size);
     return FL_OK;
 }

@@ -60,7 +60,7 @@ def refused_graphs(place):
            pipeline(tta_merge="  tta_merge: {from: net}\n  §stack: {from: tta_merge}"), "stack: nobody reads what it gives")
     refuse(place, "no stages", "§stages: {}\n", "no stages")
     refuse(place, "wrong tensors along an edge", pipeline(augment="", net="  §net: {stage: forward, from: decode, options: {weights: net.safetensors}}"),
-           "net: no tensor view arrives.*decode -> net")
+           "net: no tensor view or input arrives.*decode -> net")
     refuse(place, "too little memory",
            pipeline(top="memory: §100kB"), "memory is 100\\.0kB, but one batch of 4 tiles needs .* \\(\\d+ bytes\\)")
     refuse(place, "several at once, by position",

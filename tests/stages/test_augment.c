@@ -215,7 +215,7 @@ static const struct { const char *spec; uint32_t tile, size; const char *says; }
     { "\"d5\"", 256, 0, "d4" }, { "\"croners\"", 256, 0, "corners" }, { "[]", 256, 0, "empty" }, { "[[]]", 256, 0, "empty" },
     { "7", 256, 0, "name" }, { "\"random_crop:0\"", 256, 0, "number" }, { "\"random_crop:x\"", 256, 0, "number" },
     { "\"random_crop:999\"", 256, 0, "256" }, { "\"random_crop:5x\"", 256, 0, "number" }, { "\"center\"", 64, 224, "fit" },
-    { "\"d4\"", 64, 224, "smaller" }, { "[\"d4\",\"d4\",\"d4\"]", 256, 0, "256" }, { "\"random:4\"", 256, 0, "unknown" },
+    { "\"d4\"", 64, 224, "smaller" }, { "[\"d4\",\"d4\",\"d4\"]", 256, 0, "256" }, { "\"random:0\"", 256, 0, "number" },
     { "[[[[[\"d4\"]]]]]", 256, 0, "nested" },
 };
 
