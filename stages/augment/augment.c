@@ -83,6 +83,17 @@ static int augment_mode(struct augment *s, struct fl_err *err)
     return FL_OK;
 }
 
+/* Pixels aren't normalised: a scale of 1, whatever the bands. */
+static int augment_norm(struct augment *s, struct fl_err *err)
+{
+    if (s->out == AUGMENT_PIXELS && s->normalise != NULL)
+        return fl_err_set(err, FL_E_CONFIG, "option normalise is for out f32, not pixels");
+    if (s->out != AUGMENT_PIXELS)
+        return fl_norm_read(s->normalise, &s->norm, err);
+    s->norm = (struct fl_norm){ .std = { 1, 1, 1, 1, 1, 1, 1, 1 } };
+    return FL_OK;
+}
+
 static int augment_fit(struct augment *s, struct fl_err *err)
 {
     int rc = FL_OK;
@@ -108,7 +119,7 @@ static int augment_options(struct augment *s, struct fl_err *err)
     if (rc == FL_OK)
         rc = fl_phases_read(s->augs, &s->phases, err);
     if (rc == FL_OK)
-        rc = fl_norm_read(s->normalise, &s->norm, err);
+        rc = augment_norm(s, err);
     s->side = size != 0 ? size : (uint32_t)s->tile;
     s->nviews = s->train ? (uint32_t)s->copies : s->views.n;
     s->columns = fl_ops_columns(&s->ops);

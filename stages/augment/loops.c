@@ -27,7 +27,7 @@ const struct fl_loops *const fl_loops[] = {
 const struct fl_loops *fl_loops_best(void)
 {
     const struct fl_loops *const *l = fl_loops;
-    while (!(*l)->probe())
+    while (l[1] != NULL && !(*l)->probe())
         l++;
     return *l;
 }

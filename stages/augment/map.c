@@ -223,7 +223,7 @@ int fl_map_make(struct fl_map *m, const struct fl_drawn *d, const struct fl_draw
         return rc;
     if (d->side < size)
         return fl_err_set(err, FL_E_CONFIG, "the ops leave %u pixels a side, want %u", d->side, size);
-    double cut = (d->side - size) / 2;
+    uint32_t cut = (d->side - size) / 2;
     if (cut > 0)
         map_affine(m, 1, 0, cut, 0, 1, cut);
     map_d4(m, after, size);

@@ -9,6 +9,7 @@
 #include "runtime/text.h"
 
 #define OPS_DEPTH 4
+#define OPS_CELLS 32     /* of a grid, along a side: a value each of FL_OP_VALUES for both sides */
 
 struct ops_kind {
     const char *name;
@@ -110,7 +111,7 @@ static int ops_extra(struct fl_op *op, const char *key, const json_t *v, struct 
         return FL_OK;
     }
     if (op->kind == FL_OP_DISTORT_GRID && strcmp(key, "n") == 0) {
-        int rc = json_is_integer(v) ? ops_number(name, key, v, 1, FL_OP_VALUES / 2, &n, err)
+        int rc = json_is_integer(v) ? ops_number(name, key, v, 1, OPS_CELLS, &n, err)
                                     : fl_err_set(err, FL_E_CONFIG, "ops: distort_grid: n, want a whole number");
         op->cells = (uint32_t)n;
         return rc;

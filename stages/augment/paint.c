@@ -115,7 +115,7 @@ static void paint_sample(struct fl_paint *p, const struct fl_tile *tile, bool no
 {
     const struct fl_loops *l = p->loops;
     size_t n = (size_t)p->size * p->size;
-    float *to[FL_OP_BANDS];
+    float *to[FL_OP_BANDS] = { NULL };
     for (uint32_t y = 0; y < p->size; y++) {
         for (uint32_t c = 0; c < p->channels; c++)
             to[c] = out + c * n + (size_t)y * p->size;

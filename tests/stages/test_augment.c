@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "runtime/rng.h"
+#include "stages/forward/input.h"
 #include "stages/lib/views.h"
 #include "tests/lib/check.h"
 #include "tests/lib/harness.h"
@@ -258,6 +259,114 @@ FL_TEST(stage_gives_a_row_a_view_and_passes_pixels)
     fl_harness_close(h);
 }
 
+/* What forward makes of a view said as numbers, and what augment paints for it, are the same bits (planes here, rows of pixels there). */
+FL_TEST(painted_views_are_what_forward_paints)
+{
+    struct fl_err err = { 0 };
+    static const char *const specs[] = { "['d4','center']", "['flips','scaled']", "['random_crop:3','rot90']" };
+    static const double mean[3] = { .485, .456, .406 }, std[3] = { .229, .224, .225 };
+    for (size_t k = 0; k < 3; k++) {
+        char options[2][200];
+        snprintf(options[0], 200, "{'views':%s,'size':11,'tile':17}", specs[k]);
+        snprintf(options[1], 200, "{'views':%s,'size':11,'tile':17,'out':'f32'}", specs[k]);
+        struct fl_harness *h[2];
+        struct fl_batch *b[2];
+        for (int i = 0; i < 2; i++) {
+            h[i] = fl_harness_new(&fl_stage_augment, &(struct fl_harness_conf){ .options = options[i], .seed = 5 }, &err);
+            CHECK(h[i] != NULL);
+            CHECK_OK(fl_harness_open(h[i], &err), err);
+            b[i] = fl_harness_batch(h[i], 0, 2);
+            uint8_t *pixels = fl_harness_tensor(h[i], b[i], "pixels", FL_U8, 4, (uint32_t[]){ 2, 17, 17, 3 }, NULL);
+            for (uint32_t p = 0; p < 2 * 17 * 17 * 3; p++)
+                pixels[p] = (uint8_t)(p * 2654435761u >> 24);
+            CHECK_OK(fl_harness_push(h[i], b[i], &err), err);
+            b[i] = fl_harness_pop(h[i]);
+            CHECK(b[i] != NULL);
+        }
+        const struct fl_tensor *view = fl_batch_find(b[0], "view"), *input = fl_batch_find(b[1], "input");
+        CHECK(view != NULL && input != NULL && input->ndim == 5 && input->shape[1] == view->shape[1] && fl_batch_find(b[1], "view") == NULL);
+        CHECK(((const double *)fl_batch_find(b[1], "norm")->data)[4] == .224);
+        struct fl_input in;
+        static float rows[11 * 11 * 3];
+        const uint8_t *pixels = fl_batch_find(b[0], "pixels")->data;
+        CHECK_OK(fl_input_init(&in, 11, 3, 255, mean, std, &err), err);
+        for (uint32_t i = 0; i < 2 * view->shape[1]; i++) {
+            struct fl_window win;
+            const struct fl_tile tile = { pixels + i / view->shape[1] * 17 * 17 * 3, FL_U8, 17, 17 };
+            CHECK_OK(fl_window_read((const float *)view->data + (size_t)i * 5, 17, 17, &win, &err), err);
+            CHECK_OK(fl_input_paint(&in, &tile, &win, rows, &err), err);
+            const float *got = (const float *)input->data + (size_t)i * sizeof rows / sizeof rows[0];
+            for (uint32_t p = 0; p < 11 * 11; p++)
+                for (uint32_t c = 0; c < 3; c++)
+                    CHECK(got[c * 11 * 11 + p] == rows[p * 3 + c]);
+        }
+        fl_input_done(&in);
+        for (int i = 0; i < 2; i++) {
+            fl_harness_free_batch(h[i], b[i]);
+            fl_harness_close(h[i]);
+        }
+    }
+}
+
+/* Copies of D4 and integer windows are exact, to the tile's own type; a rejected row is zero; what was drawn is told. */
+FL_TEST(pixels_and_parameters_come_along)
+{
+    struct fl_err err = { 0 };
+    struct fl_harness *h = fl_harness_new(&fl_stage_augment, &(struct fl_harness_conf){ .options = "{'ops':['d4',{'rotate':{'theta':90,'p':0.5}}],'tile':9,'out':'pixels','copies':3}", .seed = 3 }, &err);
+    CHECK(h != NULL);
+    CHECK_OK(fl_harness_open(h, &err), err);
+    struct fl_batch *b = fl_harness_batch(h, 0, 4);
+    uint16_t *pixels = fl_harness_tensor(h, b, "pixels", FL_U16, 4, (uint32_t[]){ 4, 9, 9, 4 }, NULL);
+    for (uint32_t p = 0; p < 4 * 9 * 9 * 4; p++)
+        pixels[p] = (uint16_t)(p * 2654435761u >> 16);
+    uint16_t *keep = malloc(4 * 9 * 9 * 4 * sizeof *keep);
+    memcpy(keep, pixels, 4 * 9 * 9 * 4 * sizeof *keep);
+    int32_t *status = fl_harness_tensor(h, b, "status", FL_I32, 1, (uint32_t[]){ 4 }, NULL);
+    status[2] = FL_E_INPUT;
+    CHECK_OK(fl_harness_push(h, b, &err), err);
+    b = fl_harness_pop(h);
+    CHECK(b != NULL);
+    const struct fl_tensor *input = fl_batch_find(b, "input"), *params = fl_batch_find(b, "params"), *names = fl_batch_find(b, "param_names");
+    CHECK(input != NULL && input->dtype == FL_U16 && params != NULL && params->shape[2] == 4 && names != NULL && fl_batch_find(b, "norm") == NULL);
+    CHECK_STR((const char *)names->data + 3 * 32, "1.rotate.theta");
+    const uint16_t *got = input->data;
+    const float *p = params->data;
+    int turned = 0;
+    for (uint32_t i = 0; i < 12; i++, p += 4)
+        for (uint32_t c = 0; c < 4; c++)
+            for (uint32_t y = 0; y < 9; y++)
+                for (uint32_t x = 0; x < 9; x++, got++) {
+                    uint32_t sx, sy;      /* rotating by 90 degrees is element 6 */
+                    CHECK(p[0] == (i / 3 != 2));
+                    turned += p[2] == 1;
+                    fl_d4_source(fl_d4_compose((uint32_t)p[1], p[2] == 1 ? 6 : 0), 9, x, y, &sx, &sy);
+                    CHECK_INT(*got, i / 3 == 2 ? 0 : keep[((i / 3 * 9 + sy) * 9 + sx) * 4 + c]);
+                }
+    CHECK(turned > 0 && turned < 9 * 4 * 81);
+    free(keep);
+    fl_harness_free_batch(h, b);
+    fl_harness_close(h);
+}
+
+static const struct { const char *options, *says; } settings[] = {
+    { "{'preset':'albo'}", "did you mean albu" }, { "{'preset':'albu','ops':['d4']}", "exclude" }, { "{'views':'random:3'}", "preset or ops" },
+    { "{'views':'d4','preset':'albu'}", "random:K" }, { "{'augs':'none'}", "training" }, { "{'copies':2,'views':'d4'}", "training" },
+    { "{'preset':'albu','out':'views'}", "painted" }, { "{'preset':'albu','tile':64,'size':96}", "smaller" }, { "{'preset':'nizhib','tile':64,'augs':'unbiased'}", "smaller" },
+    { "{'ops':['d4'],'normalise':'imagnet'}", "imagenet" }, { "{'ops':['d4'],'augs':{'0':'fast'}}", "augs" }, { "{'ops':['d4'],'tile':20000}", "16384" },
+};
+
+FL_TEST(settings_that_clash_are_named)
+{
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+        struct fl_err err = { 0 };
+        struct fl_harness *h = fl_harness_new(&fl_stage_augment, &(struct fl_harness_conf){ .options = settings[i].options }, &err);
+        CHECK(h != NULL);
+        CHECK_INT(fl_harness_describe(h, &err), FL_E_CONFIG);
+        CHECK_HAS(err.text, settings[i].says);
+        fl_harness_close(h);
+    }
+}
+
 FL_TEST(stage_refuses_other_pixels_and_settings)
 {
     struct fl_err err = { 0 };
@@ -281,7 +390,8 @@ int main(int argc, char **argv)
     static const struct fl_case cases[] = {
         CASE(elements_are_what_their_names_say), CASE(elements_form_a_group), CASE(a_crop_before_a_symmetry_is_moved),
         CASE(sets_are_the_rows_they_name), CASE(forty_eight_views_with_the_last_fastest), CASE(random_crops_follow_seed_tile_and_place),
-        CASE(bad_sets_are_named), CASE(stage_gives_a_row_a_view_and_passes_pixels), CASE(stage_refuses_other_pixels_and_settings), { 0 }
+        CASE(bad_sets_are_named), CASE(stage_gives_a_row_a_view_and_passes_pixels), CASE(stage_refuses_other_pixels_and_settings),
+        CASE(painted_views_are_what_forward_paints), CASE(pixels_and_parameters_come_along), CASE(settings_that_clash_are_named), { 0 }
     };
     return fl_run(cases, argc, argv);
 }
