@@ -132,6 +132,9 @@ $(B)/bench/bench: $(call obj,$(patsubst %,bench/%.c,main cases run graph tiles))
 $(B)/bench/floor $(B)/bench/chain: $(B)/bench/%: $(B)/o/bench/%.o
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) -ltiff -lturbojpeg -lzmq -o $@
+$(B)/bench/level2: $(B)/o/bench/level2.o $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
 $(B)/bench/fused: $(B)/o/bench/fused.o $(BENCH_O) $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
@@ -140,7 +143,7 @@ bench:  ## ratios against plain loops and other ways, into build/bench.json (ONL
 	@$(MAKE) --no-print-directory -j2 all samples bench-programs
 	@$(B)/bench/bench $(B) $(ONLY)
 .PHONY: bench-programs
-bench-programs: $(BENCH_STAGES:%=$(B)/bench/stages/%) $(patsubst %,$(B)/bench/%,bench floor chain fused)
+bench-programs: $(BENCH_STAGES:%=$(B)/bench/stages/%) $(patsubst %,$(B)/bench/%,bench floor chain fused level2)
 
 fuzz:  ## a million mutations of each fuzz corpus under sanitizers
 	@$(MAKE) --no-print-directory -j2 SAN=address,undefined fuzz-run

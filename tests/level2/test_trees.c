@@ -1,0 +1,205 @@
+/* Extra trees: one forest by every way, exact fits, and the score of scikit-learn's. */
+#include <unistd.h>
+
+#include "stages/level2/trees.h"
+#include "tests/level2/make.h"
+#include "tests/lib/check.h"
+
+static struct fl_l2_table table(const struct fl_l2_data *d)
+{
+    return (struct fl_l2_table){ .n = d->n, .P = d->M * d->L, .T = d->L, .x = d->x, .stride = (size_t)d->M * d->L, .y = d->y, .y_stride = d->L };
+}
+
+static int same(const struct fl_l2_trees *a, const struct fl_l2_trees *b)
+{
+    return a->trees == b->trees && a->nleaves == b->nleaves && memcmp(a->first, b->first, (a->trees + 1) * sizeof *a->first) == 0 &&
+           memcmp(a->node, b->node, a->first[a->trees] * sizeof *a->node) == 0 &&
+           memcmp(a->leaf, b->leaf, (size_t)a->nleaves * a->T * sizeof *a->leaf) == 0;
+}
+
+/* By plain loops, by wide ones, by one thread or three, with columns moved or rows listed, with outputs as bits or as numbers. */
+FL_TEST(one_forest_by_every_way)
+{
+    static const struct { uint32_t n, M, L, columns, n_min, min_leaf; } sizes[] = {
+        { 300, 3, 5, 15, 2, 1 }, { 300, 3, 5, 2, 2, 1 }, { 1, 1, 1, 1, 2, 1 }, { 2, 1, 1, 1, 2, 1 }, { 65, 2, 17, 34, 5, 2 }, { 257, 4, 9, 6, 5, 3 }, { 600, 1, 25, 0, 2, 1 },
+        { 130, 1, 40, 40, 2, 1 },
+    };
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        struct fl_l2_data d = make_data(sizes[s].n, sizes[s].M, sizes[s].L, 2, .6, 1);
+        struct fl_l2_table t = table(&d), real = t;
+        struct fl_l2_trees first, other;
+        struct fl_err err = { 0 };
+        struct fl_l2_trees_conf c = { .seed = 42, .trees = 7, .columns = sizes[s].columns, .n_min = sizes[s].n_min, .min_leaf = sizes[s].min_leaf,
+                                      .threads = 1, .hi = 1, .kernel = "plain" };
+        double *y = malloc((size_t)d.n * d.L * sizeof *y);
+        for (size_t i = 0; i < (size_t)d.n * d.L; i++)
+            y[i] = d.y[i];
+        real.real = y;
+        CHECK_OK(fl_l2_trees_fit(&t, &c, &first, &err), err);
+        CHECK_OK(fl_l2_trees_prove(&first, &err), err);
+        for (int way = 0; way < 4; way++) {
+            c.kernel = way == 1 ? "plain" : NULL;
+            c.threads = way < 2 ? 3 : 1;
+            CHECK_OK(fl_l2_trees_fit(way == 3 ? &real : &t, &c, &other, &err), err);
+            CHECK(same(&first, &other));
+            fl_l2_trees_done(&other);
+        }
+        free(y);
+        fl_l2_trees_done(&first);
+        make_free(&d);
+    }
+}
+
+FL_TEST(another_seed_is_another_forest)
+{
+    struct fl_l2_data d = make_data(100, 2, 3, 2, .6, 1);
+    struct fl_l2_table t = table(&d);
+    struct fl_l2_trees a, b;
+    struct fl_err err = { 0 };
+    struct fl_l2_trees_conf c = { .seed = 1, .trees = 3, .n_min = 2, .min_leaf = 1, .hi = 1 };
+    CHECK_OK(fl_l2_trees_fit(&t, &c, &a, &err), err);
+    c.seed = 2;
+    CHECK_OK(fl_l2_trees_fit(&t, &c, &b, &err), err);
+    CHECK(!same(&a, &b));
+    fl_l2_trees_done(&a);
+    fl_l2_trees_done(&b);
+    make_free(&d);
+}
+
+/* Rows that differ are told apart to the last one; elsewhere predictions stay within the outputs. A row alone comes to the same as among many. */
+FL_TEST(distinct_rows_are_fitted_exactly)
+{
+    for (int drawn = 0; drawn < 2; drawn++) {
+        struct fl_l2_data d = make_data(500, 3, 4, 2, .3, 1), other = make_data(200, 3, 4, 2, .3, 2);
+        struct fl_l2_table t = table(&d), u = table(&other);
+        struct fl_l2_trees m;
+        struct fl_err err = { 0 };
+        struct fl_l2_trees_conf c = { .seed = 3, .trees = 5, .columns = drawn ? 1 : 12, .n_min = 2, .min_leaf = 1, .threads = 2, .hi = 1 };
+        double out[500 * 4], row[12], one[4];
+        uint16_t steps[12];
+        CHECK_OK(fl_l2_trees_fit(&t, &c, &m, &err), err);
+        CHECK_OK(fl_l2_trees_apply(&m, &t, out, &err), err);
+        for (uint32_t i = 0; i < 500 * 4; i++)
+            CHECK(out[i] == d.y[i]);
+        CHECK_OK(fl_l2_trees_apply(&m, &u, out, &err), err);
+        for (uint32_t i = 0; i < 200; i++) {
+            for (uint32_t p = 0; p < 12; p++)
+                row[p] = (double)other.x[i * 12 + p];
+            fl_l2_trees_row(&m, row, steps, one);
+            CHECK(memcmp(one, out + (size_t)i * 4, sizeof one) == 0);
+            for (uint32_t l = 0; l < 4; l++)
+                CHECK(one[l] >= 0 && one[l] <= 1);
+        }
+        fl_l2_trees_done(&m);
+        make_free(&d);
+        make_free(&other);
+    }
+}
+
+FL_TEST(leaves_are_as_small_as_asked)
+{
+    struct fl_l2_data d = make_data(400, 2, 3, 2, .3, 1);
+    struct fl_l2_table t = table(&d);
+    struct fl_l2_trees m;
+    struct fl_err err = { 0 };
+    struct fl_l2_trees_conf c = { .seed = 3, .trees = 1, .columns = 6, .n_min = 2, .min_leaf = 7, .hi = 1 };
+    double out[400 * 3];
+    CHECK_OK(fl_l2_trees_fit(&t, &c, &m, &err), err);
+    CHECK_OK(fl_l2_trees_apply(&m, &t, out, &err), err);
+    for (uint32_t i = 0; i < 400; i++) {
+        uint32_t alike = 0;
+        for (uint32_t j = 0; j < 400; j++)
+            alike += memcmp(out + (size_t)i * 3, out + (size_t)j * 3, 3 * sizeof *out) == 0;
+        CHECK(alike >= 7);
+    }
+    fl_l2_trees_done(&m);
+    make_free(&d);
+}
+
+FL_TEST(rows_and_columns_can_be_chosen)
+{
+    struct fl_l2_data d = make_data(60, 2, 3, 2, .6, 1);
+    static const uint32_t rows[] = { 5, 2, 40, 11, 30, 31, 59, 0, 1, 17 }, columns[] = { 4, 1 }, outputs[] = { 2 };
+    float x[20];
+    uint8_t y[10];
+    for (uint32_t i = 0; i < 10; i++) {
+        x[2 * i] = d.x[rows[i] * 6 + 4];
+        x[2 * i + 1] = d.x[rows[i] * 6 + 1];
+        y[i] = d.y[rows[i] * 3 + 2];
+    }
+    struct fl_l2_table t = { .n = 10, .P = 2, .T = 1, .x = d.x, .stride = 6, .rows = rows, .columns = columns, .y = d.y, .y_stride = 3, .outputs = outputs };
+    struct fl_l2_table u = { .n = 10, .P = 2, .T = 1, .x = x, .stride = 2, .y = y, .y_stride = 1 };
+    struct fl_l2_trees_conf c = { .seed = 3, .trees = 4, .n_min = 2, .min_leaf = 1, .hi = 1 };
+    struct fl_l2_trees a, b;
+    struct fl_err err = { 0 };
+    CHECK_OK(fl_l2_trees_fit(&t, &c, &a, &err), err);
+    CHECK_OK(fl_l2_trees_fit(&u, &c, &b, &err), err);
+    CHECK(same(&a, &b));
+    fl_l2_trees_done(&a);
+    fl_l2_trees_done(&b);
+    make_free(&d);
+}
+
+FL_TEST(broken_nodes_are_refused)
+{
+    const uint64_t leaf = (uint64_t)FL_L2_LEAF << 32;
+    const struct { uint64_t node[3]; uint32_t trees; } cases[] = {
+        { { 1, leaf, leaf }, 1 }, { { 3, leaf, leaf }, 1 }, { { 2, leaf, 2 }, 1 }, { { 2, leaf | 1, leaf }, 1 }, { { 2 | UINT64_C(9) << 32, leaf, leaf }, 1 }, { { 0, leaf, leaf }, 1 },
+    };
+    const uint64_t first[] = { 0, 3 };
+    struct fl_err err = { 0 };
+    struct fl_l2_trees m = { .trees = 1, .P = 2, .T = 1, .nleaves = 1, .first = first, .node = (const uint64_t[]){ 2, leaf, leaf } };
+    CHECK_OK(fl_l2_trees_prove(&m, &err), err);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        m.node = cases[i].node;
+        CHECK_INT(fl_l2_trees_prove(&m, &err), FL_E_INPUT);
+    }
+    CHECK_INT(fl_l2_trees_fit(&(struct fl_l2_table){ .n = 0 }, &(struct fl_l2_trees_conf){ .trees = 1, .n_min = 2, .min_leaf = 1 }, &m, &err), FL_E_CONFIG);
+}
+
+/* Out-of-sample R2 on Friedman-1, ten seeds. */
+FL_TEST(as_good_as_scikit_learn)
+{
+    char path[300], cmd[600];
+    float x[1000 * 10];
+    double y[1000], theirs, sum = 0, out[500];
+    snprintf(path, sizeof path, "%s/friedman", fl_tmpdir());
+    if (access("/usr/bin/python3", X_OK) != 0 || system("/usr/bin/python3 -c 'import sklearn' 2>/dev/null") != 0) {
+        fl_skip("no scikit-learn for /usr/bin/python3");
+        return;
+    }
+    snprintf(cmd, sizeof cmd, "OMP_NUM_THREADS=1 /usr/bin/python3 -B tests/level2/friedman.py %s", path);
+    CHECK_INT(system(cmd), 0);
+    FILE *f = fopen(path, "rb");
+    CHECK(f != NULL);
+    for (uint32_t seed = 0; seed < 10; seed++) {
+        CHECK(fread(x, sizeof x, 1, f) == 1 && fread(y, sizeof y, 1, f) == 1 && fread(&theirs, sizeof theirs, 1, f) == 1);
+        struct fl_l2_table fit = { .n = 500, .P = 10, .T = 1, .x = x, .stride = 10, .real = y };
+        struct fl_l2_table score = { .n = 500, .P = 10, .T = 1, .x = x + 5000, .stride = 10 };
+        struct fl_l2_trees_conf c = { .seed = seed, .trees = 100, .columns = 3, .n_min = 5, .min_leaf = 1, .threads = 2, .hi = 1 };
+        struct fl_l2_trees m;
+        struct fl_err err = { 0 };
+        CHECK_OK(fl_l2_trees_fit(&fit, &c, &m, &err), err);
+        CHECK_OK(fl_l2_trees_apply(&m, &score, out, &err), err);
+        double mean = 0, all = 0, rest = 0;
+        for (uint32_t i = 0; i < 500; i++)
+            mean += y[500 + i] / 500;
+        for (uint32_t i = 0; i < 500; i++) {
+            all += (y[500 + i] - mean) * (y[500 + i] - mean);
+            rest += (y[500 + i] - out[i]) * (y[500 + i] - out[i]);
+        }
+        sum += 1 - rest / all - theirs;
+        fl_l2_trees_done(&m);
+    }
+    fclose(f);
+    CHECK_NEAR(sum / 10, 0, .01);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct fl_case cases[] = {
+        CASE(one_forest_by_every_way), CASE(another_seed_is_another_forest), CASE(distinct_rows_are_fitted_exactly), CASE(leaves_are_as_small_as_asked),
+        CASE(rows_and_columns_can_be_chosen), CASE(broken_nodes_are_refused), CASE(as_good_as_scikit_learn), { 0 }
+    };
+    return fl_run(cases, argc, argv);
+}
