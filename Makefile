@@ -117,8 +117,14 @@ demo: deps  ## build, then run the default pipeline on the sample tiles
 	@$(MAKE) --no-print-directory -j2 all samples
 	$(B)/bin/flowrun pipeline.yaml
 
+# Stages that only tests use: found through stage_path.
+TEST_STAGES := tripwire
+$(TEST_STAGES:%=$(B)/tests/flow/stages/%): $(B)/tests/flow/stages/%: runtime/stage_main.c $(B)/o/tests/flow/stages/%.o $(B)/libruntime.a $(B)/libproto.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(FLAGS) -DFL_STAGE=fl_stage_$* $^ $(LDFLAGS) $(LIBS_RUNTIME) -o $@
+
 .PHONY: tests
-tests: samples $(B)/flowrun-hdf5 $(TESTS) $(FUZZ)
+tests: samples $(B)/flowrun-hdf5 $(TESTS) $(FUZZ) $(TEST_STAGES:%=$(B)/tests/flow/stages/%)
 
 # What is measured lies in bench/; its stages are in no build but this one.
 BENCH_STAGES := bench_fill bench_touch bench_end bench_look

@@ -14,7 +14,7 @@
 #define BACKOFF_FIRST 0.01
 #define BACKOFF_MOST  5.0
 #define STILLBORN_MOST 5               /* starts in a row that die before they are ready */
-#define BLAME_MOST 3                   /* own deaths over one batch, then the run stops */
+#define BARREN_MOST 20                 /* own deaths of a stage in a row without a batch finished, and two for each batch of the window: more than halving takes */
 #define FAR 1e9
 
 uint32_t fl_stage_out_edges(const struct fl_graph *g, uint32_t stage)
@@ -86,7 +86,8 @@ static void recover_slot(struct fl_super *s, uint32_t slot)
     struct fl_slot *sl = &s->slots[slot];
     uint32_t gen = atomic_fetch_add(&s->gens->gen[slot], 1);
     sl->used = false;
-    s->redo[s->nredo++] = (struct fl_redo){ .batch = sl->batch, .attempt = sl->attempt + 1 };
+    if (!fl_poison_keeps(s, sl->batch, sl->attempt + 1))
+        s->redo[s->nredo++] = (struct fl_redo){ .batch = sl->batch, .attempt = sl->attempt + 1 };
     struct fl_control c = { .type = "cancel", .slot = slot, .gen = gen };
     for (uint32_t i = 0; i < s->ninst; i++) {
         sl->fence[i] = recover_living(&s->inst[i]);
@@ -94,12 +95,6 @@ static void recover_slot(struct fl_super *s, uint32_t slot)
         if (sl->fence[i])
             fl_super_tell(&s->inst[i], &c);
     }
-}
-
-static void recover_issue_all(struct fl_super *s)
-{
-    for (uint32_t i = 0; i < s->g->window; i++)
-        fl_super_issue(s, i);
 }
 
 static void recover_mourn(struct fl_super *s, struct fl_inst *dead)
@@ -110,7 +105,7 @@ static void recover_mourn(struct fl_super *s, struct fl_inst *dead)
             recover_slot(s, i);
     }
     dead->mourned = true;
-    recover_issue_all(s);
+    fl_super_issue_all(s);
     if (dead->ready)
         fl_recover_ready(s, dead);
 }
@@ -196,6 +191,8 @@ static const char *recover_cause(const struct fl_inst *in, int status, char out[
 {
     if (in->hung)
         snprintf(out, 120, "made no progress for stall_timeout and was killed");
+    else if (in->oom)
+        snprintf(out, 120, "was killed by the kernel: out of memory");
     else if (WIFSIGNALED(status))
         snprintf(out, 120, "died of signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
     else
@@ -203,20 +200,19 @@ static const char *recover_cause(const struct fl_inst *in, int status, char out[
     return out;
 }
 
+/* A SIGKILL that goes with a new count of the kernel's. */
+static bool recover_oom(struct fl_super *s, const struct fl_inst *in, int status)
+{
+    if (in->hung || !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL || fl_oom_kills() <= s->oom_seen)
+        return false;
+    s->oom_seen++;
+    return true;
+}
+
 /* Kills from outside are not held against the batch in work. */
 static bool recover_own_doing(const struct fl_inst *in, int status)
 {
-    return in->hung || !WIFSIGNALED(status) || (WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM);
-}
-
-static uint32_t recover_blame(struct fl_super *s, uint64_t batch)
-{
-    for (uint32_t i = 0; i < s->nblames; i++)
-        if (s->blames[i].batch == batch)
-            return ++s->blames[i].times;
-    s->blames[s->nblames % FL_BLAMES] = (struct fl_blame){ .batch = batch, .times = 1 };
-    s->nblames += s->nblames < FL_BLAMES;
-    return 1;
+    return in->hung || in->oom || !WIFSIGNALED(status) || (WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM);
 }
 
 /* Adds the page's counts to those of earlier incarnations and clears them for the next. The tables of slots stay. */
@@ -235,9 +231,22 @@ static void recover_keep_counts(struct fl_inst *in)
     memset(&in->seen, 0, sizeof in->seen);
 }
 
-static void recover_schedule(struct fl_inst *in)
+/* Counts a stage's own deaths since any of its instances finished a batch. */
+static uint32_t recover_barren(struct fl_super *s, uint32_t stage)
 {
-    if (in->backoff == 0 || atomic_load(&in->page->batches) > 0)
+    struct fl_inst *first = &s->inst[s->first[stage]];
+    uint64_t batches = 1;
+    for (uint32_t k = 0; k < s->g->stages[stage].instances; k++)
+        batches += first[k].base.batches + atomic_load(&first[k].page->batches);
+    first->barren = first->barren_then == batches ? first->barren + 1 : 1;
+    first->barren_then = batches;
+    return first->barren;
+}
+
+/* Deaths of a batch's doing are awaited while it is tested: they say nothing of the machine. */
+static void recover_schedule(struct fl_inst *in, bool blamed)
+{
+    if (in->backoff == 0 || blamed || atomic_load(&in->page->batches) > 0)
         in->backoff = BACKOFF_FIRST;
     else
         in->backoff = in->backoff * 2 > BACKOFF_MOST ? BACKOFF_MOST : in->backoff * 2;
@@ -255,7 +264,7 @@ static void recover_in_the_end(struct fl_super *s, struct fl_inst *in, bool clea
         if (s->inst[i].pid > 0)
             fl_super_tell(&s->inst[i], &finish);
     if (s->g->stages[in->stage].sink) {
-        recover_schedule(in);
+        recover_schedule(in, false);
         in->incarnation++;
         in->mourned = true;
     }
@@ -273,6 +282,7 @@ void fl_recover_death(struct fl_super *s, struct fl_inst *in, int status)
         return;
     }
     uint64_t current = atomic_load(&in->page->current);
+    in->oom = recover_oom(s, in, status);
     recover_cause(in, status, cause);
     in->deaths++;
     in->stillborn = was_ready ? 0 : in->stillborn + 1;
@@ -280,11 +290,15 @@ void fl_recover_death(struct fl_super *s, struct fl_inst *in, int status)
         fl_super_fail(s, name, in->index, cause);
         return;
     }
-    if (current > 0 && recover_own_doing(in, status) && recover_blame(s, current - 1) >= BLAME_MOST) {
-        snprintf(text, sizeof text, "%s, the third time over batch %llu", cause, (unsigned long long)(current - 1));
+    if (current > 0 && recover_own_doing(in, status))
+        fl_poison_blame(s, in, current - 1, cause);
+    uint32_t barren = current > 0 && recover_own_doing(in, status) ? recover_barren(s, in->stage) : 0;
+    if (barren > BARREN_MOST + 2 * s->g->window) {
+        snprintf(text, sizeof text, "%s, %u times in a row without finishing a batch", cause, barren);
         fl_super_fail(s, name, in->index, text);
-        return;
     }
+    if (s->failed)
+        return;
     if (atomic_load(&in->page->batches) > 0)
         in->idle_deaths = 0;
     if (current == 0 && was_ready && recover_own_doing(in, status) && ++in->idle_deaths > STILLBORN_MOST) {
@@ -298,7 +312,7 @@ void fl_recover_death(struct fl_super *s, struct fl_inst *in, int status)
     s->restarts++;
     in->ready = in->done = in->hung = false;
     if (!s->started) {                 /* nobody is connected yet: the same incarnation begins once more */
-        recover_schedule(in);
+        recover_schedule(in, false);
         return;
     }
     if (s->finishing) {
@@ -307,7 +321,7 @@ void fl_recover_death(struct fl_super *s, struct fl_inst *in, int status)
         recover_excuse(s, in);
         return;
     }
-    recover_schedule(in);
+    recover_schedule(in, current > 0 && recover_own_doing(in, status));
     recover_keep_counts(in);
     if (in->await == NULL && (in->await = calloc(s->ninst, sizeof *in->await)) == NULL) {
         fl_super_fail(s, name, in->index, "no memory");
@@ -356,7 +370,7 @@ void fl_recover_ready(struct fl_super *s, struct fl_inst *in)
     }
     fl_spawn_endpoint(up.text, in->stage, in->index, in->incarnation);
     recover_tell_up(s, in, &up, NULL);
-    recover_issue_all(s);              /* a source may have been missing */
+    fl_super_issue_all(s);              /* a source may have been missing */
 }
 
 double fl_recover_tick(struct fl_super *s)

@@ -81,10 +81,10 @@ int fl_report(struct fl_super *s, int status)
     json_t *stages = json_object();
     for (uint32_t i = 0; i < s->g->nstages; i++)
         json_object_set_new(stages, s->g->stages[i].name, report_stage(s, i));
-    json_t *j = json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:o}", "status", report_word(status), "exit", status,
+    json_t *j = json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:o}", "status", report_word(status), "exit", status,
         "tiles", (json_int_t)s->tiles_total, "done", (json_int_t)s->tiles_done, "predicted", (json_int_t)(s->tiles_done - s->rejected),
         "rejected", (json_int_t)s->rejected, "batches", (json_int_t)s->total, "resumed_batches", (json_int_t)s->resumed,
-        "reissued_batches", (json_int_t)s->reissued, "restarts", (json_int_t)s->restarts,
+        "reissued_batches", (json_int_t)s->reissued, "restarts", (json_int_t)s->restarts, "quarantined", (json_int_t)s->quarantined,
         "seconds", seconds, "start_s", s->t_start > 0 ? s->t_start - s->t0 : 0.0, "first_result_s", s->t_first > 0 ? s->t_first - s->t0 : 0.0, "stages", stages);
     char path[1200];
     snprintf(path, sizeof path, "%s/report.json", s->dir);

@@ -83,6 +83,11 @@ void fl_super_fail(struct fl_super *s, const char *stage, uint32_t instance, con
 /* What is to be done again comes first: others wait for it. */
 static bool run_next(struct fl_super *s, struct fl_redo *next)
 {
+    enum fl_poison suspect = fl_poison_next(s, next);
+    if (suspect != FL_POISON_NONE) {
+        s->reissued += suspect == FL_POISON_NEXT;
+        return suspect == FL_POISON_NEXT;
+    }
     if (s->nredo > 0) {
         *next = s->redo[0];
         memmove(s->redo, s->redo + 1, --s->nredo * sizeof *s->redo);
@@ -108,9 +113,17 @@ void fl_super_issue(struct fl_super *s, uint32_t slot)
     sl->used = true;
     sl->batch = next.batch;
     sl->attempt = next.attempt;
+    sl->probe = next.rows > 0;
     sl->acked = sl->rejected = 0;
-    struct fl_control c = { .type = "issue", .batch = next.batch, .attempt = next.attempt, .slot = slot, .gen = atomic_load(&s->gens->gen[slot]) };
+    struct fl_control c = { .type = "issue", .batch = next.batch, .attempt = next.attempt, .slot = slot, .gen = atomic_load(&s->gens->gen[slot]),
+                            .first = next.first, .rows = next.rows, .code = fl_poison_has_marks(s, next.batch) };
     fl_super_tell(source, &c);
+}
+
+void fl_super_issue_all(struct fl_super *s)
+{
+    for (uint32_t i = 0; i < s->g->window; i++)
+        fl_super_issue(s, i);
 }
 
 static void run_finish_if_done(struct fl_super *s)
@@ -132,6 +145,16 @@ uint64_t fl_super_sink_bit(const struct fl_super *s, uint32_t stage)
     return UINT64_C(1) << bit;
 }
 
+static void run_count(struct fl_super *s, const struct fl_slot *sl, const struct fl_control *c)
+{
+    s->in_flight--;
+    s->finished++;
+    s->tiles_done += c->predicted + c->rejected;
+    s->rejected += sl->rejected;
+    if (s->t_first == 0)
+        s->t_first = fl_now();
+}
+
 static void run_ack(struct fl_super *s, const struct fl_inst *sink, const struct fl_control *c)
 {
     for (uint32_t i = 0; i < s->g->window; i++) {
@@ -143,14 +166,13 @@ static void run_ack(struct fl_super *s, const struct fl_inst *sink, const struct
         if (sl->acked != fl_super_sink_bit(s, s->g->nstages) - 1)
             return;
         sl->used = false;
-        s->in_flight--;
-        s->finished++;
-        s->tiles_done += c->predicted + c->rejected;
-        s->rejected += sl->rejected;
-        if (s->t_first == 0)
-            s->t_first = fl_now();
         atomic_fetch_add(&s->gens->gen[i], 1);           /* whatever still speaks of this use of the slot is late */
-        fl_super_issue(s, i);
+        if (!sl->probe)
+            run_count(s, sl, c);
+        if (fl_poison_passed(s, sl->batch))
+            fl_super_issue_all(s);
+        else
+            fl_super_issue(s, i);
         run_finish_if_done(s);
         return;
     }
@@ -166,8 +188,7 @@ static void run_start_if_ready(struct fl_super *s)
     s->started = true;
     s->t_start = fl_now();
     run_tell_all(s, "start");
-    for (uint32_t i = 0; i < s->g->window; i++)
-        fl_super_issue(s, i);
+    fl_super_issue_all(s);
     run_finish_if_done(s);
 }
 
@@ -439,19 +460,22 @@ static void run_free(struct fl_super *s)
         free(s->slots[i].fence);
     free(s->slots);
     free(s->redo);
+    fl_poison_done(s);
     free(s->committed);
     json_decref(s->results);
 }
 
 int fl_run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)
 {
-    struct fl_super s = { .g = g, .conf = conf, .lock = -1, .sockets = -1, .ask = -1, .asker = -1, .gens_fd = -1, .t0 = fl_now() };
+    struct fl_super s = { .g = g, .conf = conf, .lock = -1, .sockets = -1, .ask = -1, .asker = -1, .gens_fd = -1, .t0 = fl_now(), .oom_seen = fl_oom_kills() };
     struct fl_err err = { 0 };
     run_limits();
     int sigfd = run_signals();
     int rc = fl_rundir_open(&s, &err);
-    if (rc == FL_OK)
+    if (rc == FL_OK) {
+        fl_poison_open(&s);
         rc = run_prepare(&s, &err);
+    }
     if (rc == FL_OK)
         rc = fl_spawn_pools(&s, &err);
     if (rc == FL_OK && !conf->quiet)

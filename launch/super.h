@@ -18,14 +18,14 @@ struct fl_inst {                         /* one stage process */
     pid_t    pid;
     int      pidfd, control, page_fd;    /* -1 when closed */
     struct fl_page *page;
-    bool     ready, done, hung;          /* hung: killed by us for want of progress */
+    bool     ready, done, hung, oom;     /* hung: killed by us for want of progress; oom: by the kernel for want of memory */
     bool     dumping;                    /* a tap that was told to write out what it holds and has not said that it has */
     bool    *await;                      /* after its death: instances that have yet to say they are done with it */
     uint32_t nawait;
     bool     mourned;                    /* what it held has been issued again, or was nothing */
     uint32_t deaths, stillborn, idle_deaths;          /* in all; in a row before it was ready */
     double   restart_at, backoff;        /* when to start it again, 0 = not to; seconds */
-    uint64_t batches_then;               /* its page's count at the last start: the first batch done resets the back-off */
+    uint32_t barren; uint64_t barren_then;   /* of instance 0: own deaths of the stage in a row; its batches + 1 at the last */
     struct { uint64_t batches, tiles, busy, in, credit, faults, counters[FL_MAX_COUNTERS]; } base;   /* of earlier incarnations */
     uint64_t beat; double beat_at;       /* last beat seen, and when */
     struct { uint64_t tiles, busy, in, credit; } seen;   /* of the table: values one tick ago */
@@ -35,13 +35,14 @@ struct fl_slot {
     bool     used;
     uint64_t batch, acked;               /* bit by sink, in the order of the stages */
     uint32_t attempt, rejected;          /* rejected: the most of any sink */
+    bool     probe;                      /* a test: nothing of it is kept */
     bool    *fence;                      /* instances that may still refer to the use of it that was given up */
     uint32_t nfence;                     /* the slot is free when nothing does */
 };
 
-struct fl_redo { uint64_t batch; uint32_t attempt; };
+struct fl_redo { uint64_t batch; uint32_t attempt, first, rows; };   /* rows > 0: a test of these */
 struct fl_blame { uint64_t batch; uint32_t times; };    /* deaths of a stage's own doing while it worked on this batch */
-#define FL_BLAMES 64
+struct fl_suspect;                       /* a batch that has killed (poison.c) */
 
 struct fl_super {
     const struct fl_graph *g;
@@ -62,7 +63,10 @@ struct fl_super {
     struct fl_slot *slots;
     uint32_t nsinks;
     struct fl_redo *redo; uint32_t nredo;  /* to be issued again, oldest first; at most a window */
-    struct fl_blame blames[FL_BLAMES]; uint32_t nblames;
+    struct fl_blame *blames; uint32_t nblames;
+    struct fl_suspect *suspects; uint32_t nsuspects;
+    uint64_t *marked; uint32_t nmarked;  /* batches with tiles in RUN/quarantine, ascending */
+    uint64_t quarantined, oom_seen;      /* tiles; kills by the kernel for want of memory so far */
     uint64_t reissued, restarts, quiet_finished;
     double   quiet_since;                /* nothing has moved since then; 0 = something does */
     uint64_t total, next, finished;      /* batches: all, next to be issued, acknowledged by every sink */
@@ -97,6 +101,7 @@ uint64_t fl_super_sink_bit(const struct fl_super *, uint32_t stage);   /* of a s
 void fl_super_fail(struct fl_super *, const char *stage, uint32_t instance, const char *text);    /* says why, kills all */
 void fl_super_kill_all(struct fl_super *);
 void fl_super_issue(struct fl_super *, uint32_t slot);         /* the next batch into a free slot, if there is one and a source to make it */
+void fl_super_issue_all(struct fl_super *);                    /* into all free slots */
 
 /* resume.c */
 int  fl_resume_read(struct fl_super *);                        /* fills `committed` and the counts of what is done; on failure the run has failed */
@@ -119,6 +124,19 @@ void fl_dump_done(struct fl_super *, struct fl_inst *);        /* it said so, or
 void fl_dump_watch(struct fl_super *);                         /* after a failure: kills those that take too long */
 int  fl_dump_listen(struct fl_super *, struct fl_err *);
 void fl_dump_hear(struct fl_super *, bool call, bool words);
+
+/* poison.c: batches that kill */
+enum fl_poison { FL_POISON_NONE, FL_POISON_NEXT, FL_POISON_WAIT };
+void fl_poison_open(struct fl_super *);                        /* reads what is in RUN/quarantine */
+void fl_poison_done(struct fl_super *);
+void fl_poison_blame(struct fl_super *, const struct fl_inst *, uint64_t batch, const char *cause);   /* it died of its own doing over it */
+bool fl_poison_keeps(struct fl_super *, uint64_t batch, uint32_t attempt);   /* a lost batch that is suspect: not to be issued among others */
+enum fl_poison fl_poison_next(struct fl_super *, struct fl_redo *next);      /* WAIT: nothing may be issued now */
+bool fl_poison_passed(struct fl_super *, uint64_t batch);      /* it came through; true: it was suspect */
+bool fl_poison_has_marks(const struct fl_super *, uint64_t batch);
+
+/* oom.c */
+uint64_t fl_oom_kills(void);                                   /* by the kernel, so far */
 
 /* table.c */
 void fl_table_tick(struct fl_super *, bool last);

@@ -36,6 +36,7 @@ struct fl_batch {
     uint64_t batch;                 /* number, from 0, fixed by the ordered inputs */
     uint32_t attempt;               /* 0 at first issue, one more at each re-issue */
     uint32_t slot, gen;             /* slab slot and generation */
+    uint32_t probe;                 /* 0, or number + 1 of the first row under test: sinks let such a batch pass and keep nothing of it */
     uint32_t n;                     /* tiles, 0..B */
     uint32_t ntensors;
     struct fl_tensor t[FL_MAX_TENSORS];

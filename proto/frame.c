@@ -53,7 +53,7 @@ int fl_frame_pack(const struct fl_batch *b, void *buf, size_t cap, size_t *len, 
     if (b->ntensors > FL_MAX_TENSORS)
         return fl_err_set(err, FL_E_PROTO, "header: %u tensors, at most %d are allowed", b->ntensors, FL_MAX_TENSORS);
     fl_msg_out_init(&o, buf, cap);
-    msgpack_pack_map(&o.pk, 9);
+    msgpack_pack_map(&o.pk, b->probe > 0 ? 10 : 9);
     fl_msg_put_key_u64(&o, "v", FL_FRAME_VERSION);
     fl_msg_put_key_u64(&o, "run", b->run);
     fl_msg_put_key_u64(&o, "batch", b->batch);
@@ -61,7 +61,9 @@ int fl_frame_pack(const struct fl_batch *b, void *buf, size_t cap, size_t *len, 
     fl_msg_put_key_u64(&o, "slot", b->slot);
     fl_msg_put_key_u64(&o, "gen", b->gen);
     fl_msg_put_key_u64(&o, "n", b->n);
-    fl_msg_put_key_u64(&o, "crit", 0);
+    fl_msg_put_key_u64(&o, "crit", b->probe > 0 ? FL_FRAME_PROBE : 0);
+    if (b->probe > 0)
+        fl_msg_put_key_u64(&o, "probe", b->probe);
     fl_msg_put_str(&o, "t");
     msgpack_pack_array(&o.pk, b->ntensors);
     for (uint32_t i = 0; i < b->ntensors; i++) {
@@ -122,8 +124,8 @@ static int frame_read_tensors(struct fl_msg *m, struct fl_batch *b, struct fl_er
     return FL_OK;
 }
 
-enum { FRAME_V, FRAME_RUN, FRAME_BATCH, FRAME_ATTEMPT, FRAME_SLOT, FRAME_GEN, FRAME_N, FRAME_CRIT, FRAME_T, FRAME_KEYS };
-static const char *const frame_keys[FRAME_KEYS] = { "v", "run", "batch", "attempt", "slot", "gen", "n", "crit", "t" };
+enum { FRAME_V, FRAME_RUN, FRAME_BATCH, FRAME_ATTEMPT, FRAME_SLOT, FRAME_GEN, FRAME_N, FRAME_CRIT, FRAME_T, FRAME_PROBE, FRAME_KEYS };
+static const char *const frame_keys[FRAME_KEYS] = { "v", "run", "batch", "attempt", "slot", "gen", "n", "crit", "t", "probe" };
 
 static int frame_key(const char *s, uint32_t len)
 {
@@ -133,7 +135,7 @@ static int frame_key(const char *s, uint32_t len)
     return k;
 }
 
-static int frame_read_value(struct fl_msg *m, int key, struct fl_batch *b, struct fl_err *err)
+static int frame_read_value(struct fl_msg *m, int key, struct fl_batch *b, uint32_t *crit, struct fl_err *err)
 {
     uint32_t small = 0;
     bool ok;
@@ -145,6 +147,7 @@ static int frame_read_value(struct fl_msg *m, int key, struct fl_batch *b, struc
     case FRAME_SLOT:    ok = fl_msg_u32(m, &b->slot); break;
     case FRAME_GEN:     ok = fl_msg_u32(m, &b->gen); break;
     case FRAME_N:       ok = fl_msg_u32(m, &b->n); break;
+    case FRAME_PROBE:   ok = fl_msg_u32(m, &b->probe); break;
     case FRAME_T:       return frame_read_tensors(m, b, err);
     case FRAME_V:
         ok = fl_msg_u32(m, &small);
@@ -152,9 +155,9 @@ static int frame_read_value(struct fl_msg *m, int key, struct fl_batch *b, struc
             return fl_err_set(err, FL_E_PROTO, "header: version %u, want %d", small, FL_FRAME_VERSION);
         break;
     case FRAME_CRIT:
-        ok = fl_msg_u32(m, &small);
-        if (ok && (small & ~FL_FRAME_CRIT) != 0)
-            return fl_err_set(err, FL_E_PROTO, "header: critical bits %#x are unknown", small & ~FL_FRAME_CRIT);
+        ok = fl_msg_u32(m, crit);
+        if (ok && (*crit & ~FL_FRAME_CRIT) != 0)
+            return fl_err_set(err, FL_E_PROTO, "header: critical bits %#x are unknown", *crit & ~FL_FRAME_CRIT);
         break;
     default:
         return fl_msg_skip(m) ? FL_OK : fl_err_set(err, FL_E_PROTO, "header: the value of an unknown key can't be read");
@@ -166,7 +169,7 @@ int fl_frame_unpack(const void *buf, size_t len, struct fl_batch *b, struct fl_e
 {
     struct fl_msg m = { buf, (const uint8_t *)buf + len };
     struct fl_batch in;
-    uint32_t n, seen = 0;
+    uint32_t n, crit = 0, seen = 0;
     memset(&in, 0, offsetof(struct fl_batch, t));
     int rc = fl_frame_check(buf, len, err);
 
@@ -183,13 +186,15 @@ int fl_frame_unpack(const void *buf, size_t len, struct fl_batch *b, struct fl_e
         if (key < FRAME_KEYS && (seen & 1u << key) != 0)
             return fl_err_set(err, FL_E_PROTO, "header: %s is there twice", frame_keys[key]);
         seen |= 1u << key;
-        rc = frame_read_value(&m, key, &in, err);
+        rc = frame_read_value(&m, key, &in, &crit, err);
         if (rc != FL_OK)
             return rc;
     }
-    for (int key = 0; key < FRAME_KEYS; key++)
+    for (int key = 0; key < FRAME_PROBE; key++)
         if ((seen & 1u << key) == 0)
             return fl_err_set(err, FL_E_PROTO, "header: %s is missing", frame_keys[key]);
+    if ((crit & FL_FRAME_PROBE) != 0 ? in.probe == 0 : in.probe != 0)
+        return fl_err_set(err, FL_E_PROTO, "header: probe is %u, but crit is %#x", in.probe, crit);
     memcpy(b, &in, offsetof(struct fl_batch, t) + in.ntensors * sizeof in.t[0]);
     b->host = NULL;
     return FL_OK;

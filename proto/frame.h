@@ -3,7 +3,8 @@
  *     {"v":1, "run":u64, "batch":u64, "attempt":u32, "slot":u32, "gen":u32, "n":u32, "crit":u32,
  *      "t":[[name, dtype, [shape...], place, off, bytes], ...]}
  *
- * Unknown keys are skipped, missing or repeated ones refused, and so is any bit of "crit" that a reader doesn't know. */
+ * "probe":u32 is there, and bit 0 of "crit" set, in a batch under test alone. Other keys are skipped when unknown; missing or repeated
+ * ones are refused, and so is any bit of "crit" that a reader doesn't know. */
 #ifndef FL_PROTO_FRAME_H
 #define FL_PROTO_FRAME_H
 
@@ -14,7 +15,8 @@
 
 #define FL_FRAME_VERSION 1
 #define FL_FRAME_MAX     4096
-#define FL_FRAME_CRIT    0u      /* critical bits this version knows: none */
+#define FL_FRAME_PROBE   1u      /* critical: nothing of this batch may be kept */
+#define FL_FRAME_CRIT    FL_FRAME_PROBE
 
 /* Writes the header of b into buf; *len on success. FL_E_PROTO for a descriptor that can't be read back (naming the
  * tensor), and naming the size when the header takes more than FL_FRAME_MAX or cap. */

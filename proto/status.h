@@ -22,7 +22,8 @@
     X(FL_E_STALE,    -9, "E_STALE",    "a reference to a slab used again")  \
     X(FL_E_PEER,    -10, "E_PEER",     "the other side is gone")            \
     X(FL_E_DEVICE,  -11, "E_DEVICE",   "the device can't do it")            \
-    X(FL_E_BUG,     -12, "E_BUG",      "a stage breaks its contract")
+    X(FL_E_BUG,     -12, "E_BUG",      "a stage breaks its contract")       \
+    X(FL_E_POISON,  -13, "E_POISON",   "a tile that kills a stage")
 
 enum fl_status {
 #define X(sym, val, name, text) sym = val,

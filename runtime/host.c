@@ -293,7 +293,7 @@ static int host_own_marks(struct fl_ctx *ctx, struct fl_batch *b)
     return FL_OK;
 }
 
-int fl_reject(struct fl_ctx *ctx, struct fl_batch *b, uint32_t row, int code, const char *fmt, ...)
+int fl_host_mark(struct fl_ctx *ctx, struct fl_batch *b, uint32_t row, int code, const char *text)
 {
     if (row >= b->n)
         return fl_fail(ctx, FL_E_BUG, "row %u rejected in a batch of %u", row, b->n);
@@ -303,7 +303,14 @@ int fl_reject(struct fl_ctx *ctx, struct fl_batch *b, uint32_t row, int code, co
     if (rc != FL_OK)
         return rc;
     ((int32_t *)fl_batch_find(b, "status")->data)[row] = code;
-    char *text = (char *)fl_batch_find(b, "reason")->data + (size_t)row * FL_REASON_SIZE;
+    snprintf((char *)fl_batch_find(b, "reason")->data + (size_t)row * FL_REASON_SIZE, FL_REASON_SIZE, "%s", text);
+    ctx->host->rejects++;
+    return FL_OK;
+}
+
+int fl_reject(struct fl_ctx *ctx, struct fl_batch *b, uint32_t row, int code, const char *fmt, ...)
+{
+    char text[FL_REASON_SIZE];
     int n = snprintf(text, FL_REASON_SIZE, "%s: %s: ", ctx->name, fl_status_name(code));
     if (n > 0 && n < FL_REASON_SIZE) {
         va_list ap;
@@ -311,8 +318,7 @@ int fl_reject(struct fl_ctx *ctx, struct fl_batch *b, uint32_t row, int code, co
         vsnprintf(text + n, FL_REASON_SIZE - (size_t)n, fmt, ap);
         va_end(ap);
     }
-    ctx->host->rejects++;
-    return FL_OK;
+    return fl_host_mark(ctx, b, row, code, text);
 }
 
 int fl_rejected(const struct fl_batch *b, uint32_t row)

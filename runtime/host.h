@@ -68,6 +68,9 @@ int  fl_host_drain(struct fl_host *);
 int  fl_host_dump(struct fl_host *, const char *why);
 void fl_host_done(struct fl_host *);                           /* close, free the state */
 
+/* fl_reject in the name of another stage; `text` is the whole reason, cut to FL_REASON_SIZE - 1 bytes. */
+int  fl_host_mark(struct fl_ctx *, struct fl_batch *, uint32_t row, int code, const char *text);
+
 struct fl_hosted *fl_hosted_new(uint32_t parts);               /* NULL: out of memory */
 const struct fl_port *fl_stage_port(const struct fl_stage *, unsigned dir);
 

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "proto/frame.h"
 #include "runtime/host.h"
 
 enum fl_state { FL_STARTING, FL_IDLE, FL_BUSY, FL_WAIT_CREDIT, FL_ENDED };
@@ -21,6 +22,10 @@ struct fl_page {
     _Atomic uint32_t attempt;           /* its attempt */
     _Atomic uint64_t faults;            /* minor page faults since the first batch was done */
     _Atomic uint64_t counters[FL_MAX_COUNTERS];
+    /* Of the batch under test alone that was worked on last: its first row's id and its header as packed; probe_len 0 = none. */
+    _Atomic uint32_t probe_len;
+    char             probe_id[FL_ID_SIZE];
+    unsigned char    probe_header[FL_FRAME_MAX];
     /* Then, for every slot of the window: where the batch in it was sent (per out edge), and whether it came (per in edge).
      * Entries carry the generation, so what is left of an earlier use of a slot says nothing. They are never cleared. */
 };

@@ -53,7 +53,7 @@ static void proc_account(struct proc *p)
 
 static int proc_produce(struct proc *p)
 {
-    struct fl_issue i = p->issues[p->issue_head];
+    struct fl_issue i = p->at = p->issues[p->issue_head];
     p->issue_head = (p->issue_head + 1) % p->s.window;
     p->issue_count--;
     struct fl_hosted *h = fl_proc_take(p);
@@ -66,9 +66,20 @@ static int proc_produce(struct proc *p)
     h->b.attempt = i.attempt;
     h->b.slot = i.slot;
     h->b.gen = i.gen;
+    h->b.probe = i.rows > 0 ? i.first + 1 : 0;
     fl_proc_hold(p, &h->b);
     atomic_store_explicit(&p->page->current, i.batch + 1, memory_order_relaxed);
     return fl_host_produce(&p->host, &h->b);
+}
+
+/* Should it kill this process, the supervisor finds here what to put into quarantine. */
+static void proc_note_probe(struct proc *p, const struct fl_batch *b)
+{
+    size_t len = 0;
+    if (fl_frame_pack(b, p->page->probe_header, sizeof p->page->probe_header, &len, NULL) != FL_OK)
+        len = 0;
+    snprintf(p->page->probe_id, sizeof p->page->probe_id, "%.*s", FL_ID_SIZE - 1, fl_id(b, b->probe - 1));
+    atomic_store_explicit(&p->page->probe_len, (uint32_t)len, memory_order_release);
 }
 
 static int proc_consume(struct proc *p)
@@ -80,7 +91,14 @@ static int proc_consume(struct proc *p)
     p->nready--;
     p->dump_after -= p->dump_after > 0;
     atomic_store_explicit(&p->page->attempt, h->b.attempt, memory_order_relaxed);
-    atomic_store_explicit(&p->page->current, h->b.batch + 1, memory_order_relaxed);
+    if (h->b.probe > 0 && p->s.nout == 0) {               /* a sink: it has come through, which was the question */
+        int rc = fl_ack(&p->host.ctx, h->b.batch, h->b.attempt, 0, 0);
+        fl_proc_release(p, &h->b);
+        return rc;
+    }
+    if (h->b.probe > 0)
+        proc_note_probe(p, &h->b);
+    atomic_store_explicit(&p->page->current, h->b.batch + 1, memory_order_release);
     return fl_host_batch(&p->host, &h->b);
 }
 

@@ -86,7 +86,9 @@ void fl_proc_release(void *owner, struct fl_batch *b)
 static int proc_emit(void *owner, struct fl_batch *b)
 {
     struct proc *p = owner;
-    int rc = fl_links_put(p->links, b, &p->host.err);
+    int rc = p->at.rows > 0 || p->at.quarantine ? fl_hold_back(&p->host.ctx, b, &p->at) : FL_OK;
+    if (rc == FL_OK)
+        rc = fl_links_put(p->links, b, &p->host.err);
     atomic_fetch_add_explicit(&p->page->batches, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&p->page->tiles, b->n, memory_order_relaxed);
     fl_proc_release(p, b);

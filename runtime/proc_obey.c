@@ -107,7 +107,7 @@ static int proc_obey(struct proc *p, const struct fl_control *c)
     } else if (strcmp(c->type, "issue") == 0) {
         if (p->issue_count == p->s.window || c->slot >= p->s.window)
             return fl_err_set(&p->err, FL_E_PROTO, "more batches issued than the window of %u holds", p->s.window);
-        p->issues[(p->issue_head + p->issue_count++) % p->s.window] = (struct fl_issue){ c->batch, c->attempt, c->slot, c->gen };
+        p->issues[(p->issue_head + p->issue_count++) % p->s.window] = (struct fl_issue){ c->batch, c->attempt, c->slot, c->gen, c->first, c->rows, c->code != 0 };
     }
     return FL_OK;
 }

@@ -9,7 +9,12 @@
 #include "runtime/page.h"
 #include "runtime/setup.h"
 
-struct fl_issue { uint64_t batch; uint32_t attempt, slot, gen; };
+struct fl_issue {
+    uint64_t batch;
+    uint32_t attempt, slot, gen;
+    uint32_t first, rows;                      /* rows > 0: a test of these alone */
+    bool     quarantine;                       /* some of its rows are listed in RUN/quarantine */
+};
 
 struct proc {
     struct fl_host   host;
@@ -24,6 +29,7 @@ struct proc {
     uint32_t nready;
     struct fl_issue *issues;                      /* source: what to produce, a ring of window entries */
     uint32_t issue_head, issue_count;
+    struct fl_issue at;                        /* source: what is being produced */
     uint32_t *held;                            /* by slot: batch objects about; a slot is let go of when none is */
     uint32_t *cancelled;                       /* by slot: generation whose end the supervisor waits to hear of, 0 = none */
     bool     started, finish, gone;
@@ -43,6 +49,9 @@ void fl_proc_hold(struct proc *, const struct fl_batch *);     /* its slot is re
 void fl_proc_release(void *proc, struct fl_batch *);           /* its inputs are done with: credit goes back, the object is spare */
 void fl_proc_let_go(struct proc *, uint32_t slot);             /* says `cancelled` once nothing here refers to the given-up use of the slot */
 int  fl_proc_receive(struct proc *);                           /* takes in all that has come */
+
+/* hold.c: marks the rows of b that the issue keeps from being worked on */
+int  fl_hold_back(struct fl_ctx *, struct fl_batch *b, const struct fl_issue *);
 
 /* proc_obey.c */
 int  fl_proc_listen(struct proc *);                            /* hears all that the supervisor has said */

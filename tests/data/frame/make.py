@@ -56,6 +56,9 @@ FILES = {
     "ok_full": FULL,
     # other order, unknown keys of every kind, among them maps and arrays to skip
     "ok_loose": {"x": [1, [2, {"y": None}]], **dict(reversed(list(header().items()))), "z": {"v": 9, "w": b"\0" * 300}, "f": 1.5, "b": True},
+    "ok_probe": header(crit=1, probe=17),
+    "bad_probe": header(probe=17),
+    "bad_probe_none": header(crit=1),
     "bad_version": header(v=2),
     "bad_crit": header(crit=4),
     "bad_shape": tensor("id", "u8", [64, 64], 0, 0, 4095),

@@ -1,0 +1,331 @@
+/* Batches that kill: tried alone, halved, and the tiles that do it put into quarantine (docs/delivery.md, "Poison").
+ *
+ * A batch over which stages have died twice by their own doing is suspect. It waits until nothing else is in flight and is issued
+ * alone. If it kills again its rows are tested, half by half: a test is the batch with all other rows marked, and sinks keep nothing of it.
+ * A row that kills twice when alone goes to quarantine. In the end the batch is issued once more without those rows. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "launch/mem.h"
+#include "launch/super.h"
+
+#define POISON_DEATHS 2                /* that make a batch suspect, and that put a row into quarantine */
+#define POISON_TILES  64               /* in quarantine, and more than 1 in 1000: then it is no matter of tiles */
+
+enum poison_phase { POISON_ALONE, POISON_HALVES, POISON_REST, POISON_NOTHING };
+
+struct poison_range { uint32_t first, rows; };
+
+struct fl_suspect {
+    uint64_t batch;
+    uint32_t attempt, deaths;          /* deaths: in this step */
+    enum poison_phase phase;
+    bool     out;                      /* in a slot now */
+    bool     tried;                    /* issued as a suspect, alone */
+    uint32_t depth;
+    struct poison_range todo[2 * 32];  /* a stack: halves yet to be tested */
+};
+
+static struct fl_suspect *poison_find(const struct fl_super *s, uint64_t batch)
+{
+    for (uint32_t i = 0; i < s->nsuspects; i++)
+        if (s->suspects[i].batch == batch)
+            return &s->suspects[i];
+    return NULL;
+}
+
+static uint32_t poison_count(struct fl_super *s, uint64_t batch)
+{
+    for (uint32_t i = 0; i < s->nblames; i++)
+        if (s->blames[i].batch == batch)
+            return ++s->blames[i].times;
+    s->blames = fl_need_grow(s->blames, s->nblames + 1, sizeof *s->blames);
+    s->blames[s->nblames++] = (struct fl_blame){ .batch = batch, .times = 1 };
+    return 1;
+}
+
+/* ---- quarantine ---- */
+
+static int poison_by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static bool poison_marked(const struct fl_super *s, uint64_t batch)
+{
+    return s->nmarked > 0 && bsearch(&batch, s->marked, s->nmarked, sizeof batch, poison_by_number) != NULL;
+}
+
+static void poison_mark(struct fl_super *s, uint64_t batch)
+{
+    if (poison_marked(s, batch))
+        return;
+    s->marked = fl_need_grow(s->marked, s->nmarked + 1, sizeof *s->marked);
+    s->marked[s->nmarked++] = batch;
+    qsort(s->marked, s->nmarked, sizeof *s->marked, poison_by_number);
+}
+
+/* All or nothing, and on disk before anybody relies on it. */
+static bool poison_write(const char *path, const void *bytes, size_t n)
+{
+    char tmp[1300];
+    snprintf(tmp, sizeof tmp, "%s.tmp", path);
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    bool ok = fd >= 0 && write(fd, bytes, n) == (ssize_t)n && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    return ok && rename(tmp, path) == 0;
+}
+
+static void poison_path(const struct fl_super *s, uint64_t batch, const char *tail, char out[1200])
+{
+    snprintf(out, 1200, "%s/quarantine/%llu%s", s->dir, (unsigned long long)batch, tail);
+}
+
+/* One entry more in RUN/quarantine/BATCH.json. */
+static bool poison_save(struct fl_super *s, uint64_t batch, json_t *tile)
+{
+    char path[1200];
+    snprintf(path, sizeof path, "%s/quarantine", s->dir);
+    if (mkdir(path, 0777) != 0 && errno != EEXIST) {
+        json_decref(tile);
+        return false;
+    }
+    poison_path(s, batch, ".json", path);
+    json_t *j = json_load_file(path, 0, NULL);
+    if (j == NULL)
+        j = json_pack("{s:I, s:[]}", "batch", (json_int_t)batch, "tiles");
+    json_array_append_new(json_object_get(j, "tiles"), tile);
+    char *text = json_dumps(j, JSON_INDENT(2));
+    bool ok = text != NULL && poison_write(path, text, strlen(text));
+    free(text);
+    json_decref(j);
+    return ok;
+}
+
+/* What the dead process had noted of the batch under test: the header as it came. */
+static const char *poison_header(struct fl_super *s, const struct fl_inst *in, uint64_t batch, uint32_t row, char name[64])
+{
+    char path[1200];
+    uint32_t len = atomic_load_explicit(&in->page->probe_len, memory_order_acquire);
+    snprintf(name, 64, "%llu-%u.header", (unsigned long long)batch, row);
+    snprintf(path, sizeof path, "%s/quarantine", s->dir);
+    mkdir(path, 0777);
+    snprintf(path, sizeof path, "%s/quarantine/%s", s->dir, name);
+    return len > 0 && len <= FL_FRAME_MAX && poison_write(path, in->page->probe_header, len) ? name : NULL;
+}
+
+static json_t *poison_tile(struct fl_super *s, const struct fl_inst *in, uint64_t batch, uint32_t row, const char *cause, bool alone)
+{
+    const char *stage = s->g->stages[in->stage].name;
+    char reason[FL_REASON_SIZE], header[64], id[FL_ID_SIZE] = "", command[1400];
+    snprintf(reason, sizeof reason, "%s: E_POISON: %s %s", stage, cause, alone ? "over this tile, twice" : "over this batch, though over none of its tiles alone");
+    snprintf(command, sizeof command, "flowrun replay %s --from %s --to %s --batch %llu", s->dir, s->g->stages[0].name, stage, (unsigned long long)batch);
+    json_t *j = json_pack("{s:i, s:s, s:i, s:s, s:s, s:s}", "row", (int)row, "stage", stage, "instance", (int)in->index, "cause", cause, "reason", reason, "command", command);
+    if (!alone)
+        return j;
+    snprintf(id, sizeof id, "%.*s", FL_ID_SIZE - 1, in->page->probe_id);
+    json_t *text = json_string(id);
+    json_object_set_new(j, "id", text != NULL ? text : json_null());
+    const char *name = poison_header(s, in, batch, row, header);
+    json_object_set_new(j, "header", name != NULL ? json_string(name) : json_null());
+    return j;
+}
+
+static void poison_quarantine(struct fl_super *s, const struct fl_inst *in, uint64_t batch, uint32_t row, const char *cause, bool alone)
+{
+    const char *stage = s->g->stages[in->stage].name;
+    char text[400];
+    if (!poison_save(s, batch, poison_tile(s, in, batch, row, cause, alone))) {
+        snprintf(text, sizeof text, "quarantine/%llu.json: %s", (unsigned long long)batch, strerror(errno));
+        fl_super_fail(s, "flowrun", 0, text);
+        return;
+    }
+    poison_mark(s, batch);
+    s->quarantined++;
+    if (alone) {
+        snprintf(text, sizeof text, "tile %u of batch %llu (%.63s) %s twice when alone: to quarantine", row, (unsigned long long)batch, in->page->probe_id, cause);
+        fl_super_log(s, stage, in->index, FL_LOG_WARN, text);
+        fl_dump(s, text);
+    }
+    if (s->quarantined > POISON_TILES && s->quarantined > s->tiles_total / 1000) {
+        snprintf(text, sizeof text, "%s, over %llu tiles now: that is no matter of single tiles", cause, (unsigned long long)s->quarantined);
+        fl_super_fail(s, stage, in->index, text);
+    }
+}
+
+/* Rows that earlier runs in this folder put into quarantine. */
+void fl_poison_open(struct fl_super *s)
+{
+    char path[1200];
+    snprintf(path, sizeof path, "%s/quarantine", s->dir);
+    DIR *d = opendir(path);
+    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL; ) {
+        char *end;
+        uint64_t batch = strtoull(e->d_name, &end, 10);
+        if (end == e->d_name || strcmp(end, ".json") != 0)
+            continue;
+        poison_path(s, batch, ".json", path);
+        json_t *j = json_load_file(path, 0, NULL);
+        s->quarantined += json_array_size(json_object_get(j, "tiles"));
+        json_decref(j);
+        poison_mark(s, batch);
+    }
+    if (d != NULL)
+        closedir(d);
+}
+
+void fl_poison_done(struct fl_super *s)
+{
+    free(s->suspects);
+    free(s->marked);
+    free(s->blames);
+}
+
+/* ---- deaths ---- */
+
+static void poison_halve(struct fl_suspect *p, struct poison_range r)
+{
+    uint32_t half = r.rows / 2;
+    p->todo[p->depth++] = (struct poison_range){ r.first + half, r.rows - half };
+    p->todo[p->depth++] = (struct poison_range){ r.first, half };
+}
+
+static void poison_half_died(struct fl_super *s, struct fl_suspect *p, const struct fl_inst *in, const char *cause)
+{
+    struct poison_range r = p->todo[p->depth - 1];
+    if (r.rows > 1) {
+        p->depth--;
+        p->deaths = 0;
+        poison_halve(p, r);
+    } else if (++p->deaths == POISON_DEATHS) {
+        p->depth--;
+        p->deaths = 0;
+        poison_quarantine(s, in, p->batch, r.first, cause, true);
+        if (p->depth == 0)
+            p->phase = POISON_REST;
+    }
+}
+
+/* No tile kills alone, but together they do: none of them can be had. */
+static void poison_rest_died(struct fl_super *s, struct fl_suspect *p, const struct fl_inst *in, const char *cause)
+{
+    if (++p->deaths < POISON_DEATHS)
+        return;
+    p->phase = POISON_NOTHING;
+    for (uint32_t row = 0; row < s->g->B && !s->failed; row++)
+        poison_quarantine(s, in, p->batch, row, cause, false);
+}
+
+static void poison_died(struct fl_super *s, struct fl_suspect *p, const struct fl_inst *in, const char *cause)
+{
+    char text[300];
+    switch (p->phase) {
+    case POISON_ALONE:
+        if (!p->tried)
+            break;
+        p->phase = POISON_HALVES;
+        p->deaths = s->g->B == 1;
+        if (s->g->B > 1)
+            poison_halve(p, (struct poison_range){ 0, s->g->B });
+        else
+            p->todo[p->depth++] = (struct poison_range){ 0, 1 };
+        break;
+    case POISON_HALVES:
+        poison_half_died(s, p, in, cause);
+        break;
+    case POISON_REST:
+        poison_rest_died(s, p, in, cause);
+        break;
+    case POISON_NOTHING:
+        snprintf(text, sizeof text, "%s over batch %llu, of which no tile is left", cause, (unsigned long long)p->batch);
+        fl_super_fail(s, s->g->stages[in->stage].name, in->index, text);
+        break;
+    }
+}
+
+void fl_poison_blame(struct fl_super *s, const struct fl_inst *in, uint64_t batch, const char *cause)
+{
+    struct fl_suspect *p = poison_find(s, batch);
+    char text[200];
+    if (p != NULL) {
+        poison_died(s, p, in, cause);
+    } else if (poison_count(s, batch) == POISON_DEATHS) {
+        s->suspects = fl_need_grow(s->suspects, s->nsuspects + 1, sizeof *s->suspects);
+        s->suspects[s->nsuspects++] = (struct fl_suspect){ .batch = batch, .out = true };
+        snprintf(text, sizeof text, "batch %llu has killed twice: it is tried alone", (unsigned long long)batch);
+        fl_super_log(s, s->g->stages[in->stage].name, in->index, FL_LOG_WARN, text);
+    }
+}
+
+/* ---- batches ---- */
+
+bool fl_poison_keeps(struct fl_super *s, uint64_t batch, uint32_t attempt)
+{
+    struct fl_suspect *p = poison_find(s, batch);
+    if (p == NULL)
+        return false;
+    p->out = false;
+    p->attempt = attempt;
+    return true;
+}
+
+static bool poison_alone(const struct fl_super *s)
+{
+    for (uint32_t i = 0; i < s->g->window; i++)
+        if (s->slots[i].used)
+            return false;
+    return true;
+}
+
+enum fl_poison fl_poison_next(struct fl_super *s, struct fl_redo *next)
+{
+    struct fl_suspect *due = NULL;
+    for (uint32_t i = 0; i < s->nsuspects; i++) {
+        if (s->suspects[i].out && s->suspects[i].tried)
+            return FL_POISON_WAIT;                        /* it is being tried, alone */
+        if (!s->suspects[i].out && due == NULL)
+            due = &s->suspects[i];
+    }
+    if (due == NULL)
+        return FL_POISON_NONE;
+    if (s->nredo > 0)
+        return FL_POISON_NONE;                            /* they are in flight already */
+    if (!poison_alone(s))
+        return FL_POISON_WAIT;
+    *next = (struct fl_redo){ .batch = due->batch, .attempt = due->attempt };
+    if (due->phase == POISON_HALVES) {
+        next->first = due->todo[due->depth - 1].first;
+        next->rows = due->todo[due->depth - 1].rows;
+    }
+    due->out = due->tried = true;
+    return FL_POISON_NEXT;
+}
+
+bool fl_poison_has_marks(const struct fl_super *s, uint64_t batch)
+{
+    return poison_marked(s, batch);
+}
+
+bool fl_poison_passed(struct fl_super *s, uint64_t batch)
+{
+    struct fl_suspect *p = poison_find(s, batch);
+    if (p == NULL)
+        return false;
+    if (p->phase != POISON_HALVES) {                      /* it is committed */
+        *p = s->suspects[--s->nsuspects];
+        return true;
+    }
+    p->out = false;
+    p->deaths = 0;
+    p->attempt++;
+    if (--p->depth == 0)
+        p->phase = POISON_REST;
+    return true;
+}

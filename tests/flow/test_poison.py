@@ -1,0 +1,188 @@
+"""A tile that kills goes to quarantine, whatever way it kills; everything else is predicted as if it weren't there."""
+import csv
+import json
+import os
+import sys
+
+import msgpack
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import flow                                                # noqa: E402
+from flow import BUILD, TILES, flowrun, holds, report, same, slurp, write_graph   # noqa: E402
+
+STAGES = BUILD + "/tests/flow/stages"
+N, B = 300, 16
+IDS = sorted(os.path.splitext(f)[0] for f in os.listdir(TILES)) if os.path.isdir(TILES) else []
+
+
+def graph(tmp, out, trip, instances=1, batch=B, **top):
+    stages = flow.chain(out, TILES + "/*.jpg", batch=batch)
+    stages["tripwire"] = {"from": "decode", "instances": instances, "options": dict(trip, log=tmp + "/log")}
+    stages["augment"]["from"] = "tripwire"
+    return write_graph(tmp + "/graph.json", stages, stage_path=[STAGES], **top)
+
+
+def natural(tmp):
+    """Ids in the source's order."""
+    with open(tmp + "/quiet/probs.csv", newline="") as f:
+        return [row["image_name"] for row in csv.DictReader(f)]
+
+
+def run(tmp, trip, want=3, instances=1, args=(), **top):
+    """A quiet run, then one with the wire set over trip(ids); its ids, lines of both results, what it said."""
+    for name in ("quiet", "out"):
+        os.mkdir(tmp + "/" + name)
+    flowrun(graph(tmp, tmp + "/quiet", {}), "--run", tmp + "/quiet-run", "-q")
+    ids = natural(tmp)
+    os.remove(tmp + "/log")
+    rc, _, err = flowrun(graph(tmp, tmp + "/out", trip(ids), instances, **top), "--run", tmp + "/run", *args, want=want)
+    return ids, err
+
+
+def lines(path):
+    return slurp(path).splitlines()
+
+
+def rejects(tmp):
+    with open(tmp + "/run/rejects.csv", newline="") as f:
+        return {row["id"]: row for row in csv.DictReader(f)}
+
+
+def only_these_are_missing(tmp, bad):
+    for name in ("predictions.csv", "probs.csv"):
+        want = [line for line in lines(tmp + "/quiet/" + name) if line.split(b",")[0].decode() not in bad]
+        same(lines(tmp + "/out/" + name), want, name + " without the tiles in quarantine")
+    same(sorted(rejects(tmp)), sorted(bad), "rejected tiles")
+    r = report(tmp + "/run")
+    same([r["tiles"], r["predicted"], r["rejected"], r["quarantined"], r["exit"]], [N, N - len(bad), len(bad), len(bad), 3], "report")
+
+
+def quarantined(tmp):
+    """{id: entry} of all files in RUN/quarantine."""
+    found = {}
+    for name in os.listdir(tmp + "/run/quarantine"):
+        if name.endswith(".json"):
+            with open(tmp + "/run/quarantine/" + name) as f:
+                j = json.load(f)
+            for tile in j["tiles"]:
+                found[tile.get("id")] = dict(tile, batch=j["batch"])
+    return found
+
+
+def a_tile_that_kills(tmp):
+    ids, err = run(tmp, lambda ids: {"tiles": [ids[37]]})
+    only_these_are_missing(tmp, [ids[37]])
+    q = quarantined(tmp)
+    same(list(q), [ids[37]], "in quarantine")
+    e = q[ids[37]]
+    same([e["batch"], e["row"], e["stage"]], [37 // B, 37 % B, "tripwire"], "where it was")
+    holds("signal 11" in e["cause"] and "signal 11" in rejects(tmp)[ids[37]]["reason"], "the cause is told: %r" % e)
+    h = msgpack.unpackb(slurp(tmp + "/run/quarantine/" + e["header"]))
+    same([h["batch"], h["probe"], h["n"]], [37 // B, 37 % B + 1, B], "its header")
+    holds("pixels" in [t[0] for t in h["t"]], "its header names the tensors: %r" % h)
+    holds("quarantine" in err, "the person is told: %r" % err)
+    # two deaths in company, one alone, one for each half that holds it, two more when single
+    same(report(tmp + "/run")["restarts"], 2 + 1 + 3 + 2, "deaths")
+
+
+def tests_run_alone_and_keep_nothing(tmp):
+    ids, _ = run(tmp, lambda ids: {"tiles": [ids[100]]})
+    log = [tuple(map(int, line.split())) for line in slurp(tmp + "/log").splitlines()]
+    mine = [g for b, _, g in log if b == 100 // B]
+    same(sorted(set(mine)), [1, 2, 4, 8, B - 1, B], "good rows in the batches that came: whole, halves, the rest")
+    same(mine[-1], B - 1, "the last of them is the one that counts")
+    attempts = [a for b, a, _ in log if b == 100 // B]
+    same(attempts, list(range(len(attempts))), "attempts count up")
+
+
+def several_tiles_in_several_batches(tmp):
+    ids, _ = run(tmp, lambda ids: {"tiles": [ids[i] for i in (0, 15, 16, 299)], "how": "exit"}, instances=3)
+    only_these_are_missing(tmp, [ids[i] for i in (0, 15, 16, 299)])
+    holds(all("exit status 7" in e["cause"] for e in quarantined(tmp).values()), "the cause is told")
+
+
+def a_tile_that_hangs(tmp):
+    ids, _ = run(tmp, lambda ids: {"tiles": [ids[5]], "how": "hang"}, batch=2, stall_timeout=1)
+    only_these_are_missing(tmp, [ids[5]])
+
+
+def tiles_that_kill_in_company_only(tmp):
+    ids, _ = run(tmp, lambda ids: {"tiles": [ids[2], ids[12]], "company": 2, "how": "abort"})
+    only_these_are_missing(tmp, ids[:B])
+    same(sorted(e["row"] for e in json.loads(slurp(tmp + "/run/quarantine/0.json"))["tiles"]), list(range(B)), "rows")
+
+
+def too_many_are_no_matter_of_tiles(tmp):
+    if not os.environ.get("FLOWRUN_LONG"):
+        raise flow.Skip("FLOWRUN_LONG is not set")
+    _, err = run(tmp, lambda ids: {"tiles": ids[:70], "how": "exit"}, batch=1, want=1)
+    holds("no matter of single tiles" in err and "tripwire" in err, "the person is told: %r" % err)
+
+
+def a_stage_that_does_nothing_but_die(tmp):
+    _, err = run(tmp, lambda ids: {"tiles": ids, "how": "exit"}, want=1, memory="60MB")
+    holds("times in a row without finishing a batch" in err and "tripwire" in err, "the person is told: %r" % err)
+
+
+def what_was_put_aside_stays_so_on_resume(tmp):
+    """The run stops while the tile is in quarantine but its batch isn't committed; resumed, it isn't tried again."""
+    ids, _ = run(tmp, lambda ids: {"tiles": [ids[37]]})
+    q = slurp(tmp + "/run/quarantine/2.json")
+    segment = tmp + "/run/journal/sink/00000000.j"
+    os.truncate(segment, 64)                           # nothing is committed
+    os.remove(tmp + "/log")
+    flowrun("--resume", tmp + "/run", want=3)
+    only_these_are_missing(tmp, [ids[37]])
+    same(slurp(tmp + "/run/quarantine/2.json"), q, "quarantine")
+    same(report(tmp + "/run")["restarts"], 0, "nobody dies of it again")
+
+
+def kills_from_outside_never_count(tmp):
+    """The wire kills its own process by SIGKILL, which can't be told from a kill from outside: it is tried for ever, until the person stops it."""
+    for name in ("quiet", "out"):
+        os.mkdir(tmp + "/" + name)
+    flowrun(graph(tmp, tmp + "/quiet", {}), "--run", tmp + "/quiet-run", "-q")
+    ids = natural(tmp)
+    run_ = flow.Run(graph(tmp, tmp + "/out", {"tiles": [ids[37]], "how": "kill"}), "--run", tmp + "/run")
+    flow.wait_for(lambda: run_.said()[1].count("signal 9") >= 5, "five deaths")
+    holds(not os.path.exists(tmp + "/run/quarantine"), "nothing goes to quarantine")
+    run_.p.terminate()
+    run_.p.terminate()
+    run_.kill()
+
+
+def killed_by_the_kernel_for_want_of_memory(tmp):
+    cgroup = "/sys/fs/cgroup/memory/flowrun-test-%d" % os.getpid()
+    limit = "memory.limit_in_bytes"
+    if not os.path.isdir("/sys/fs/cgroup/memory"):
+        cgroup, limit = "/sys/fs/cgroup/flowrun-test-%d" % os.getpid(), "memory.max"
+    try:
+        os.mkdir(cgroup)
+        with open(cgroup + "/" + limit, "w") as f:
+            f.write("%d" % (600 << 20))
+    except OSError as why:
+        if os.path.isdir(cgroup):
+            os.rmdir(cgroup)
+        raise flow.Skip("no memory cgroup of our own: %s" % why)
+    for name in ("quiet", "out"):
+        os.mkdir(tmp + "/" + name)
+    flowrun(graph(tmp, tmp + "/quiet", {}), "--run", tmp + "/quiet-run", "-q")
+    ids = natural(tmp)
+
+    def enter():
+        with open(cgroup + "/cgroup.procs", "w") as f:
+            f.write("0")
+    try:
+        flowrun(graph(tmp, tmp + "/out", {"tiles": [ids[37]], "how": "oom"}, memory="100MB"), "--run", tmp + "/run", want=3, preexec_fn=enter)
+    finally:
+        flow.orphans(2)
+        os.rmdir(cgroup)
+    only_these_are_missing(tmp, [ids[37]])
+    holds("out of memory" in quarantined(tmp)[ids[37]]["cause"], "the cause is told")
+
+
+if __name__ == "__main__":
+    sys.exit(flow.run_cases([
+        a_tile_that_kills, tests_run_alone_and_keep_nothing, several_tiles_in_several_batches, a_tile_that_hangs, tiles_that_kill_in_company_only,
+        too_many_are_no_matter_of_tiles, a_stage_that_does_nothing_but_die, what_was_put_aside_stays_so_on_resume, kills_from_outside_never_count, killed_by_the_kernel_for_want_of_memory,
+    ]))
