@@ -1,6 +1,6 @@
 /* decode: files into pixels.
  *
- * Takes id and path; gives pixels [B,size,size,C]: u8 R,G,B of JPEGs, or u16 R,G,B,NIR of TIFFs. What a file is, its first bytes
+ * Takes id and path (with span: at span[1] bytes from span[0] of the archive that the path without its last step names); gives pixels [B,size,size,C]: u8 R,G,B of JPEGs, or u16 R,G,B,NIR of TIFFs. What a file is, its first bytes
  * say, not its name. A file that can't be decoded whole becomes a rejected row of zeros, never a partly grey tile. */
 #include <errno.h>
 #include <fcntl.h>
@@ -106,6 +106,8 @@ static int decode_open(struct fl_ctx *ctx)
 
 /* ---- reading ---- */
 
+struct decode_span { uint64_t off, bytes; };      /* bytes 0: the whole file */
+
 /* On a page: the kernel's copy out of its cache is a quarter faster there. */
 static int decode_room(void **buf, size_t *room, size_t need, struct fl_err *err)
 {
@@ -121,7 +123,7 @@ static int decode_room(void **buf, size_t *room, size_t need, struct fl_err *err
 }
 
 /* A regular file's bytes, no more than an image of max_pixels could need. */
-static int decode_size(struct decode *d, int fd, struct fl_err *err)
+static int decode_size(struct decode *d, int fd, const struct decode_span *span, struct fl_err *err)
 {
     struct stat st;
     if (fstat(fd, &st) != 0)
@@ -131,9 +133,14 @@ static int decode_size(struct decode *d, int fd, struct fl_err *err)
     if (st.st_size == 0)
         return fl_err_set(err, FL_E_INPUT, "an empty file");
     uint64_t most = (uint64_t)d->max_pixels * 16 + (16u << 20);
-    if ((uint64_t)st.st_size > most)
-        return fl_err_set(err, FL_E_INPUT, "a file of %lld bytes, at most %llu make sense", (long long)st.st_size, (unsigned long long)most);
-    d->len = (size_t)st.st_size;
+    uint64_t size = (uint64_t)st.st_size;
+    if (span->bytes > 0 && (span->bytes > size || span->off > size - span->bytes))
+        return fl_err_set(err, FL_E_INPUT, "%llu bytes from %llu of an archive of %llu: it has changed", (unsigned long long)span->bytes,
+                          (unsigned long long)span->off, (unsigned long long)size);
+    size = span->bytes > 0 ? span->bytes : size;
+    if (size > most)
+        return fl_err_set(err, FL_E_INPUT, "a file of %llu bytes, at most %llu make sense", (unsigned long long)size, (unsigned long long)most);
+    d->len = (size_t)size;
     size_t need = (d->len + 65535) / 65536 * 65536;
     void *buf = d->file;
     int rc = decode_room(&buf, &d->file_room, need, err);
@@ -141,10 +148,10 @@ static int decode_size(struct decode *d, int fd, struct fl_err *err)
     return rc;
 }
 
-static int decode_fill(struct decode *d, int fd, struct fl_err *err)
+static int decode_fill(struct decode *d, int fd, uint64_t off, struct fl_err *err)
 {
     for (size_t at = 0; at < d->len; ) {
-        ssize_t got = pread(fd, d->file + at, d->len - at, (off_t)at);
+        ssize_t got = pread(fd, d->file + at, d->len - at, (off_t)(off + at));
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
@@ -156,16 +163,25 @@ static int decode_fill(struct decode *d, int fd, struct fl_err *err)
     return FL_OK;
 }
 
-static int decode_read_file(struct decode *d, const char *path, struct fl_err *err)
+static int decode_read_file(struct decode *d, const char *path, const struct decode_span *span, struct fl_err *err)
 {
+    char archive[4200];
+    const char *slash = strrchr(path, '/');
+    if (span->bytes > 0) {
+        if (slash == NULL || (size_t)(slash - path) >= sizeof archive)
+            return fl_err_set(err, FL_E_INPUT, "a span, but no archive in the path");
+        memcpy(archive, path, (size_t)(slash - path));
+        archive[slash - path] = '\0';
+        path = archive;
+    }
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);      /* a pipe in a folder of tiles must not hold up the run */
     if (fd < 0) {
         bool ours = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
         return fl_err_set(err, ours ? FL_E_IO : FL_E_INPUT, "%s", strerror(errno));
     }
-    int rc = decode_size(d, fd, err);
+    int rc = decode_size(d, fd, span, err);
     if (rc == FL_OK)
-        rc = decode_fill(d, fd, err);
+        rc = decode_fill(d, fd, span->off, err);
     close(fd);
     return rc;
 }
@@ -224,10 +240,10 @@ static int decode_other_size(struct decode *d, uint32_t w, uint32_t h, void *out
     return FL_OK;
 }
 
-static int decode_tile(struct decode *d, const char *path, void *out, struct fl_err *err)
+static int decode_tile(struct decode *d, const char *path, const struct decode_span *span, void *out, struct fl_err *err)
 {
     uint32_t w, h;
-    int rc = decode_read_file(d, path, err);
+    int rc = decode_read_file(d, path, span, err);
     if (rc == FL_OK)
         rc = decode_kind_check(d, err);
     if (rc == FL_OK)
@@ -267,16 +283,20 @@ static const char *decode_short(const char *path, char text[96])
     return text;
 }
 
-static int decode_row(struct fl_ctx *ctx, struct fl_batch *b, uint32_t row, const struct fl_tensor *paths, unsigned char *out, size_t bytes)
+static int decode_row(struct fl_ctx *ctx, struct fl_batch *b, uint32_t row, const struct fl_tensor *paths, const uint64_t *spans, unsigned char *out,
+                      size_t bytes)
 {
     struct decode *d = ctx->state;
     struct fl_err err = { 0 };
     const char *path = (const char *)paths->data + (size_t)row * paths->shape[1];
+    struct decode_span span = { 0, 0 };
+    if (spans != NULL)
+        memcpy(&span, spans + 2 * (size_t)row, sizeof span);
     if (fl_rejected(b, row) != 0) {
         memset(out, 0, bytes);
         return FL_OK;
     }
-    int rc = memchr(path, '\0', paths->shape[1]) == NULL ? FL_E_PROTO : decode_tile(d, path, out, &err);
+    int rc = memchr(path, '\0', paths->shape[1]) == NULL ? FL_E_PROTO : decode_tile(d, path, &span, out, &err);
     if (rc == FL_OK) {
         decode_count(ctx, path, out, bytes);
         return FL_OK;
@@ -297,11 +317,13 @@ static int decode_batch(struct fl_ctx *ctx, struct fl_batch *b)
     const struct fl_tensor paths = *fl_in(b, "path");
     uint32_t size = (uint32_t)d->size;
     size_t bytes = (size_t)size * size * d->channels * d->sample;
+    const uint64_t *spans = fl_in(b, "span") != NULL ? fl_in(b, "span")->data : NULL;
     fl_batch_drop(b, "path");
+    fl_batch_drop(b, "span");
     unsigned char *out = fl_out(ctx, b, "pixels", d->sample == 2 ? FL_U16 : FL_U8, 4, (uint32_t[]){ b->n, size, size, d->channels });
     int rc = out != NULL ? FL_OK : FL_E_BUG;
     for (uint32_t i = 0; rc == FL_OK && i < b->n; i++) {
-        rc = decode_row(ctx, b, i, &paths, out + i * bytes, bytes);
+        rc = decode_row(ctx, b, i, &paths, spans, out + i * bytes, bytes);
         fl_alive(ctx);
     }
     if (rc != FL_OK) {
@@ -341,6 +363,7 @@ static const struct fl_opt decode_opts[] = {
 static const struct fl_spec decode_in[] = {
     { "id", "u8", "B,64", 0 },
     { "path", "u8", "B,P", FL_TAKEN },
+    { "span", "u64", "B,2", FL_OPTIONAL | FL_TAKEN },
     { 0 }
 };
 

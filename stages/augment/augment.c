@@ -126,9 +126,17 @@ static int augment_options(struct augment *s, struct fl_err *err)
     return rc == FL_OK ? augment_fit(s, err) : rc;
 }
 
+/* What painting allocates besides slabs: an image of rows, room for blurring and elastic displacements. Bands aren't known yet: four. */
+static uint64_t augment_memory(const struct augment *s)
+{
+    uint64_t size = (uint64_t)s->side * s->side, tile = (uint64_t)s->tile * (uint64_t)s->tile, larger = size > tile ? size : tile;
+    return s->painted ? sizeof(float) * (size * (4 + 2 + (s->out == AUGMENT_PIXELS ? 4 : 0)) + 3 * larger) : 0;
+}
+
 static void augment_bind(struct fl_ctx *ctx)
 {
     const struct augment *s = ctx->state;
+    fl_set_memory(ctx, augment_memory(s));
     fl_bind(ctx, 'V', s->nviews);
     fl_bind(ctx, 'S', s->side);
     if (s->columns > 0)

@@ -32,6 +32,16 @@ const char *fl_inputs_at(const struct fl_inputs *in, uint64_t i)
     return in->heap + in->off[i];
 }
 
+void fl_inputs_span(const struct fl_inputs *in, uint64_t i, uint64_t *off, uint64_t *bytes)
+{
+    const char *path = fl_inputs_at(in, i);
+    uint64_t span[2] = { 0, 0 };
+    if (path[-1] != 0)
+        memcpy(span, path + strlen(path) + 1, sizeof span);
+    *off = span[0];
+    *bytes = span[1];
+}
+
 /* ---- adding ---- */
 
 static int inputs_room(struct fl_inputs *in, size_t bytes, struct fl_err *err)
@@ -57,20 +67,40 @@ static int inputs_room(struct fl_inputs *in, size_t bytes, struct fl_err *err)
     return FL_OK;
 }
 
-int fl_inputs_path(struct fl_inputs *in, const char *path, struct fl_err *err)
+int fl_inputs_member(struct fl_inputs *in, const char *path, const uint64_t span[2], struct fl_err *err)
 {
     size_t len = strlen(path);
     if (len >= in->path_max)
         return fl_err_set(err, FL_E_CONFIG, "%.300s: a path of %zu bytes, path_max is %zu", path, len, in->path_max);
     if (len == 0 || strpbrk(path, "\t\n") != NULL)
         return fl_err_set(err, FL_E_INPUT, "%.300s: a path must not be empty or hold a tab or newline", path);
-    int rc = inputs_room(in, len + 1, err);
+    int rc = inputs_room(in, len + 2 + 2 * sizeof *span, err);
     if (rc != FL_OK)
         return rc;
+    in->heap[in->used++] = span != NULL;
     memcpy(in->heap + in->used, path, len + 1);
     in->off[in->n++] = in->used;
     in->used += len + 1;
+    if (span != NULL) {
+        memcpy(in->heap + in->used, span, 2 * sizeof *span);
+        in->used += 2 * sizeof *span;
+        in->archived = true;
+    }
     return FL_OK;
+}
+
+int fl_inputs_path(struct fl_inputs *in, const char *path, struct fl_err *err)
+{
+    return fl_inputs_member(in, path, NULL, err);
+}
+
+void fl_inputs_keep(struct fl_inputs *in, const uint8_t *keep)
+{
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < in->n; i++)
+        if (keep[i])
+            in->off[n++] = in->off[i];
+    in->n = n;
 }
 
 /* ---- names ---- */
@@ -258,7 +288,7 @@ static int inputs_by_draw(const void *a, const void *b, void *arg)
     return c != 0 ? c : (nx > ny) - (nx < ny);
 }
 
-int fl_inputs_shuffle(struct fl_inputs *in, uint64_t seed, uint32_t epoch, struct fl_err *err)
+int fl_inputs_order(const struct fl_inputs *in, uint64_t seed, uint32_t epoch, uint32_t *order, struct fl_err *err)
 {
     struct inputs_draw *d = malloc((in->n + 1) * sizeof *d);
     if (d == NULL)
@@ -268,13 +298,26 @@ int fl_inputs_shuffle(struct fl_inputs *in, uint64_t seed, uint32_t epoch, struc
         const char *id = fl_inputs_id(in, i, &len);
         d[i] = (struct inputs_draw){ fl_rng_order(seed, fl_rng_tile(id, len), epoch), i };
     }
-    qsort_r(d, in->n, sizeof *d, inputs_by_draw, in);
+    qsort_r(d, in->n, sizeof *d, inputs_by_draw, (void *)(uintptr_t)in);
     for (uint64_t i = 0; i < in->n; i++)
-        d[i].key = in->off[d[i].tile];
-    for (uint64_t i = 0; i < in->n; i++)
-        in->off[i] = d[i].key;
+        order[i] = (uint32_t)d[i].tile;
     free(d);
     return FL_OK;
+}
+
+int fl_inputs_shuffle(struct fl_inputs *in, uint64_t seed, uint32_t epoch, struct fl_err *err)
+{
+    uint32_t *order = malloc((in->n + 1) * sizeof *order);
+    uint64_t *off = malloc((in->n + 1) * sizeof *off);
+    int rc = order != NULL && off != NULL ? fl_inputs_order(in, seed, epoch, order, err)
+                                          : fl_err_set(err, FL_E_NOMEM, "no memory to shuffle %llu tiles", (unsigned long long)in->n);
+    for (uint64_t i = 0; rc == FL_OK && i < in->n; i++)
+        off[i] = in->off[order[i]];
+    if (rc == FL_OK)
+        memcpy(in->off, off, in->n * sizeof *off);
+    free(order);
+    free(off);
+    return rc;
 }
 
 /* ---- ids ---- */

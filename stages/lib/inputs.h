@@ -12,9 +12,10 @@
 struct fl_inputs {
     uint64_t  n;
     uint64_t *off;              /* [n] of each path in the heap, in order */
-    char     *heap;             /* NUL-terminated paths */
+    char     *heap;             /* a byte 0, then a NUL-terminated path; or a byte 1, the path, and 16 bytes: where it lies in its archive */
     size_t    used, room;
     uint64_t  cap;
+    bool      archived;         /* some of them lie in archives */
     size_t    path_max;         /* bytes of a path with its NUL; a longer one is refused */
 
     char     *renames;          /* pairs of NUL-terminated texts, or NULL */
@@ -26,11 +27,15 @@ struct fl_inputs {
 void fl_inputs_init(struct fl_inputs *, size_t path_max);
 void fl_inputs_done(struct fl_inputs *);
 
-/* Adds what `what` stands for: a file; a folder (every .jpg, .jpeg, .tif, .tiff in it and below); a pattern of * ? [];
- * @LIST or list:LIST, a file with one path a line. FL_E_INPUT when it stands for nothing. */
+/* Adds what `what` stands for: a file; a folder (every .jpg, .jpeg, .tif, .tiff in it and below); a pattern of * ? []; an archive NAME.tar (every
+ * such member in it); @LIST or list:LIST, a file with one path a line. FL_E_INPUT when it stands for nothing. */
 int  fl_inputs_add(struct fl_inputs *, const char *what, struct fl_err *err);
 /* Adds one path as it is. FL_E_INPUT for a path with a tab or newline, FL_E_CONFIG for one too long. */
 int  fl_inputs_path(struct fl_inputs *, const char *path, struct fl_err *err);
+/* The same for a tile at span[1] bytes from span[0] of an archive; span NULL: a file of its own. */
+int  fl_inputs_member(struct fl_inputs *, const char *path, const uint64_t span[2], struct fl_err *err);
+/* Adds the tiles in a tar archive, each as ARCHIVE/NAME; folders within the archive don't count. FL_E_INPUT when it is damaged. */
+int  fl_inputs_tar(struct fl_inputs *, const char *archive, struct fl_err *err);
 /* Reads `old,new`: the file whose name is `old` is called `new` from now on. */
 int  fl_inputs_renames(struct fl_inputs *, const char *csv, struct fl_err *err);
 
@@ -38,10 +43,18 @@ int  fl_inputs_renames(struct fl_inputs *, const char *csv, struct fl_err *err);
 void fl_inputs_sort(struct fl_inputs *);
 /* Puts them into the order of an epoch (keys of fl_rng_order, ties by id bytes). */
 int  fl_inputs_shuffle(struct fl_inputs *, uint64_t seed, uint32_t epoch, struct fl_err *err);
+/* The tiles in the order of an epoch into order[n]; the list stays as it is. */
+int  fl_inputs_order(const struct fl_inputs *, uint64_t seed, uint32_t epoch, uint32_t *order, struct fl_err *err);
+/* Keeps only the tiles for which keep[i] isn't 0. */
+void fl_inputs_keep(struct fl_inputs *, const uint8_t *keep);
 /* Every id fits the grammar and comes once: else FL_E_LABEL naming the path, or both paths. */
 int  fl_inputs_check(const struct fl_inputs *, struct fl_err *err);
 
+/* By its extension: .jpg, .jpeg, .tif, .tiff. */
+bool fl_inputs_is_tile(const char *name);
 const char *fl_inputs_at(const struct fl_inputs *, uint64_t i);
+/* Where tile i lies in its archive, or 0 and 0 for a file of its own. The archive's path is the tile's without its last step. */
+void fl_inputs_span(const struct fl_inputs *, uint64_t i, uint64_t *off, uint64_t *bytes);
 /* The id of tile i: the file's name (after renaming) without folder and extension; not NUL-terminated, *len bytes. */
 const char *fl_inputs_id(const struct fl_inputs *, uint64_t i, size_t *len);
 

@@ -15,10 +15,16 @@
 #define INPUTS_DEPTH 16                      /* folders within folders; links can go in circles */
 #define INPUTS_LIST_MAX ((size_t)8 << 30)    /* bytes of a list file */
 
-static bool inputs_is_tile(const char *name)
+bool fl_inputs_is_tile(const char *name)
 {
     const char *dot = strrchr(name, '.');
     return dot != NULL && (strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0 || strcasecmp(dot, ".tif") == 0 || strcasecmp(dot, ".tiff") == 0);
+}
+
+static bool inputs_is_tar(const char *name)
+{
+    size_t len = strlen(name);
+    return len > 4 && strcasecmp(name + len - 4, ".tar") == 0;
 }
 
 static bool inputs_is_dir(const char *path)
@@ -40,11 +46,13 @@ static int inputs_entry(struct fl_inputs *in, const char *folder, const struct d
     if ((size_t)snprintf(path, sizeof path, "%s%s%s", folder, slash, e->d_name) >= sizeof path)
         return fl_err_set(err, FL_E_CONFIG, "%.300s...: a path over 4096 bytes", path);
     /* A folder called x.jpg is a tile that can't be read, and is to be reported as one. */
-    if (inputs_is_tile(e->d_name))
+    if (fl_inputs_is_tile(e->d_name))
         return fl_inputs_path(in, path, err);
     bool dir = e->d_type == DT_DIR || (e->d_type != DT_REG && inputs_is_dir(path));
     if (dir)
         return inputs_folder(in, path, NULL, depth + 1, err);
+    if (inputs_is_tar(e->d_name))
+        return fl_inputs_tar(in, path, err);
     return pattern != NULL ? fl_inputs_path(in, path, err) : FL_OK;
 }
 
@@ -118,7 +126,7 @@ static int inputs_list(struct fl_inputs *in, const char *list, struct fl_err *er
         if (strlen(p) != (size_t)(stop - p))
             rc = fl_err_set(err, FL_E_INPUT, "a NUL byte in the text");
         else if (stop > p)
-            rc = fl_inputs_path(in, p, err);
+            rc = inputs_is_tar(p) ? fl_inputs_tar(in, p, err) : fl_inputs_path(in, p, err);
         if (rc != FL_OK)
             fl_err_context(err, "%s:%llu", list, (unsigned long long)line);
         p = next;
@@ -136,8 +144,10 @@ int fl_inputs_add(struct fl_inputs *in, const char *what, struct fl_err *err)
         rc = inputs_list(in, what + 1, err);
     else if (strncmp(what, "list:", 5) == 0)
         rc = inputs_list(in, what + 5, err);
+    else if (inputs_is_tar(what) && lstat(what, &st) == 0 && !inputs_is_dir(what))
+        rc = fl_inputs_tar(in, what, err);
     else if (lstat(what, &st) == 0)
-        rc = !inputs_is_tile(what) && inputs_is_dir(what) ? inputs_folder(in, what, NULL, 0, err) : fl_inputs_path(in, what, err);
+        rc = !fl_inputs_is_tile(what) && inputs_is_dir(what) ? inputs_folder(in, what, NULL, 0, err) : fl_inputs_path(in, what, err);
     else if (inputs_wild(what))
         rc = inputs_glob(in, what, err);
     else

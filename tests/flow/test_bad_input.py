@@ -62,7 +62,7 @@ def refused_graphs(place):
     refuse(place, "wrong tensors along an edge", pipeline(augment="", net="  §net: {stage: forward, from: decode, options: {weights: net.safetensors}}"),
            "net: no tensor view or input arrives.*decode -> net")
     refuse(place, "too little memory",
-           pipeline(top="memory: §100kB"), "memory is 100\\.0kB, but one batch of 4 tiles needs .* \\(\\d+ bytes\\)")
+           pipeline(top="memory: §100kB"), "memory is 100\\.0kB, but .*one batch of 4 tiles needs .* \\(\\d+ bytes( in total)?\\)")
     refuse(place, "several at once, by position",
            pipeline(top="§sed: 7", tiles="  tiles: {stage: source, options: {files: tiles, batch: §many, §suffle: true}}",
                     decode="  decode: {from: §tils, options: {size: §0}}", sink="  sink: {from: decode_f2, options: {submission: §none/p.csv}}"),
