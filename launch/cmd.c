@@ -36,6 +36,8 @@ const struct fl_cmd fl_cmds[] = {
       .flags = { "--set", "--json" }, .min = 0, .max = 1, .run = fl_cmd_describe },
     { .name = "score", .usage = "flowrun score PREDICTIONS LABELS", .help = "Compares a file of predictions with the true labels.",
       .flags = { "--threshold", "--subset", "--names", "--json" }, .raw = fl_cmd_score },
+    { .name = "folds", .usage = "flowrun folds LABELS", .help = "Cuts a label table into folds of a cross-validation.",
+      .flags = { "--method", "--folds", "--seed", "--groups", "--names", "--out", "--svg" }, .raw = fl_cmd_folds },
     { .name = "dump", .usage = "flowrun dump RUN", .help = "Has the recorders of a run at work write out what their rings hold (record: {ring: N}).",
       .min = 1, .max = 1, .run = fl_cmd_dump },
     { .name = "completion", .usage = "flowrun completion", .help = "Prints the bash completion: eval \"$(flowrun completion)\"",
