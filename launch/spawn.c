@@ -159,6 +159,7 @@ static json_t *spawn_setup(const struct fl_super *s, const struct fl_inst *in, p
         "window", (int)g->window, "B", (int)g->B, "threads", (int)n->threads, "seed", (json_int_t)g->seed,
         "control", CHILD_CONTROL, "page", CHILD_PAGE, "gens", CHILD_GENS, "pool", s->pool_rw[in->stage] >= 0 ? (int)in->stage : -1);
     json_object_set_new(j, "batches", json_integer((json_int_t)g->batches));
+    json_object_set_new(j, "start", json_integer((json_int_t)s->conf->start));
     json_object_set_new(j, "epochs", json_integer(g->epochs > 0 ? g->epochs : 1));
     json_object_set(j, "options", n->options);
     json_object_set_new(j, "labels", spawn_labels(g));

@@ -227,6 +227,7 @@ static int proc_begin(struct proc *p, const struct fl_stage *st, struct fl_ctx *
     c->window = p->s.window;
     c->batches = p->s.batches;
     c->epochs = p->s.epochs;
+    c->start = p->s.start;
     c->run_dir = p->s.run_dir;
     c->run = p->s.run;
     c->from = p->s.nedges > 0 ? p->s.from : NULL;

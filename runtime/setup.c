@@ -123,6 +123,7 @@ int fl_setup_read(int fd, struct fl_setup *s, struct fl_ctx *ctx, struct fl_err 
     s->threads = (uint32_t)setup_u64(j, "threads");
     s->seed = setup_u64(j, "seed");
     s->batches = setup_u64(j, "batches");
+    s->start = setup_u64(j, "start");
     s->epochs = (uint32_t)setup_u64(j, "epochs");
     s->control = (int)setup_u64(j, "control");
     s->page_fd = (int)setup_u64(j, "page");

@@ -14,7 +14,7 @@ struct fl_setup {
     uint64_t run;
     const char *name, *run_dir, *listen;  /* listen: endpoint of the inlet, NULL for a source */
     uint32_t instance, incarnation, window, B, threads, epochs;
-    uint64_t seed, batches;
+    uint64_t seed, batches, start;
     int      control, page_fd, gens_fd;
     int32_t  pool;                        /* own pool, -1: none */
     uint32_t npools;

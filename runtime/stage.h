@@ -27,6 +27,7 @@ struct fl_ctx {
     uint32_t         window;     /* most batches in flight */
     uint64_t         batches;    /* of the whole run, as the source describes itself; 0 = unknown. Equal epochs of batches / epochs */
     uint32_t         epochs;
+    uint64_t         start;      /* batches before this one are not issued */
     const char      *run_dir;    /* NULL in the harness unless set */
     uint64_t         run;        /* id of the run; 0 in the harness */
     const char *const *from;     /* names of the stages at the input edges; NULL in the harness and for a source */

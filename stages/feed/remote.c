@@ -1,0 +1,183 @@
+/* Trainers on other hosts: RUN/NAME.json tells them address and keys, tensors travel in-line. One that asks for the tensor `file` gets the
+ * tiles as they lie on disk: u8 of all bytes of the batch, with `file_end` u64 of each row. */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "proto/frame.h"
+#include "stages/feed/feed.h"
+
+#define REMOTE_FILE_MAX (64u << 20)              /* bytes of one tile's file */
+
+/* ---- opening ---- */
+
+static int remote_write(const char *path, const json_t *j)
+{
+    char tmp[1400];
+    snprintf(tmp, sizeof tmp, "%s.tmp", path);
+    unlink(tmp);
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    bool ok = fd >= 0 && json_dumpfd(j, fd, JSON_INDENT(2)) == 0 && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    return ok && rename(tmp, path) == 0 ? FL_OK : FL_E_IO;
+}
+
+int feed_remote_open(struct fl_ctx *ctx)
+{
+    struct feed *s = ctx->state;
+    struct epoll_event e = { .events = EPOLLIN, .data.u32 = FL_LEDGER_CLIENTS + 1 };
+    struct fl_err err;
+    char path[1300];
+    int rc = fl_door_open(s->listen, &s->door, &err);
+    if (rc != FL_OK)
+        return fl_fail(ctx, rc, "option listen: %s", err.text);
+    if (epoll_ctl(s->epoll - 1, EPOLL_CTL_ADD, fl_door_fd(s->door), &e) != 0)
+        return fl_fail(ctx, FL_E_IO, "epoll: %s", strerror(errno));
+    const char *address = s->address != NULL && s->address[0] != '\0' ? s->address : fl_door_address(s->door);
+    json_t *j = json_pack("{s:i, s:s, s:s, s:s, s:s}", "flowrun_feed", 1, "address", address, "server_key", fl_door_key(s->door, FL_DOOR_SERVER),
+                          "public_key", fl_door_key(s->door, FL_DOOR_PUBLIC), "secret_key", fl_door_key(s->door, FL_DOOR_SECRET));
+    snprintf(path, sizeof path, "%s/%s.json", ctx->run_dir, ctx->name);
+    rc = j != NULL ? remote_write(path, j) : FL_E_NOMEM;
+    json_decref(j);
+    return rc == FL_OK ? FL_OK : fl_fail(ctx, rc, "%s: %s", path, strerror(errno));
+}
+
+/* ---- encoded tiles ---- */
+
+struct remote_files { unsigned char *bytes; size_t len, room; uint64_t *ends; };
+
+static unsigned char *remote_room(struct remote_files *f, size_t want)
+{
+    if (f->len + want > f->room) {
+        size_t room = 2 * (f->len + want);
+        unsigned char *grown = realloc(f->bytes, room);
+        if (grown == NULL)
+            return NULL;
+        f->bytes = grown;
+        f->room = room;
+    }
+    return f->bytes + f->len;
+}
+
+static bool remote_read(int fd, unsigned char *to, size_t want, uint64_t off)
+{
+    while (want > 0) {
+        ssize_t n = pread(fd, to, want, (off_t)off);
+        if (n <= 0 && errno != EINTR)
+            return false;
+        if (n > 0) {
+            to += n;
+            off += (uint64_t)n;
+            want -= (size_t)n;
+        }
+    }
+    return true;
+}
+
+/* span: NULL, or begin and length within an archive, which the path without its last step names; length 0 is the whole file. */
+static void remote_file(struct remote_files *f, const char *path, const uint64_t *span)
+{
+    struct stat st;
+    bool part = span != NULL && span[1] > 0;
+    char archive[4200];
+    snprintf(archive, sizeof archive, "%s", path);
+    if (part && strrchr(archive, '/') != NULL)
+        *strrchr(archive, '/') = '\0';
+    int fd = open(archive, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    bool ok = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (part ? span[1] : (uint64_t)st.st_size) <= REMOTE_FILE_MAX;
+    size_t want = !ok ? 0 : part ? (size_t)span[1] : (size_t)st.st_size;
+    unsigned char *to = ok ? remote_room(f, want) : NULL;
+    ok = to != NULL && remote_read(fd, to, want, part ? span[0] : 0);
+    if (fd >= 0)
+        close(fd);
+    f->len += ok ? want : 0;
+}
+
+/* A rejected row has no bytes; so has one whose file is gone, which the trainer will find out. */
+static int remote_files(const struct fl_batch *b, struct remote_files *f, struct fl_err *err)
+{
+    const struct fl_tensor *path = fl_batch_find(b, "path"), *span = fl_batch_find(b, "span");
+    if (path == NULL || path->ndim != 2 || path->dtype != FL_U8)
+        return fl_err_set(err, FL_E_CONFIG, "encoded tiles need the tensor path: let feed read from the source too (from: [..., tiles])");
+    f->ends = calloc(b->n > 0 ? b->n : 1, sizeof *f->ends);
+    if (f->ends == NULL)
+        return fl_err_set(err, FL_E_NOMEM, "encoded tiles");
+    for (uint32_t i = 0; i < b->n; i++) {
+        const char *p = (const char *)path->data + (size_t)i * path->shape[1];
+        if (memchr(p, '\0', path->shape[1]) != NULL && fl_rejected(b, i) == 0)
+            remote_file(f, p, span != NULL ? (const uint64_t *)span->data + 2 * (size_t)i : NULL);
+        f->ends[i] = f->len;
+    }
+    return FL_OK;
+}
+
+static void remote_free(void *data, void *hint)
+{
+    (void)hint;
+    free(data);
+}
+
+/* ---- batches ---- */
+
+static void remote_add(struct fl_batch *out, struct fl_door_part *parts, const char *name, int dtype, uint64_t n, void *data, size_t bytes)
+{
+    struct fl_tensor *t = fl_batch_add(out, name);
+    if (t == NULL) {
+        free(data);
+        return;
+    }
+    t->dtype = (uint8_t)dtype;
+    t->ndim = 1;
+    t->shape[0] = (uint32_t)n;
+    t->bytes = bytes;
+    parts[out->ntensors - 1] = (struct fl_door_part){ .data = data, .len = bytes, .free = remote_free };
+}
+
+static bool remote_asks_files(const struct feed_client *c)
+{
+    for (uint32_t i = 0; i < c->nnames; i++)
+        if (strcmp(c->names[i], "file") == 0)
+            return true;
+    return false;
+}
+
+int feed_remote_batch(struct fl_ctx *ctx, struct feed_client *c, const struct fl_batch *b, struct fl_err *err)
+{
+    struct feed *s = ctx->state;
+    struct fl_door_part parts[FL_MAX_TENSORS];
+    unsigned char head[FL_CLIENT_PREFIX + FL_FRAME_MAX];
+    size_t len;
+    feed_client_select(c, b, &s->out);
+    for (uint32_t i = 0; i < s->out.ntensors; i++)      /* the slab stays until the trainer has released the batch, or is gone */
+        parts[i] = (struct fl_door_part){ .data = s->out.t[i].data, .len = s->out.t[i].bytes };
+    if (remote_asks_files(c)) {
+        struct remote_files f = { 0 };
+        int rc = remote_files(b, &f, err);
+        if (rc != FL_OK || f.len > UINT32_MAX) {
+            free(f.bytes);
+            free(f.ends);
+            return rc != FL_OK ? rc : fl_err_set(err, FL_E_INPUT, "the batch's files have %zu bytes", f.len);
+        }
+        remote_add(&s->out, parts, "file", FL_U8, f.len, f.bytes, f.len);
+        remote_add(&s->out, parts, "file_end", FL_U64, b->n, f.ends, b->n * sizeof *f.ends);
+    }
+    for (uint32_t i = 0; i < s->out.ntensors; i++) {
+        s->out.t[i].place = -1;
+        s->out.t[i].off = i + 1;
+    }
+    fl_client_msg_prefix('B', head);
+    int rc = fl_frame_pack(&s->out, head + FL_CLIENT_PREFIX, FL_FRAME_MAX, &len, err);
+    if (rc == FL_OK)
+        return fl_door_send(s->door, c->peer, head, FL_CLIENT_PREFIX + len, parts, s->out.ntensors, err);
+    for (uint32_t i = 0; i < s->out.ntensors; i++)
+        if (parts[i].free != NULL)
+            parts[i].free((void *)parts[i].data, NULL);
+    return rc;
+}
