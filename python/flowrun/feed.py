@@ -201,16 +201,13 @@ class Feed:
             except Gone as why:
                 self._lost(why)
                 continue
-            stale = wire.overwritten()
-            if stale is not None:
-                raise StaleBatch(f"the memory of batch {stale} was written to while it was in use")
             if got is None:
                 continue
             message, more = got
             kind, body = message[:1], message[4:]
             if kind == b"B":
                 batch = wire.batch(body, more, self.per_epoch)
-                if batch.epoch == self._serving and batch.number >= self._next:      # else it is of an epoch that was left
+                if batch is not None and batch.epoch == self._serving and batch.number >= self._next:      # else it is of an epoch that was left
                     return batch
             elif kind == b"F":
                 if int.from_bytes(body, "little") == self._serving:

@@ -33,7 +33,7 @@ class Wire(Protocol):
 
     def send(self, message: bytes) -> None: ...
     def receive(self, seconds: float) -> Optional[tuple[bytes, Any]]: ...       # kind with body, and what came with it; None: nothing in that time
-    def batch(self, body: bytes, more: Any, per_epoch: int) -> Batch: ...
+    def batch(self, body: bytes, more: Any, per_epoch: int) -> Optional[Batch]: ...      # None: given up before it was read
     def overwritten(self) -> Optional[int]: ...                                 # a batch whose memory was given up while it was in use
     def close(self) -> None: ...
 
@@ -127,7 +127,7 @@ class LocalWire:
             raise Gone("the feed has closed the connection")
         return bytes(self._buffer[:n]), None
 
-    def batch(self, body: bytes, more: Any, per_epoch: int) -> Batch:
+    def batch(self, body: bytes, more: Any, per_epoch: int) -> Optional[Batch]:
         h = self.parser.parse(body)
         slot, pools = h.slot, self.pools
         if slot >= self.welcome["window"]:
@@ -135,6 +135,9 @@ class LocalWire:
         for t in h.tensors:
             if t.place not in pools or t.off + t.bytes > pools[t.place].slab:
                 raise FeedError(f"tensor {t.name} lies outside of pool {t.place}")
+
+        if self.gens[slot] != h.gen:
+            return None
 
         def address(t: Tensor) -> int:
             p = pools[t.place]
@@ -155,7 +158,7 @@ class LocalWire:
 
     def overwritten(self) -> Optional[int]:
         stale, self.stale = self.stale, -1
-        if self.closed:                                          # lost: who still uses a batch of it may read another one
+        if self.closed:                                          # who still uses a batch of it may read another one
             stale = next((h.batch for h in list(self.out.values()) if self.gens[h.slot] != h.gen), stale)
         return stale if stale >= 0 else None
 
