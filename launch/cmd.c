@@ -40,6 +40,8 @@ const struct fl_cmd fl_cmds[] = {
       .flags = { "--method", "--folds", "--seed", "--groups", "--names", "--out", "--svg" }, .raw = fl_cmd_folds },
     { .name = "dump", .usage = "flowrun dump RUN", .help = "Has the recorders of a run at work write out what their rings hold (record: {ring: N}).",
       .min = 1, .max = 1, .run = fl_cmd_dump },
+    { .name = "assemble", .usage = "flowrun assemble MODEL --split val|test --out FILE", .help = "Puts the predictions of a model's folds together, checked for leaks.",
+      .flags = { "--split", "--out", "--folds", "--fold-column", "--tta", "--merge", "--names", "--rows", "--columns", "--group" }, .raw = fl_cmd_assemble },
     { .name = "completion", .usage = "flowrun completion", .help = "Prints the bash completion: eval \"$(flowrun completion)\"",
       .min = 0, .max = 0, .run = fl_cmd_completion },
     { 0 }

@@ -120,6 +120,9 @@ static bool prove_bind(const json_t *answer, char **why)
     json_object_foreach(json_object_get(answer, "dtype"), key, v)
         if (!json_is_string(v) || (fl_dtype_parse(json_string_value(v), json_string_length(v)) == FL_DTYPE_NONE && strcmp(json_string_value(v), "none") != 0))
             return prove_bad(why, "unknown type", "dtype");
+    const json_t *want = json_object_get(answer, "want");
+    if (want != NULL && !prove_texts(want))
+        return prove_bad(why, "no list of tensors", "want");
     return true;
 }
 

@@ -68,7 +68,7 @@ static json_t *describe_batch_size(const struct fl_host *h)
         if (strcmp(o->name, "batch") == 0 && o->type == FL_OPT_INT) {
             int64_t v;
             memcpy(&v, (const char *)h->ctx.state + o->off, sizeof v);
-            return json_integer(v);
+            return v > 0 ? json_integer(v) : json_null();      /* 0: a required option is missing, so defaults aren't in yet */
         }
     return json_null();
 }
@@ -85,7 +85,7 @@ static json_t *describe_offers(const struct fl_stage *st)
 json_t *fl_host_describe_json(const struct fl_host *h, int rc)
 {
     const struct fl_stage *st = h->stage;
-    json_t *opts = json_array(), *ports = json_array(), *counters = json_array(), *bind = json_object(), *dtype = json_object();
+    json_t *opts = json_array(), *ports = json_array(), *counters = json_array(), *bind = json_object(), *dtype = json_object(), *want = json_array();
     for (const struct fl_opt *o = st->opts; o != NULL && o->name != NULL; o++)
         json_array_append_new(opts, describe_option(o));
     for (const struct fl_port *p = st->ports; p != NULL && p->name != NULL; p++)
@@ -97,6 +97,8 @@ json_t *fl_host_describe_json(const struct fl_host *h, int rc)
             json_object_set_new(bind, (char[]){ (char)c, '\0' }, json_integer(h->bound[c]));
     for (uint32_t i = 0; i < h->nbound_dtypes; i++)
         json_object_set_new(dtype, h->bound_name[i], json_string(h->bound_dtype[i] == FL_DTYPE_NONE ? "none" : fl_dtype_name(h->bound_dtype[i])));
+    for (uint32_t i = 0; i < h->nwant; i++)
+        json_array_append_new(want, json_string(h->want[i]));
 
     json_t *root = json_pack("{s:i, s:s, s:s, s:s}", "describe", 1, "name", st->name, "help", st->help, "version", FL_VERSION);
     json_object_set_new(root, "options", opts);
@@ -104,6 +106,7 @@ json_t *fl_host_describe_json(const struct fl_host *h, int rc)
     json_object_set_new(root, "counters", counters);
     json_object_set_new(root, "bind", bind);
     json_object_set_new(root, "dtype", dtype);
+    json_object_set_new(root, "want", want);
     json_object_set_new(root, "labels", describe_labels(h, root));
     json_object_set_new(root, "batches", h->batches == UINT64_MAX ? json_null() : json_integer((json_int_t)h->batches));
     json_object_set_new(root, "tiles", h->tiles == UINT64_MAX ? json_null() : json_integer((json_int_t)h->tiles));

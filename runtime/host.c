@@ -411,6 +411,13 @@ void fl_bind_absent(struct fl_ctx *ctx, const char *tensor)
     fl_bind_dtype(ctx, tensor, FL_DTYPE_NONE);
 }
 
+void fl_bind_want(struct fl_ctx *ctx, const char *tensor)
+{
+    struct fl_host *h = ctx->host;
+    if (h->nwant < sizeof h->want / sizeof h->want[0])
+        snprintf(h->want[h->nwant++], FL_NAME_MAX, "%s", tensor);
+}
+
 int fl_set_labels(struct fl_ctx *ctx, uint32_t n, const char *const *labels, uint64_t exclusive, uint32_t rest_off)
 {
     struct fl_host *h = ctx->host;

@@ -109,6 +109,7 @@ int  fl_ack(struct fl_ctx *, uint64_t batch, uint32_t attempt, uint32_t predicte
 void fl_bind(struct fl_ctx *, char letter, uint32_t value);         /* dimension letter of this stage's ports */
 void fl_bind_dtype(struct fl_ctx *, const char *tensor, int dtype); /* the one type an output tensor has under these options */
 void fl_bind_absent(struct fl_ctx *, const char *tensor);           /* an optional output tensor that isn't made under these options */
+void fl_bind_want(struct fl_ctx *, const char *tensor);             /* an optional input tensor that must arrive under these options */
 /* The labels this stage's model was made for; copied. exclusive, rest_off as in fl_ctx. */
 int  fl_set_labels(struct fl_ctx *, uint32_t n, const char *const *labels, uint64_t exclusive, uint32_t rest_off);
 void fl_set_total(struct fl_ctx *, uint64_t batches, uint64_t tiles);   /* source, in open and describe */
