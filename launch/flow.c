@@ -247,7 +247,7 @@ static bool flow_taken(const json_t *in, const char *name)
     size_t i;
     json_t *spec;
     json_array_foreach(json_object_get(in, "tensors"), i, spec)
-        if (strcmp(json_string_value(json_object_get(spec, "name")), name) == 0)
+        if (strcmp(json_string_value(json_object_get(spec, "name")), name) == 0 || strcmp(json_string_value(json_object_get(spec, "name")), "*") == 0)
             return json_is_true(json_object_get(spec, "taken"));
     return false;
 }

@@ -71,7 +71,7 @@ static bool prove_tensor(const json_t *t, char **why)
     size_t i;
     json_t *v;
     const char *name = json_string_value(json_object_get(t, "name"));
-    if (!prove_name(json_object_get(t, "name")))
+    if (!prove_name(json_object_get(t, "name")) && (name == NULL || strcmp(name, "*") != 0))      /* "*": whatever comes */
         return prove_bad(why, "a tensor's name must be 1 to 31 letters, digits, '_', '.' or '-'", "ports");
     const json_t *dtype = json_object_get(t, "dtype"), *shape = json_object_get(t, "shape");
     if (!prove_texts(dtype) || json_array_size(dtype) == 0)
