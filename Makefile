@@ -8,7 +8,7 @@ Q := $(if $(filter 0,$(V)),@)
 B       := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 
 # One name a stage: stages/NAME.c (or the folder stages/NAME/), tests/stages/test_NAME.c.
-STAGES := source predictions decode augment forward tta_merge stack decode_f2 sink record feed recording recall
+STAGES := source decode augment forward tta_merge stack decode_f2 sink record feed
 
 DEBS := gcc make pkg-config libzmq3-dev libmsgpack-dev libyaml-dev libjansson-dev libtiff-dev libjpeg62-turbo-dev \
         libturbojpeg0-dev libdnnl-dev zlib1g-dev libzstd-dev libpng-dev libhdf5-dev
@@ -27,17 +27,32 @@ LIBS_STAGES  := -lturbojpeg -ljpeg -ltiff -ldnnl -lm
 
 src   = $(sort $(wildcard $1/*.c))
 obj   = $(patsubst %.c,$(B)/o/%.o,$1)
+# What the cuda executor plans and packs: plain arithmetic, tested without a card.
+CUDA_PLAIN := $(patsubst %,stages/forward/cuda/%.c,layer program pack plans maps)
 PROTO    := $(call obj,$(call src,proto))
 RUNTIME  := $(filter-out $(B)/o/runtime/stage_main.o,$(call obj,$(call src,runtime)))
 LAUNCH   := $(call obj,$(call src,launch))
-STAGE_C  := $(wildcard $(foreach s,$(STAGES),stages/$s.c stages/$s/*.c)) $(wildcard stages/lib/*.c stages/level2/*.c)
+STAGE_C  := $(wildcard $(foreach s,$(STAGES),stages/$s.c stages/$s/*.c)) $(wildcard stages/lib/*.c stages/level2/*.c) $(CUDA_PLAIN)
 STAGE_O  := $(patsubst %.c,$(B)/o/%.o,$(STAGE_C))     # apart from $(B)/stages, where the executables are
 TESTLIB  := $(call obj,$(call src,tests/lib))
 TESTS    := $(patsubst %.c,$(B)/%,$(wildcard tests/*/test_*.c))
 FUZZ     := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
+# The cuda executor, an object of its own: built where nvcc and cuDNN's headers are (CUDA_HOME, CUDNN_HOME say where). It needs
+# libcudnn.so.9 and a driver only where it runs.
+CUDA_HOME  ?= /usr/local/cuda
+CUDNN_HOME ?= $(CUDA_HOME)
+NVCC       := $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc))
+CUDNN_H    := $(firstword $(wildcard $(CUDNN_HOME)/include/cudnn_graph.h /usr/include/cudnn_graph.h /usr/include/x86_64-linux-gnu/cudnn_graph.h))
+CUDNN_SO   := $(firstword $(wildcard $(foreach d,lib64 lib lib/x86_64-linux-gnu,$(CUDNN_HOME)/$d/libcudnn.so.9) /usr/lib/x86_64-linux-gnu/libcudnn.so.9))
+HAVE_CUDA  := $(if $(SAN),,$(and $(NVCC),$(CUDNN_H),$(CUDNN_SO),yes))
+CUDA_INC   := -isystem $(CUDA_HOME)/include -isystem $(dir $(CUDNN_H))
+CUDA_PLUGIN := $(if $(HAVE_CUDA),$(B)/plugins/forward_cuda.so)
+CUDA_LOWER := lower place weights net layer nets_densenet nets_resnet nets_squeezenet nets_tilenet nets_vgg
+CUDA_PIC   := $(patsubst %.c,$(B)/pic/%.o,$(wildcard stages/forward/cuda/*.c) $(patsubst %,stages/forward/%.c,$(CUDA_LOWER)) proto/status.c proto/crc32c.c runtime/text.c)
+
 .PHONY: all deps deps-check demo check check-long bench fuzz lint install docs help clean samples
-all: $(B)/bin/flowrun $(B)/flowrun-hdf5 $(STAGES:%=$(B)/stages/%)
+all: $(B)/bin/flowrun $(B)/flowrun-hdf5 $(STAGES:%=$(B)/stages/%) $(CUDA_PLUGIN)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -75,6 +90,19 @@ $(HDF5_O): FLAGS += $(shell pkg-config --cflags hdf5)
 $(B)/flowrun-hdf5: $(HDF5_O)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) $(shell pkg-config --libs hdf5) -o $@
+
+$(B)/pic/%.o: %.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(FLAGS) $(CUDA_INC) -fPIC -fvisibility=hidden -MMD -MP -c $< -o $@
+$(B)/pic/stages/forward/cuda/kernels.o: stages/forward/cuda/kernels.cu stages/forward/cuda/kernels.h stages/forward/cuda/launch.h stages/forward/cuda/layer.h stages/forward/backend.h
+	@mkdir -p $(@D)
+	$(Q)$(NVCC) -std=c++17 -I. -O3 -fmad=false -Werror all-warnings -gencode arch=compute_80,code=sm_80 -gencode 'arch=compute_90,code=[sm_90,compute_90]' \
+	  -Xcompiler -fPIC,-fvisibility=hidden,-fno-threadsafe-statics,-Wall,-Wextra,-Werror -c $< -o $@
+# libcuda is not linked: a host without a driver loads the plugin and hears why it can't be used.
+CUDA_LINK = -L$(dir $(CUDNN_SO)) -l:libcudnn.so.9 $(firstword $(wildcard $(foreach d,lib64 lib,$(CUDA_HOME)/$d/libcudart_static.a))) -ldl -lrt -lpthread -lm
+$(B)/plugins/forward_cuda.so: $(CUDA_PIC) $(B)/pic/stages/forward/cuda/kernels.o
+	@mkdir -p $(@D)
+	$(Q)$(CC) -shared -Wl,-z,defs -Wl,--exclude-libs,ALL $^ -Wl,-rpath,$(dir $(CUDNN_SO)) $(LDFLAGS) $(CUDA_LINK) -o $@
 
 # The project's own tiles: painted at build time, the same bytes everywhere.
 $(B)/samples/paint: $(call obj,$(call src,samples)) $(B)/libruntime.a $(B)/libproto.a
@@ -170,6 +198,7 @@ install: all  ## into PREFIX (default /usr/local)
 	install $(B)/bin/flowrun $(DESTDIR)$(PREFIX)/bin/flowrun
 	install $(B)/flowrun-hdf5 $(DESTDIR)$(PREFIX)/libexec/flowrun
 	install $(STAGES:%=$(B)/stages/%) $(DESTDIR)$(PREFIX)/libexec/flowrun/stages
+	$(if $(CUDA_PLUGIN),install -d $(DESTDIR)$(PREFIX)/libexec/flowrun/plugins && install $(CUDA_PLUGIN) $(DESTDIR)$(PREFIX)/libexec/flowrun/plugins)
 	$(B)/bin/flowrun completion > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/flowrun
 
 check-long: deps-check  ## the rest: everything under sanitizers, long kills, soak, valgrind, an hour of fuzzing a target (LONG_FUZZ seconds)

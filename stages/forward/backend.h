@@ -8,7 +8,7 @@
 
 #include "proto/status.h"
 
-#define FL_BACKEND_ABI 2
+#define FL_BACKEND_ABI 3
 
 /* ---- the network: described by data, one description a family, parameter names of torchvision ---- */
 
@@ -37,7 +37,14 @@ enum fl_prec { FL_PREC_F32, FL_PREC_BF16, FL_PREC_F16, FL_PREC_F64 /* ref only *
 const char *fl_prec_name(int prec);              /* "f32", ... */
 
 /* device: index among those that probe counts. threads: those of a library under the executor, 0 = 1. */
-struct fl_fwd_opts { uint32_t rows, threads, device; int prec; };
+struct fl_fwd_opts { uint32_t rows, threads, device; int prec; void (*alive)(void *); void *alive_of; };    /* alive: progress in a long compile; may be NULL */
+
+/* Rows for a device that paints them itself. tiles: n of [h][w][channels], u8 or u16 (wide). row: one a row of the prog, through the d4
+ * element and the window of input.h; tile FL_FWD_BLANK makes a row of zeros. A pixel becomes x * mul + add, channel by channel. */
+#define FL_FWD_BLANK UINT32_MAX
+#define FL_FWD_DEPTH 2                           /* executions in flight */
+struct fl_fwd_row { uint32_t tile, g, x0, y0, w, h; };
+struct fl_fwd_views { const void *tiles; uint32_t n, h, w; bool wide; const struct fl_fwd_row *row; const float *mul, *add; };
 
 /* Bytes of this process's memory: of a prog without weights, of each set of weights; and the same on the device. */
 struct fl_fwd_memory { uint64_t prog, snap, device_prog, device_snap; };
@@ -54,6 +61,10 @@ struct fl_backend {
     float *(*input)(struct fl_prog *);           /* NHWC f32 [rows][size][size][channels], normalised; filled by the caller before run; shared by all snaps */
     int  (*load)(struct fl_prog *, const struct fl_weights *, struct fl_snap **, struct fl_err *);   /* copies */
     int  (*run)(struct fl_prog *, struct fl_snap *, float *logits /* [rows][labels] */, struct fl_err *);
+    /* Asynchronous run of k snapshots over one input; NULL: input and run it is. The tiles must stay as they are until wait has returned;
+     * rows are copied. At most FL_FWD_DEPTH tickets are open; they are waited for in order. */
+    int  (*submit)(struct fl_prog *, struct fl_snap *const *, uint32_t k, const struct fl_fwd_views *, uint64_t *ticket, struct fl_err *);
+    int  (*wait)(struct fl_prog *, uint64_t ticket, float *logits /* [k][rows][labels] */, struct fl_err *);
     int  (*memory)(const struct fl_net *, const struct fl_fwd_opts *, struct fl_fwd_memory *, struct fl_err *);   /* without making anything */
     void (*profile)(struct fl_prog *, bool on);  /* times each step from now on; NULL: can't */
     bool (*layer)(const struct fl_prog *, uint32_t step, struct fl_layer *);     /* false behind the last step */

@@ -13,9 +13,10 @@ enum fl_pass {
     FL_PASS_PRO_POOL = 16,     /* BN(-ReLU) becomes the prologue of an average */
     FL_PASS_PRO_CONV = 32,     /* ... and of a convolution */
     FL_PASS_CONCAT   = 64,     /* parts of a concat are slices of one buffer */
-    FL_PASS_MEMORY   = 128     /* buffers share memory by lifetime, a residual sum is made in place */
+    FL_PASS_MEMORY   = 128,    /* buffers share memory by lifetime */
+    FL_PASS_SUM      = 256     /* ... and a residual sum is made in place */
 };
-#define FL_PASSES_ALL 255
+#define FL_PASSES_ALL 511
 
 /* kind: enum fl_op_kind; DROPOUT copies. Numbers of values and parameters are -1 where there is none. */
 struct fl_step {
@@ -52,6 +53,8 @@ void fl_low_free(struct fl_low *);
 
 /* place.c: places values in buffers and buffers in the arena; called by fl_lower. */
 int fl_low_place(struct fl_low *, unsigned passes, struct fl_err *);
+/* Its last part, again after an executor has widened buffers: gives each its place in the arena. */
+int fl_low_arena(struct fl_low *, unsigned passes, struct fl_err *);
 
 /* weights.c */
 

@@ -71,7 +71,7 @@ static void place_values(struct fl_low *l, unsigned passes)
         struct fl_value *v = &l->vals[s->out];
         if (s->kind == FL_OP_NONE || v->buf >= 0)
             continue;
-        v->buf = (passes & FL_PASS_MEMORY) && place_in_place(l, s, i) ? l->vals[s->in2].buf : place_new_buf(l, v);
+        v->buf = (passes & FL_PASS_MEMORY) && (passes & FL_PASS_SUM) && place_in_place(l, s, i) ? l->vals[s->in2].buf : place_new_buf(l, v);
     }
 }
 
@@ -139,6 +139,23 @@ static uint32_t place_order(const struct fl_low *l, uint32_t *order)
     return n;
 }
 
+int fl_low_arena(struct fl_low *l, unsigned passes, struct fl_err *err)
+{
+    uint32_t *order = malloc(l->nbufs * sizeof *order);
+    if (order == NULL)
+        return fl_err_set(err, FL_E_NOMEM, "%s: no memory for the plan", l->arch);
+    uint32_t n = place_order(l, order);
+    l->elems = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct fl_buf *b = &l->bufs[order[i]];
+        b->at = passes & FL_PASS_MEMORY ? place_lowest(l, order, i, b) : l->elems;
+        size_t end = b->at + place_size(b);
+        l->elems = end > l->elems ? end : l->elems;
+    }
+    free(order);
+    return FL_OK;
+}
+
 int fl_low_place(struct fl_low *l, unsigned passes, struct fl_err *err)
 {
     place_values(l, passes);
@@ -148,17 +165,5 @@ int fl_low_place(struct fl_low *l, unsigned passes, struct fl_err *err)
             l->steps[keep++] = l->steps[i];
     l->nsteps = keep;
     place_lifetimes(l);
-
-    uint32_t *order = malloc(l->nbufs * sizeof *order);
-    if (order == NULL)
-        return fl_err_set(err, FL_E_NOMEM, "%s: no memory for the plan", l->arch);
-    uint32_t n = place_order(l, order);
-    for (uint32_t i = 0; i < n; i++) {
-        struct fl_buf *b = &l->bufs[order[i]];
-        b->at = passes & FL_PASS_MEMORY ? place_lowest(l, order, i, b) : l->elems;
-        size_t end = b->at + place_size(b);
-        l->elems = end > l->elems ? end : l->elems;
-    }
-    free(order);
-    return FL_OK;
+    return fl_low_arena(l, passes, err);
 }

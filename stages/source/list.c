@@ -7,7 +7,7 @@
 
 #include "proto/batch.h"
 #include "runtime/stage.h"
-#include "runtime/folds.h"
+#include "stages/lib/folds.h"
 
 /* ---- the list ---- */
 

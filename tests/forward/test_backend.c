@@ -96,7 +96,8 @@ static void passes_of(const char *arch, uint32_t size)
 {
     static const unsigned sets[] = {
         FL_PASS_IDENTITY, FL_PASS_FOLD, FL_PASS_FUSE, FL_PASS_AVG, FL_PASS_PRO_POOL, FL_PASS_PRO_CONV, FL_PASS_CONCAT, FL_PASS_MEMORY,
-        FL_PASS_FOLD | FL_PASS_FUSE, FL_PASS_CONCAT | FL_PASS_MEMORY, FL_PASSES_ALL & ~FL_PASS_PRO_CONV, FL_PASSES_ALL,
+        FL_PASS_FOLD | FL_PASS_FUSE, FL_PASS_CONCAT | FL_PASS_MEMORY | FL_PASS_SUM, FL_PASSES_ALL & ~FL_PASS_PRO_CONV, FL_PASSES_ALL & ~FL_PASS_SUM,
+        FL_PASSES_ALL,
     };
     struct fl_err err = { 0 };
     struct fl_net *net = NULL;

@@ -1,5 +1,5 @@
 /* Averages of probabilities: arithmetic, geometric, and of log-odds. */
-#include "runtime/merge.h"
+#include "stages/lib/merge.h"
 
 #include <math.h>
 
