@@ -1,6 +1,7 @@
 /* Reads the arguments of a command against the tables of main.c. */
 #include <errno.h>
 #include <stdio.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,8 +90,22 @@ static bool args_record(struct fl_args *a, const char *flag, const char *value)
     return true;
 }
 
+/* Texts that go to their field as they are. */
+static const struct { const char *flag; size_t off; } args_texts[] = {
+    { "--stage", offsetof(struct fl_args, stage) }, { "--batch", offsetof(struct fl_args, batch) }, { "--with", offsetof(struct fl_args, with) },
+    { "--from", offsetof(struct fl_args, from) }, { "--to", offsetof(struct fl_args, to) }, { "--keep", offsetof(struct fl_args, keep) },
+    { "--png", offsetof(struct fl_args, png) }, { "--tile", offsetof(struct fl_args, tile) }, { "--out", offsetof(struct fl_args, out) },
+};
+
 static bool args_put(struct fl_args *a, const char *flag, const char *value)
 {
+    for (size_t i = 0; i < sizeof args_texts / sizeof *args_texts; i++)
+        if (strcmp(flag, args_texts[i].flag) == 0)
+            memcpy((char *)a + args_texts[i].off, &value, sizeof value);
+    a->diff |= strcmp(flag, "--diff") == 0;
+    a->gdb |= strcmp(flag, "--gdb") == 0;
+    a->valgrind |= strcmp(flag, "--valgrind") == 0;
+    a->tensor |= strcmp(flag, "--tensor") == 0;
     if (strcmp(flag, "--set") == 0)
         args_set(a, value);
     if (strncmp(flag, "--record", 8) == 0 && !args_record(a, flag, value))

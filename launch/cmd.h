@@ -11,6 +11,8 @@ struct fl_args {
     const char **sets;   uint32_t nsets;
     char *made[2];       uint32_t nmade;       /* sets that stand for --record and --record-limit */
     const char *run_dir, *resume;
+    const char *stage, *batch, *with, *from, *to, *keep, *png, *tile, *out;   /* of replay, show, cut: as given */
+    bool diff, gdb, valgrind, tensor;
     uint64_t start;                            /* a batch number */
     bool quiet, dot, json, help, version;
 };
@@ -45,9 +47,12 @@ int fl_cmd_check(const struct fl_args *);
 int fl_cmd_plan(const struct fl_args *);
 int fl_cmd_stages(const struct fl_args *);
 int fl_cmd_describe(const struct fl_args *);
+int fl_cmd_replay(const struct fl_args *);
+
 int fl_cmd_dump(const struct fl_args *);
 int fl_cmd_completion(const struct fl_args *);
 int fl_cmd_score(int argc, char **argv);
 int fl_cmd_folds(int argc, char **argv);
+int fl_cmd_assemble(int argc, char **argv);
 
 #endif

@@ -154,12 +154,22 @@ static const struct fl_flow_tensor *flow_find(const struct fl_stage_node *n, con
     return NULL;
 }
 
-/* name: the tensor, or those of which one must be there. */
-static void flow_missing(struct flow *f, const char *name)
+static bool flow_listed(const json_t *names, const char *name)
+{
+    size_t i;
+    json_t *v;
+    json_array_foreach(names, i, v)
+        if (strcmp(json_string_value(v), name) == 0)
+            return true;
+    return false;
+}
+
+/* name: the tensor, or those of which one must be there. asked: the port could do without it, these options can't. */
+static void flow_missing(struct flow *f, const char *name, bool asked)
 {
     char what[400];
     const struct fl_stage_node *from = f->node->nfrom == 1 ? &f->g->stages[f->node->from[0]] : NULL;
-    snprintf(what, sizeof what, "no tensor %s arrives", name);
+    snprintf(what, sizeof what, "no tensor %s arrives%s", name, asked ? ", which its options ask for" : "");
     for (uint32_t k = 0, n = 0; k < f->node->nfrom; k++)
         for (uint32_t i = 0; i < f->g->stages[f->node->from[k]].ntensors; i++, n++) {
             size_t used = strlen(what);
@@ -207,12 +217,14 @@ static void flow_arrive(struct flow *f, const json_t *in)
             size_t used = strlen(either);
             snprintf(either + used, sizeof either - used, "%s%s", used > 0 ? " or " : "", name);
             any |= found;
-        } else if (!found && !json_is_true(json_object_get(spec, "optional")) && !flow_is_mark(name)) {
-            flow_missing(f, name);
+        } else if (!found && !flow_is_mark(name)) {
+            bool optional = json_is_true(json_object_get(spec, "optional"));
+            if (!optional || flow_listed(json_object_get(f->e->describe, "want"), name))
+                flow_missing(f, name, optional);
         }
     }
     if (either[0] != '\0' && !any)
-        flow_missing(f, either);
+        flow_missing(f, either, false);
     flow_side(f);
 }
 
@@ -235,7 +247,7 @@ static bool flow_taken(const json_t *in, const char *name)
     size_t i;
     json_t *spec;
     json_array_foreach(json_object_get(in, "tensors"), i, spec)
-        if (strcmp(json_string_value(json_object_get(spec, "name")), name) == 0)
+        if (strcmp(json_string_value(json_object_get(spec, "name")), name) == 0 || strcmp(json_string_value(json_object_get(spec, "name")), "*") == 0)
             return json_is_true(json_object_get(spec, "taken"));
     return false;
 }

@@ -71,7 +71,7 @@ static bool prove_tensor(const json_t *t, char **why)
     size_t i;
     json_t *v;
     const char *name = json_string_value(json_object_get(t, "name"));
-    if (!prove_name(json_object_get(t, "name")))
+    if (!prove_name(json_object_get(t, "name")) && (name == NULL || strcmp(name, "*") != 0))      /* "*": whatever comes */
         return prove_bad(why, "a tensor's name must be 1 to 31 letters, digits, '_', '.' or '-'", "ports");
     const json_t *dtype = json_object_get(t, "dtype"), *shape = json_object_get(t, "shape");
     if (!prove_texts(dtype) || json_array_size(dtype) == 0)
@@ -120,6 +120,9 @@ static bool prove_bind(const json_t *answer, char **why)
     json_object_foreach(json_object_get(answer, "dtype"), key, v)
         if (!json_is_string(v) || (fl_dtype_parse(json_string_value(v), json_string_length(v)) == FL_DTYPE_NONE && strcmp(json_string_value(v), "none") != 0))
             return prove_bad(why, "unknown type", "dtype");
+    const json_t *want = json_object_get(answer, "want");
+    if (want != NULL && !prove_texts(want))
+        return prove_bad(why, "no list of tensors", "want");
     return true;
 }
 

@@ -76,7 +76,7 @@ static void report_print(const struct fl_super *s, int status, double seconds)
 int fl_report(struct fl_super *s, int status)
 {
     double now = fl_now(), seconds = now - (s->t_start > 0 ? s->t_start : s->t0);
-    if ((status == 0 || status == 3) && s->conf->start == 0 && s->tiles_done != s->tiles_total)
+    if ((status == 0 || status == 3) && s->conf->start == 0 && s->conf->nonly == 0 && s->tiles_done != s->tiles_total)
         status = 1;                                       /* in = predicted + rejected, or it is no success */
     json_t *stages = json_object();
     for (uint32_t i = 0; i < s->g->nstages; i++)

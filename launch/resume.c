@@ -41,6 +41,22 @@ static int resume_open(struct fl_super *s, struct fl_journal **j, uint32_t *n, s
     return *n > 0 ? FL_OK : fl_err_set(err, FL_E_CONFIG, "nothing here keeps a journal that says what is done: start the graph anew with --start BATCH");
 }
 
+int fl_resume_only(struct fl_super *s)
+{
+    s->committed = calloc(s->total / 8 + 1, 1);
+    if (s->committed == NULL) {
+        fl_super_fail(s, "flowrun", 0, "no memory");
+        return FL_E_NOMEM;
+    }
+    for (uint64_t b = 0, k = 0; b < s->total; b++) {
+        while (k < s->conf->nonly && s->conf->only[k] < b)
+            k++;
+        if (k == s->conf->nonly || s->conf->only[k] != b)
+            s->committed[b / 8] |= (unsigned char)(1u << b % 8);
+    }
+    return FL_OK;
+}
+
 int fl_resume_read(struct fl_super *s)
 {
     struct fl_err err = { 0 };

@@ -13,6 +13,7 @@
 
 #include "launch/mem.h"
 #include "launch/super.h"
+#include "launch/versions.h"
 #include "proto/control.h"
 
 #define READ_MOST 64              /* messages of one stage in a turn: a chatterbox must not keep the others waiting */
@@ -189,6 +190,7 @@ static void run_start_if_ready(struct fl_super *s)
     s->t_start = fl_now();
     run_tell_all(s, "start");
     fl_super_issue_all(s);
+    fl_versions_write(s);
     run_finish_if_done(s);
 }
 
@@ -224,6 +226,8 @@ static void run_ready(struct fl_super *s, struct fl_inst *in, const struct fl_co
         s->total = c->batches;
         s->tiles_total = c->tiles;
         if (s->conf->resume && s->committed == NULL && fl_resume_read(s) != FL_OK)
+            return;
+        if (s->conf->nonly > 0 && s->committed == NULL && fl_resume_only(s) != FL_OK)
             return;
         if (!run_skip(s))
             return;
@@ -386,11 +390,15 @@ static int run_loop(struct fl_super *s, int sigfd, struct fl_err *err)
     return FL_OK;
 }
 
-static int run_signals(void)
+/* Under a debugger Ctrl-C is the debugger's. */
+static int run_signals(bool interrupts)
 {
     sigset_t set;
     sigemptyset(&set);
-    sigaddset(&set, SIGINT);
+    if (interrupts)
+        sigaddset(&set, SIGINT);
+    else
+        signal(SIGINT, SIG_IGN);
     sigaddset(&set, SIGTERM);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
@@ -470,7 +478,7 @@ int fl_run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)
     struct fl_super s = { .g = g, .conf = conf, .lock = -1, .sockets = -1, .ask = -1, .asker = -1, .gens_fd = -1, .t0 = fl_now(), .oom_seen = fl_oom_kills() };
     struct fl_err err = { 0 };
     run_limits();
-    int sigfd = run_signals();
+    int sigfd = run_signals(conf->attached == NULL);
     int rc = fl_rundir_open(&s, &err);
     if (rc == FL_OK) {
         fl_poison_open(&s);

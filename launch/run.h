@@ -8,6 +8,8 @@ struct fl_run_conf {
     const char *run_dir;       /* --run DIR; NULL: runs/NAME-YYYYMMDD-HHMMSS */
     bool quiet;                /* -q */
     uint64_t start;            /* --start N: batches below N were done elsewhere (a trainer's checkpoint); only where no sink keeps a journal */
+    const uint64_t *only; uint64_t nonly;   /* replay: these batches alone, ascending; 0 = all */
+    const char *attached;      /* replay: a stage that runs under a debugger and shares the terminal, or NULL */
     bool resume;               /* --resume: run_dir exists, go on with what its journal lacks */
 };
 

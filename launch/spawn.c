@@ -198,7 +198,8 @@ static int spawn_process(struct fl_super *s, struct fl_inst *in, int setup, int 
     sigset_t none;
     sigemptyset(&none);
     posix_spawnattr_init(&attr);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);   /* Ctrl-C is the supervisor's alone */
+    bool attached = s->conf->attached != NULL && strcmp(s->conf->attached, n->name) == 0;
+    posix_spawnattr_setflags(&attr, (short)((attached ? 0 : POSIX_SPAWN_SETPGROUP) | POSIX_SPAWN_SETSIGMASK));   /* Ctrl-C is the supervisor's alone */
     posix_spawnattr_setsigmask(&attr, &none);
     char *argv[] = { n->exe, "--setup", "3", NULL };
     int rc = posix_spawn(&in->pid, n->exe, fa, &attr, argv, environ);

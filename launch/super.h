@@ -104,6 +104,7 @@ void fl_super_issue(struct fl_super *, uint32_t slot);         /* the next batch
 void fl_super_issue_all(struct fl_super *);                    /* into all free slots */
 
 /* resume.c */
+int  fl_resume_only(struct fl_super *);                        /* marks all batches but conf->only as done */
 int  fl_resume_read(struct fl_super *);                        /* fills `committed` and the counts of what is done; on failure the run has failed */
 bool fl_resume_has(const struct fl_super *, uint64_t batch);
 

@@ -34,13 +34,19 @@ static json_t *describe_option(const struct fl_opt *o)
     return j;
 }
 
-static json_t *describe_port(const struct fl_port *p)
+static json_t *describe_tensor(const char *name, const char *dtypes, const char *shape, unsigned flags)
+{
+    return json_pack("{s:s, s:o, s:o, s:b, s:b, s:b}", "name", name, "dtype", describe_split(dtypes, '|'), "shape", describe_split(shape, ','),
+                     "optional", (flags & FL_OPTIONAL) != 0, "taken", (flags & FL_TAKEN) != 0, "either", (flags & FL_EITHER) != 0);
+}
+
+static json_t *describe_port(const struct fl_host *h, const struct fl_port *p)
 {
     json_t *tensors = json_array();
     for (const struct fl_spec *s = p->tensors; s != NULL && s->name != NULL; s++)
-        json_array_append_new(tensors, json_pack("{s:s, s:o, s:o, s:b, s:b, s:b}", "name", s->name, "dtype", describe_split(s->dtypes, '|'),
-            "shape", describe_split(s->shape, ','), "optional", (s->flags & FL_OPTIONAL) != 0, "taken", (s->flags & FL_TAKEN) != 0,
-            "either", (s->flags & FL_EITHER) != 0));
+        json_array_append_new(tensors, describe_tensor(s->name, s->dtypes, s->shape, s->flags));
+    for (uint32_t i = 0; i < h->ngiven && (p->flags & FL_OUT); i++)
+        json_array_append_new(tensors, describe_tensor(h->given[i].name, h->given[i].dtypes, h->given[i].shape, h->given[i].flags));
     return json_pack("{s:s, s:s, s:b, s:b, s:o}", "name", p->name, "dir", p->flags & FL_IN ? "in" : "out", "many", (p->flags & FL_MANY) != 0,
                      "tap", (p->flags & FL_TAP) != 0, "tensors", tensors);
 }
@@ -64,11 +70,13 @@ static json_t *describe_batch_size(const struct fl_host *h)
 {
     if (fl_stage_port(h->stage, FL_IN) != NULL)
         return json_null();
+    if (h->bound['B'] != 0)
+        return json_integer(h->bound['B']);
     for (const struct fl_opt *o = h->stage->opts; o != NULL && o->name != NULL; o++)
         if (strcmp(o->name, "batch") == 0 && o->type == FL_OPT_INT) {
             int64_t v;
             memcpy(&v, (const char *)h->ctx.state + o->off, sizeof v);
-            return json_integer(v);
+            return v > 0 ? json_integer(v) : json_null();      /* 0: a required option is missing, so defaults aren't in yet */
         }
     return json_null();
 }
@@ -85,11 +93,11 @@ static json_t *describe_offers(const struct fl_stage *st)
 json_t *fl_host_describe_json(const struct fl_host *h, int rc)
 {
     const struct fl_stage *st = h->stage;
-    json_t *opts = json_array(), *ports = json_array(), *counters = json_array(), *bind = json_object(), *dtype = json_object();
+    json_t *opts = json_array(), *ports = json_array(), *counters = json_array(), *bind = json_object(), *dtype = json_object(), *want = json_array();
     for (const struct fl_opt *o = st->opts; o != NULL && o->name != NULL; o++)
         json_array_append_new(opts, describe_option(o));
     for (const struct fl_port *p = st->ports; p != NULL && p->name != NULL; p++)
-        json_array_append_new(ports, describe_port(p));
+        json_array_append_new(ports, describe_port(h, p));
     for (const char *const *c = st->counters; c != NULL && *c != NULL; c++)
         json_array_append_new(counters, json_string(*c));
     for (int c = 'A'; c <= 'Z'; c++)
@@ -97,6 +105,8 @@ json_t *fl_host_describe_json(const struct fl_host *h, int rc)
             json_object_set_new(bind, (char[]){ (char)c, '\0' }, json_integer(h->bound[c]));
     for (uint32_t i = 0; i < h->nbound_dtypes; i++)
         json_object_set_new(dtype, h->bound_name[i], json_string(h->bound_dtype[i] == FL_DTYPE_NONE ? "none" : fl_dtype_name(h->bound_dtype[i])));
+    for (uint32_t i = 0; i < h->nwant; i++)
+        json_array_append_new(want, json_string(h->want[i]));
 
     json_t *root = json_pack("{s:i, s:s, s:s, s:s}", "describe", 1, "name", st->name, "help", st->help, "version", FL_VERSION);
     json_object_set_new(root, "options", opts);
@@ -104,6 +114,7 @@ json_t *fl_host_describe_json(const struct fl_host *h, int rc)
     json_object_set_new(root, "counters", counters);
     json_object_set_new(root, "bind", bind);
     json_object_set_new(root, "dtype", dtype);
+    json_object_set_new(root, "want", want);
     json_object_set_new(root, "labels", describe_labels(h, root));
     json_object_set_new(root, "batches", h->batches == UINT64_MAX ? json_null() : json_integer((json_int_t)h->batches));
     json_object_set_new(root, "tiles", h->tiles == UINT64_MAX ? json_null() : json_integer((json_int_t)h->tiles));

@@ -97,6 +97,7 @@ void fl_host_done(struct fl_host *h)
     for (uint32_t i = 0; i < h->nlabels; i++)
         free(h->labels[i]);
     free(h->labels);
+    free(h->given);
     memset(h, 0, sizeof *h);
 }
 
@@ -353,7 +354,7 @@ static void host_leave(const struct fl_host *h, struct fl_batch *b)
     for (uint32_t i = 0; i < b->ntensors; i++) {
         bool keep = true;
         for (const struct fl_spec *s = in != NULL ? in->tensors : NULL; keep && s != NULL && s->name != NULL; s++)
-            keep = !((s->flags & FL_TAKEN) && b->t[i].place != h->pool && strcmp(s->name, b->t[i].name) == 0);
+            keep = !((s->flags & FL_TAKEN) && b->t[i].place != h->pool && (strcmp(s->name, "*") == 0 || strcmp(s->name, b->t[i].name) == 0));
         for (uint32_t k = 0; keep && k < kept; k++)
             keep = strcmp(b->t[k].name, b->t[i].name) != 0;
         if (keep && kept != i)
@@ -409,6 +410,30 @@ void fl_bind_dtype(struct fl_ctx *ctx, const char *tensor, int dtype)
 void fl_bind_absent(struct fl_ctx *ctx, const char *tensor)
 {
     fl_bind_dtype(ctx, tensor, FL_DTYPE_NONE);
+}
+
+void fl_bind_want(struct fl_ctx *ctx, const char *tensor)
+{
+    struct fl_host *h = ctx->host;
+    if (h->nwant < sizeof h->want / sizeof h->want[0])
+        snprintf(h->want[h->nwant++], FL_NAME_MAX, "%s", tensor);
+}
+
+int fl_give(struct fl_ctx *ctx, const char *name, const char *dtypes, const char *shape, unsigned flags)
+{
+    struct fl_host *h = ctx->host;
+    struct fl_given g = { .flags = flags };
+    if (strlen(name) >= sizeof g.name || strlen(dtypes) >= sizeof g.dtypes || strlen(shape) >= sizeof g.shape)
+        return fl_fail(ctx, FL_E_BUG, "output %.60s: its type or shape is too long", name);
+    strcpy(g.name, name);
+    strcpy(g.dtypes, dtypes);
+    strcpy(g.shape, shape);
+    struct fl_given *p = realloc(h->given, (h->ngiven + (size_t)1) * sizeof *p);
+    if (p == NULL)
+        return fl_fail(ctx, FL_E_NOMEM, "output %s", name);
+    h->given = p;
+    p[h->ngiven++] = g;
+    return FL_OK;
 }
 
 int fl_set_labels(struct fl_ctx *ctx, uint32_t n, const char *const *labels, uint64_t exclusive, uint32_t rest_off)

@@ -33,6 +33,8 @@ struct fl_hosted {
     struct { uint32_t edge; uint64_t token; } parts[];        /* of the link layer: what to give credit back for */
 };
 
+struct fl_given { char name[FL_NAME_MAX], dtypes[64], shape[80]; unsigned flags; };
+
 struct fl_host {
     struct fl_ctx ctx;
     const struct fl_stage *stage;
@@ -46,6 +48,8 @@ struct fl_host {
     uint64_t rejects;               /* rows marked here */
     uint32_t bound[128];            /* by letter; 0 = unbound */
     char     bound_name[8][FL_NAME_MAX]; int bound_dtype[8]; uint32_t nbound_dtypes;
+    char     want[8][FL_NAME_MAX]; uint32_t nwant;                  /* fl_bind_want */
+    struct fl_given *given; uint32_t ngiven;      /* fl_give */
     char   **labels; uint32_t nlabels; uint64_t exclusive; uint32_t rest_off;   /* as set by fl_set_labels */
     uint64_t batches, tiles;        /* fl_set_total; UINT64_MAX = not said */
     uint32_t epochs;                /* fl_set_epochs; 0 = not said */

@@ -2,6 +2,7 @@
 #include "runtime/predictions.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +27,11 @@ int fl_pred_label(struct fl_predictions *out, const char *name, size_t len, stru
         return fl_err_set(err, FL_E_NOMEM, "no memory for labels");
     out->labels[out->L++] = copy;
     return FL_OK;
+}
+
+int fl_predictions_label(struct fl_predictions *p, const char *name, struct fl_err *err)
+{
+    return fl_pred_label(p, name, strlen(name), err);
 }
 
 int fl_labels_split(const char *text, char *labels[FL_MAX_LABELS], uint32_t *L, struct fl_err *err)
@@ -259,19 +265,31 @@ void fl_predictions_free(struct fl_predictions *p)
     *p = (struct fl_predictions){ .meta.fold = -1 };
 }
 
-int fl_pred_room(struct fl_predictions *out, uint64_t *cap, struct fl_err *err)
+static int predictions_room(struct fl_predictions *p, struct fl_err *err)
 {
-    if (out->n < *cap)
+    if (p->n < p->room)
         return FL_OK;
-    uint64_t more = *cap ? *cap * 2 : 1024;
-    char (*ids)[64] = realloc(out->ids, more * sizeof *ids);
+    uint64_t more = p->room ? p->room * 2 : 1024;
+    char (*ids)[64] = realloc(p->ids, more * sizeof *ids);
     if (ids != NULL)
-        out->ids = ids;
-    float *p = realloc(out->p, more * (out->L ? out->L : 1) * sizeof *p);
-    if (p != NULL)
-        out->p = p;
-    if (ids == NULL || p == NULL)
+        p->ids = ids;
+    float *prob = realloc(p->p, more * (p->L ? p->L : 1) * sizeof *prob);
+    if (prob != NULL)
+        p->p = prob;
+    if (ids == NULL || prob == NULL)
         return fl_err_set(err, FL_E_NOMEM, "no memory for %llu rows", (unsigned long long)more);
-    *cap = more;
+    p->room = more;
+    return FL_OK;
+}
+
+int fl_predictions_add(struct fl_predictions *p, const char *id, const float *prob, struct fl_err *err)
+{
+    int rc = predictions_room(p, err);
+    if (rc != FL_OK)
+        return rc;
+    memset(p->ids[p->n], 0, sizeof *p->ids);
+    snprintf(p->ids[p->n], sizeof *p->ids, "%s", id);
+    memcpy(p->p + p->n * p->L, prob, p->L * sizeof *prob);
+    p->n++;
     return FL_OK;
 }

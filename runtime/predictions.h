@@ -6,6 +6,7 @@
 #ifndef FL_RUNTIME_PREDICTIONS_H
 #define FL_RUNTIME_PREDICTIONS_H
 
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "runtime/labels.h"
@@ -23,7 +24,7 @@ struct fl_pred_meta {
 };
 
 struct fl_predictions {
-    uint64_t n;
+    uint64_t n, room;                        /* rows, and for how many there is memory: 0 = for n */
     char   (*ids)[64];                       /* [n], in file order, all different */
     uint8_t *h;                              /* [n][L] of a submission, else NULL */
     float   *p;                              /* [n][L] of probabilities in [0,1], else NULL */
@@ -49,6 +50,13 @@ int  fl_predictions_read(const char *path, const struct fl_pred_want *, struct f
 int  fl_predictions_parse(const char *name, const char *bytes, size_t len, const struct fl_pred_want *, struct fl_predictions *, struct fl_err *);
 void fl_predictions_free(struct fl_predictions *);
 
+/* A label more; before any row. */
+int  fl_predictions_label(struct fl_predictions *, const char *name, struct fl_err *);
+/* {"model": ..., "fold": 3, ...} with any of the members of struct fl_pred_meta but seed and created_by; NULL: nothing is stated. Unknown
+ * keys and values that don't fit: FL_E_CONFIG. */
+int  fl_pred_meta_json(const json_t *map, struct fl_pred_meta *, struct fl_err *);
+/* A row more at the end; L is settled, prob has L values. */
+int  fl_predictions_add(struct fl_predictions *, const char *id, const float *prob, struct fl_err *);
 /* Rows sorted bytewise by id. */
 int  fl_predictions_sort(struct fl_predictions *, struct fl_err *);
 /* Whether a path ends in .h5, .hdf5, .npy or .csv. */

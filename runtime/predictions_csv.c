@@ -30,31 +30,26 @@ static int pred_csv_row(const struct fl_csv *c, struct fl_predictions *out, uint
         return fl_err_set(err, FL_E_INPUT, "%u fields, want %u", c->nfields, out->L + 1);
     if (!fl_id_ok(c->field[id], c->width[id]))
         return fl_err_set(err, FL_E_LABEL, "the id \"%.80s\" is outside [A-Za-z0-9_.-]{1,63}", c->field[id]);
-    memset(out->ids[out->n], 0, sizeof *out->ids);
-    memcpy(out->ids[out->n], c->field[id], c->width[id]);
+    float row[FL_MAX_LABELS];
     for (uint32_t l = 0; l < out->L; l++) {
         const char *text = c->field[l < id ? l : l + 1];
         double wide;
         float v = fl_number_parse(text, &wide) ? strtof(text, NULL) : -1.0f;      /* rounded once, not twice */
         if (!(v >= 0.0f && v <= 1.0f))
             return fl_err_set(err, FL_E_NUM, "%s: \"%.40s\" is not a probability", out->labels[l], text);
-        out->p[out->n * out->L + l] = v;
+        row[l] = v;
     }
-    out->n++;
-    return FL_OK;
+    return fl_predictions_add(out, c->field[id], row, err);
 }
 
 int fl_pred_read_csv(struct fl_csv *c, struct fl_predictions *out, struct fl_err *err)
 {
     uint32_t id = 0;
-    uint64_t cap = 0;
     int rc = pred_csv_header(c, out, &id, err);
     if (rc != FL_OK)
         return pred_csv_where(c, err);
     while ((rc = fl_csv_next(c, err)) == FL_OK) {
-        rc = fl_pred_room(out, &cap, err);
-        if (rc == FL_OK)
-            rc = pred_csv_row(c, out, id, err);
+        rc = pred_csv_row(c, out, id, err);
         if (rc != FL_OK)
             return pred_csv_where(c, err);
     }

@@ -13,7 +13,6 @@ int fl_pred_read_hdf5(const char *path, const struct fl_pred_want *, struct fl_p
 int fl_pred_write_hdf5(const char *path, int fd, const struct fl_predictions *, struct fl_err *);
 
 int fl_pred_label(struct fl_predictions *, const char *name, size_t len, struct fl_err *);      /* appends a label */
-int fl_pred_room(struct fl_predictions *, uint64_t *cap, struct fl_err *);                      /* for a row more; L is settled */
 
 /* ---- the HDF5 process ----
  *

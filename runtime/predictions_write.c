@@ -51,6 +51,7 @@ int fl_predictions_sort(struct fl_predictions *p, struct fl_err *err)
     free(p->ids);
     free(p->p);
     free(p->h);
+    p->room = 0;
     p->ids = ids;
     p->p = prob;
     p->h = h;

@@ -41,7 +41,8 @@ struct fl_ctx {
 
 /* One tensor of a port. dtypes: names separated by |. shape: dimensions separated by commas, each a number, an
  * option's name (its value) or a capital letter (B tiles, V views, K snapshots, L labels, C channels, H rows, W columns, S side of the
- * network's input; P, Q free), unified along each edge. S bound on both sides of views that are yet to be painted must agree, too. */
+ * network's input; P, Q free), unified along each edge. S bound on both sides of views that are yet to be painted must agree, too.
+ * Name "*" in an in port, FL_OPTIONAL: whatever comes; FL_TAKEN with it: all of it ends here. */
 struct fl_spec {
     const char *name, *dtypes, *shape;
     unsigned    flags;           /* FL_OPTIONAL, FL_TAKEN, FL_EITHER */
@@ -109,6 +110,9 @@ int  fl_ack(struct fl_ctx *, uint64_t batch, uint32_t attempt, uint32_t predicte
 void fl_bind(struct fl_ctx *, char letter, uint32_t value);         /* dimension letter of this stage's ports */
 void fl_bind_dtype(struct fl_ctx *, const char *tensor, int dtype); /* the one type an output tensor has under these options */
 void fl_bind_absent(struct fl_ctx *, const char *tensor);           /* an optional output tensor that isn't made under these options */
+void fl_bind_want(struct fl_ctx *, const char *tensor);             /* an optional input tensor that must arrive under these options */
+/* An output tensor that is known from the options alone (a recording's); dtypes and shape as in fl_spec, copied. */
+int  fl_give(struct fl_ctx *, const char *name, const char *dtypes, const char *shape, unsigned flags);
 /* The labels this stage's model was made for; copied. exclusive, rest_off as in fl_ctx. */
 int  fl_set_labels(struct fl_ctx *, uint32_t n, const char *const *labels, uint64_t exclusive, uint32_t rest_off);
 void fl_set_total(struct fl_ctx *, uint64_t batches, uint64_t tiles);   /* source, in open and describe */

@@ -5,7 +5,7 @@
 
 #include "runtime/stage.h"
 #include "stages/lib/f2.h"
-#include "stages/lib/merge.h"
+#include "runtime/merge.h"
 #include "stages/lib/values.h"
 
 enum { DECODE_THRESHOLD, DECODE_PER_CLASS, DECODE_ENUM, DECODE_EXACT, DECODE_WEATHER };

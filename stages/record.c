@@ -231,7 +231,7 @@ static const struct fl_opt record_opts[] = {
     { 0 }
 };
 
-static const struct fl_spec record_in[] = { { 0 } };      /* whatever comes */
+static const struct fl_spec record_in[] = { { "*", "u8", "", FL_OPTIONAL }, { 0 } };
 
 static const struct fl_port record_ports[] = { { "in", FL_IN | FL_TAP, record_in }, { 0 } };
 

@@ -16,6 +16,7 @@
 
 #include "proto/journal.h"
 #include "runtime/labels.h"
+#include "runtime/predictions.h"
 #include "runtime/stage.h"
 #include "runtime/pred_file.h"
 #include "stages/lib/results.h"
@@ -30,6 +31,7 @@ struct sink_pending { uint64_t batch; uint32_t attempt, predicted, rejected; };
 
 struct sink {
     char *submission, *probabilities, *rejects, *sample_path, *truth_path;      /* options */
+    json_t *about;
 
     char *dir;                               /* the run's, or a temporary one */
     bool  temporary;                         /* dir goes with the stage */
@@ -37,6 +39,7 @@ struct sink {
     struct fl_results  results;
     struct fl_sample   sample;
     struct fl_truth    truth;
+    struct fl_predictions table;             /* of a file of probabilities that isn't CSV */
     struct sink_pending pending[SINK_GROUP + 1];
     uint32_t npending;
     int64_t  since;                          /* when the first of them came */
@@ -61,12 +64,24 @@ static bool sink_same(const char *a, const char *b)
     return a != NULL && b != NULL && strcmp(a, b) == 0;
 }
 
+static bool sink_ends(const char *path, const char *ext)
+{
+    size_t n = path != NULL ? strlen(path) : 0, e = strlen(ext);
+    return n > e && strcmp(path + n - e, ext) == 0;
+}
+
+static bool sink_is_hdf5(const char *path) { return sink_ends(path, ".h5") || sink_ends(path, ".hdf5"); }
+
 static int sink_settings(struct fl_ctx *ctx)
 {
     const struct sink *s = ctx->state;
     if (s->sample_path != NULL && s->submission == NULL)
         return fl_fail(ctx, FL_E_CONFIG, "sample rules the rows of the submission, but no submission is wanted");
-    return FL_OK;
+    if (s->about != NULL && !sink_is_hdf5(s->probabilities))
+        return fl_fail(ctx, FL_E_CONFIG, "about is what an HDF5 file of probabilities says of itself; want probabilities: NAME.h5");
+    struct fl_pred_meta meta;
+    struct fl_err err = { 0 };
+    return fl_pred_meta_json(s->about, &meta, &err) == FL_OK ? FL_OK : fl_fail(ctx, FL_E_CONFIG, "about: %s", err.text);
 }
 
 /* By name only: files that turn out to be one by links are found when they are opened. */
@@ -163,12 +178,29 @@ static int sink_describe(struct fl_ctx *ctx)
     int rc = sink_settings(ctx);
     if (rc == FL_OK)
         rc = sink_settings_files(ctx);
+    if (s->submission != NULL || s->truth_path != NULL)
+        fl_bind_want(ctx, "pred");
+    if (s->probabilities != NULL)
+        fl_bind_want(ctx, "prob");
     if (rc != FL_OK || ctx->nlabels == 0)
         return rc;
     if ((rc = sink_read_tables(ctx, s, &err)) != FL_OK)
         rc = sink_fail(ctx, &err);
     fl_sample_free(&s->sample);
     fl_truth_free(&s->truth);
+    return rc;
+}
+
+static int sink_table(const struct fl_ctx *ctx, struct sink *s, struct fl_err *err)
+{
+    if (!sink_is_hdf5(s->probabilities) && !sink_ends(s->probabilities, ".npy"))
+        return FL_OK;
+    s->results.table = &s->table;
+    int rc = fl_pred_meta_json(s->about, &s->table.meta, err);
+    s->table.meta.seed = ctx->seed;
+    snprintf(s->table.meta.created_by, sizeof s->table.meta.created_by, "flowrun %s", FL_VERSION);
+    for (uint32_t l = 0; rc == FL_OK && l < ctx->nlabels; l++)
+        rc = fl_predictions_label(&s->table, ctx->labels[l], err);
     return rc;
 }
 
@@ -183,7 +215,7 @@ static int sink_open(struct fl_ctx *ctx)
         return rc;
     s->results.L = ctx->nlabels;
     s->results.labels = ctx->labels;
-    if (sink_read_tables(ctx, s, &err) != FL_OK || sink_open_journal(ctx, s, &err) != FL_OK || sink_open_files(ctx, s, &err) != FL_OK)
+    if (sink_table(ctx, s, &err) != FL_OK || sink_read_tables(ctx, s, &err) != FL_OK || sink_open_journal(ctx, s, &err) != FL_OK || sink_open_files(ctx, s, &err) != FL_OK)
         return sink_fail(ctx, &err);
     return FL_OK;
 }
@@ -420,6 +452,7 @@ static void sink_close(struct fl_ctx *ctx)
         fl_pred_close(s->results.rejects[i]);
     fl_sample_free(&s->sample);
     fl_truth_free(&s->truth);
+    fl_predictions_free(&s->table);
     char *journal;
     if (s->temporary && asprintf(&journal, "%s/journal/%s", s->dir, ctx->name) >= 0) {
         sink_remove(journal);
@@ -433,7 +466,9 @@ static void sink_close(struct fl_ctx *ctx)
 
 static const struct fl_opt sink_opts[] = {
     { .name = "submission", .type = FL_OPT_OUT, .off = offsetof(struct sink, submission), .help = "CSV image_name,tags: the tags of each predicted tile." },
-    { .name = "probabilities", .type = FL_OPT_OUT, .off = offsetof(struct sink, probabilities), .help = "CSV of each predicted tile's probability of every label." },
+    { .name = "probabilities", .type = FL_OPT_OUT, .off = offsetof(struct sink, probabilities), .help = "File of predictions, each predicted tile's probability of every label: .h5 and .npy are sorted by id, else CSV in the order of the source." },
+    { .name = "about", .type = FL_OPT_JSON, .off = offsetof(struct sink, about),
+      .help = "What an HDF5 file of probabilities says of itself: a map with any of model, member, fold, split (val, test), tta, merge, n_views, snapshots." },
     { .name = "rejects", .type = FL_OPT_OUT, .off = offsetof(struct sink, rejects), .help = "CSV id,stage,reason of rejected tiles, besides the rejects.csv of the run folder." },
     { .name = "sample", .type = FL_OPT_PATH, .off = offsetof(struct sink, sample_path), .help = "Sample submission: its ids, in its order, are the rows of the submission." },
     { .name = "truth", .type = FL_OPT_PATH, .off = offsetof(struct sink, truth_path), .help = "Label table to score the predictions against (mean F2)." },

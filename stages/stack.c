@@ -1,11 +1,11 @@
-/* Joins models: takes prob f32 [B,L] from each edge, gives prob f32 [B,L]. Edge order is model order. */
+/* Joins models: takes prob f32 [B,L] (one model) or models f32 [B,P,L] from each edge, gives prob f32 [B,L]. Edge order is model order. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/labels.h"
 #include "runtime/stage.h"
 #include "stages/lib/linear.h"
-#include "stages/lib/merge.h"
+#include "runtime/merge.h"
 
 enum { STACK_MEAN, STACK_GMEAN, STACK_LINEAR, STACK_RIDGE };
 static const char *const stack_kinds[] = { "mean", "gmean", "linear", "ridge" };
@@ -13,8 +13,10 @@ static const char *const stack_kinds[] = { "mean", "gmean", "linear", "ridge" };
 struct stack {
     int      method, transform;
     char    *weights;
-    double  *x;                   /* [edges * L] one tile's probabilities, model after model */
-    const float **in;             /* [edges] */
+    uint32_t M;                   /* models; 0 before the first batch */
+    double  *x;                   /* [M * L] one tile's probabilities, model after model */
+    const float **in;             /* [M] a model's first row in the batch in hand */
+    size_t  *stride;              /* [M] from its row to the next */
     struct fl_linear linear;
 };
 
@@ -45,17 +47,26 @@ static int stack_describe(struct fl_ctx *ctx)
 
 static int stack_open(struct fl_ctx *ctx)
 {
+    return stack_settings(ctx);
+}
+
+/* The first batch says how many models there are. */
+static int stack_models(struct fl_ctx *ctx, uint32_t M)
+{
     struct stack *s = ctx->state;
     struct fl_err err = { 0 };
-    int rc = stack_settings(ctx);
-    if (rc != FL_OK)
-        return rc;
-    s->x = malloc((size_t)ctx->edges * ctx->nlabels * sizeof *s->x);
-    s->in = calloc(ctx->edges, sizeof *s->in);
-    if (s->x == NULL || s->in == NULL)
-        return fl_fail(ctx, FL_E_NOMEM, "%u models", ctx->edges);
-    if (stack_fitted(s) && fl_linear_read(s->weights, stack_kinds[s->method], ctx->nlabels, ctx->labels, ctx->edges, &s->linear, &err) != FL_OK)
+    if (s->M == M)
+        return FL_OK;
+    if (s->M != 0)
+        return fl_fail(ctx, FL_E_PROTO, "%u models, there were %u before", M, s->M);
+    s->x = malloc((size_t)M * ctx->nlabels * sizeof *s->x);
+    s->in = calloc(M, sizeof *s->in);
+    s->stride = calloc(M, sizeof *s->stride);
+    if (s->x == NULL || s->in == NULL || s->stride == NULL)
+        return fl_fail(ctx, FL_E_NOMEM, "%u models", M);
+    if (stack_fitted(s) && fl_linear_read(s->weights, stack_kinds[s->method], ctx->nlabels, ctx->labels, M, &s->linear, &err) != FL_OK)
         return fl_fail(ctx, err.code, "%s", err.text);
+    s->M = M;
     return FL_OK;
 }
 
@@ -65,12 +76,12 @@ static void stack_row(struct fl_ctx *ctx, float *out)
     uint32_t L = ctx->nlabels;
     double y[FL_MAX_LABELS];
     if (stack_fitted(s)) {
-        for (size_t i = 0; s->transform && i < (size_t)ctx->edges * L; i++)
+        for (size_t i = 0; s->transform && i < (size_t)s->M * L; i++)
             s->x[i] = fl_prob_logit(s->x[i]);
         fl_linear_apply(&s->linear, s->x, y);
     } else {
         for (uint32_t l = 0; l < L; l++)
-            y[l] = fl_merge(s->method == STACK_MEAN ? FL_MERGE_MEAN : FL_MERGE_GMEAN, ctx->edges, s->x + l, L);
+            y[l] = fl_merge(s->method == STACK_MEAN ? FL_MERGE_MEAN : FL_MERGE_GMEAN, s->M, s->x + l, L);
     }
     for (uint32_t l = 0; l < L; l++)
         out[l] = y[l] <= 0.0 ? 0.0f : y[l] >= 1.0 ? 1.0f : (float)y[l];
@@ -84,8 +95,8 @@ static int stack_gather(struct fl_ctx *ctx, struct fl_batch *b, uint32_t row, in
     *good = 0;
     if (fl_rejected(b, row))
         return FL_OK;
-    for (uint32_t e = 0; e < ctx->edges; e++) {
-        const float *p = s->in[e] + (size_t)row * L;
+    for (uint32_t e = 0; e < s->M; e++) {
+        const float *p = s->in[e] + row * s->stride[e];
         size_t bad = fl_prob_first_bad(p, L);
         if (bad < L)
             return fl_reject(ctx, b, row, FL_E_NUM, "model %u, label %s: %g is not a probability", e, ctx->labels[bad], (double)p[bad]);
@@ -96,21 +107,48 @@ static int stack_gather(struct fl_ctx *ctx, struct fl_batch *b, uint32_t row, in
     return FL_OK;
 }
 
-static int stack_rows(struct fl_ctx *ctx, struct fl_batch *b)
+static const struct fl_tensor *stack_edge(const struct fl_batch *b, uint32_t e)
+{
+    const struct fl_tensor *t = fl_batch_find_edge(b, e, "prob");
+    return t != NULL ? t : fl_batch_find_edge(b, e, "models");
+}
+
+/* Where the rows of each model lie. */
+static int stack_take(struct fl_ctx *ctx, const struct fl_batch *b)
 {
     struct stack *s = ctx->state;
-    uint32_t L = ctx->nlabels;
+    uint32_t L = ctx->nlabels, M = 0;
     for (uint32_t e = 0; e < ctx->edges; e++) {
-        const struct fl_tensor *t = fl_batch_find_edge(b, e, "prob");
-        if (t == NULL || t->ndim != 2 || t->shape[0] != b->n || t->shape[1] != L)
-            return fl_fail(ctx, FL_E_PROTO, "batch %llu: edge %u brought no prob [%u,%u]", (unsigned long long)b->batch, e, b->n, L);
-        s->in[e] = t->data;
+        const struct fl_tensor *t = stack_edge(b, e);
+        if (t == NULL || t->ndim < 2 || t->shape[0] != b->n || t->shape[t->ndim - 1] != L)
+            return fl_fail(ctx, FL_E_PROTO, "batch %llu: edge %u brought neither prob [%u,%u] nor models [%u,P,%u]", (unsigned long long)b->batch, e, b->n, L, b->n, L);
+        M += t->ndim == 3 ? t->shape[1] : 1;
     }
+    int rc = stack_models(ctx, M);
+    M = 0;
+    for (uint32_t e = 0; rc == FL_OK && e < ctx->edges; e++) {
+        const struct fl_tensor *t = stack_edge(b, e);
+        uint32_t P = t->ndim == 3 ? t->shape[1] : 1;
+        for (uint32_t m = 0; m < P; m++, M++) {
+            s->in[M] = (const float *)t->data + (size_t)m * L;
+            s->stride[M] = (size_t)P * L;
+        }
+    }
+    return rc;
+}
+
+static int stack_rows(struct fl_ctx *ctx, struct fl_batch *b)
+{
+    uint32_t L = ctx->nlabels;
+    int rc = stack_take(ctx, b);
+    if (rc != FL_OK)
+        return rc;
     float *out = fl_out(ctx, b, "prob", FL_F32, 2, (uint32_t[]){ b->n, L });
     if (out == NULL)
         return FL_E_BUG;
     for (uint32_t row = 0; row < b->n; row++, out += L) {
-        int good, rc = stack_gather(ctx, b, row, &good);
+        int good;
+        rc = stack_gather(ctx, b, row, &good);
         if (rc != FL_OK)
             return rc;
         if (good)
@@ -136,6 +174,7 @@ static void stack_close(struct fl_ctx *ctx)
     fl_linear_done(&s->linear);
     free(s->x);
     free(s->in);
+    free(s->stride);
 }
 
 static const struct fl_opt stack_opts[] = {
@@ -149,7 +188,8 @@ static const struct fl_opt stack_opts[] = {
 };
 
 static const struct fl_spec stack_in[] = {
-    { .name = "prob", .dtypes = "f32", .shape = "B,L", .flags = FL_TAKEN },
+    { .name = "prob", .dtypes = "f32", .shape = "B,L", .flags = FL_TAKEN | FL_EITHER },
+    { .name = "models", .dtypes = "f32", .shape = "B,P,L", .flags = FL_TAKEN | FL_EITHER },
     { 0 }
 };
 

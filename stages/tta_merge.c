@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "runtime/stage.h"
-#include "stages/lib/merge.h"
+#include "runtime/merge.h"
 
 struct tta_merge {
     int views, snapshots;         /* enum fl_merge, or TTA_SOFTMAX for views */

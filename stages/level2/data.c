@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "stages/lib/merge.h"
+#include "runtime/merge.h"
 
 double fl_l2_value(int transform, float p)
 {

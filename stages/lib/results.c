@@ -74,6 +74,8 @@ static int results_tile(struct fl_results *r, const struct fl_journal_tile *t, u
     results_score(r, t, columns);
     if (r->submission != NULL && r->sample == NULL)
         fl_pred_submission(r->submission, t->id, t->pred, r->L, r->labels);
+    if (r->probabilities != NULL && r->table != NULL)
+        return fl_predictions_add(r->table, t->id, t->prob, err);
     if (r->probabilities != NULL)
         fl_pred_probabilities(r->probabilities, t->id, t->prob, r->L);
     return FL_OK;
@@ -119,7 +121,7 @@ static void results_heads(struct fl_results *r)
 {
     if (r->submission != NULL)
         fl_pred_submission_head(r->submission);
-    if (r->probabilities != NULL)
+    if (r->probabilities != NULL && r->table == NULL)
         fl_pred_probabilities_head(r->probabilities, r->L, r->labels);
     for (int i = 0; i < FL_RESULTS_REJECTS; i++)
         if (r->rejects[i] != NULL)
@@ -134,6 +136,8 @@ int fl_results_write(struct fl_journal *j, struct fl_results *r, struct fl_err *
     fl_journal_rec_done(&rec);
     if (rc == FL_OK && r->sample != NULL)
         rc = results_by_sample(r, err);
+    if (rc == FL_OK && r->probabilities != NULL && r->table != NULL)
+        rc = fl_predictions_fill(r->probabilities, r->table, err);
     struct fl_pred_file *files[] = { r->submission, r->probabilities, r->rejects[0], r->rejects[1] };
     int n = sizeof files / sizeof *files;
     for (int i = 0; rc == FL_OK && i < n; i++)

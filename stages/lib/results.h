@@ -8,6 +8,7 @@
 #include "proto/status.h"
 #include "runtime/labels.h"
 #include "runtime/pred_file.h"
+#include "runtime/predictions.h"
 #include "stages/lib/sample.h"
 #include "stages/lib/score.h"
 
@@ -18,6 +19,7 @@ struct fl_results_note { uint64_t n; char first[FL_ID_SIZE]; };
 
 struct fl_results {
     /* In. Files are opened by the caller and closed by it; NULL: not wanted. */
+    struct fl_predictions *table;       /* gathers the probabilities of a file that isn't CSV; its labels and meta are set. NULL: CSV, row by row */
     struct fl_pred_file *submission, *probabilities, *rejects[FL_RESULTS_REJECTS];
     struct fl_sample *sample;           /* rules the submission's rows; NULL: predicted tiles in the order of the source */
     const struct fl_truth *truth;       /* NULL: the truth that came with the tiles, if any */

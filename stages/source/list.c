@@ -7,7 +7,7 @@
 
 #include "proto/batch.h"
 #include "runtime/stage.h"
-#include "stages/lib/folds.h"
+#include "runtime/folds.h"
 
 /* ---- the list ---- */
 

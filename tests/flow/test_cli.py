@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import flow
 from flow import BUILD, FLOWRUN, LABELS, ROOT, TILES, chain, flowrun, holds, report, same, write_graph
 
-STAGES = ("augment", "decode", "decode_f2", "feed", "forward", "record", "sink", "source", "stack", "tta_merge")
+STAGES = ("augment", "decode", "decode_f2", "feed", "forward", "predictions", "recall", "record", "recording", "sink", "source", "stack", "tta_merge")
 COMMANDS = ("check", "plan", "stages", "describe", "score", "completion")
 FILES = [os.path.join(TILES, "sample_%05d.jpg" % i) for i in range(40)]
 
@@ -72,7 +72,7 @@ def describe_shows_what_the_stage_says(tmp):
             holds(re.search(r"^  %s +%s +\S" % (o["name"], o["type"]), text, re.M), "describe %s lists %s" % (name, o["name"]))
         for port in told["ports"]:
             for t in port["tensors"]:
-                holds(re.search(r"^  %s +\S+ +\[%s\]" % (t["name"], ",".join(t["shape"])), text, re.M), "describe %s lists %s" % (name, t["name"]))
+                holds(re.search(r"^  %s +\S+ +\[%s\]" % (re.escape(t["name"]), ",".join(t["shape"])), text, re.M), "describe %s lists %s" % (name, t["name"]))
     text = flowrun("describe", "forward", "--set", "weights=" + flow.MODELS[0])[1]
     holds(re.search(r"^dimensions\n.*\bL=17\b", text, re.M) and "agriculture" in text, "weights decide labels: %s" % text)
     text = flowrun("describe", "source", "--set", "files=" + TILES, "--set", "batch=7")[1]

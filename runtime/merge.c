@@ -1,5 +1,5 @@
 /* Averages of probabilities: arithmetic, geometric, and of log-odds. */
-#include "stages/lib/merge.h"
+#include "runtime/merge.h"
 
 #include <math.h>
 

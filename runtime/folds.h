@@ -1,6 +1,6 @@
 /* A table of folds: which part of a cross-validation each tile belongs to. */
-#ifndef FL_STAGES_LIB_FOLDS_H
-#define FL_STAGES_LIB_FOLDS_H
+#ifndef FL_RUNTIME_FOLDS_H
+#define FL_RUNTIME_FOLDS_H
 
 #include <stdint.h>
 
@@ -22,6 +22,8 @@ struct fl_folds {
 int  fl_folds_read(const char *path, const char *column, struct fl_folds *, struct fl_err *);
 /* Row of the id, or -1. */
 int64_t fl_folds_find(const struct fl_folds *, const char *id, size_t len);
+/* K of the last part of a path that reads fold_K, or -1. */
+int32_t fl_fold_of_path(const char *path);
 void fl_folds_free(struct fl_folds *);
 
 #endif

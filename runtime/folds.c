@@ -1,5 +1,5 @@
 /* Tables of folds. */
-#include "stages/lib/folds.h"
+#include "runtime/folds.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -101,4 +101,15 @@ void fl_folds_free(struct fl_folds *f)
     free(f->ids);
     free(f->fold);
     memset(f, 0, sizeof *f);
+}
+
+int32_t fl_fold_of_path(const char *path)
+{
+    int32_t fold = -1;
+    for (const char *p = path; (p = strstr(p, "fold_")) != NULL; p += 5) {
+        size_t digits = strspn(p + 5, "0123456789");
+        if ((p == path || p[-1] == '/') && digits > 0 && digits <= 3 && (p[5 + digits] == '/' || p[5 + digits] == '\0'))
+            fold = atoi(p + 5);
+    }
+    return fold;
 }

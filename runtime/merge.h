@@ -1,6 +1,6 @@
 /* Averages of probabilities: arithmetic, geometric, and of log-odds. */
-#ifndef FL_STAGES_LIB_MERGE_H
-#define FL_STAGES_LIB_MERGE_H
+#ifndef FL_RUNTIME_MERGE_H
+#define FL_RUNTIME_MERGE_H
 
 #include <stddef.h>
 #include <stdint.h>

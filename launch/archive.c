@@ -1,0 +1,38 @@
+/* Packing and unpacking by the tar that every system has. */
+#include "launch/archive.h"
+
+#include <errno.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+extern char **environ;
+
+static int archive_tar(const char *const *argv, const char *what, struct fl_err *err)
+{
+    pid_t pid;
+    int status = 0, rc = posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)argv, environ);
+    if (rc != 0)
+        return fl_err_set(err, FL_E_IO, "tar can't be run: %s", strerror(rc));
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return fl_err_set(err, FL_E_IO, "tar: %s", strerror(errno));
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        return fl_err_set(err, FL_E_INPUT, "%.300s: tar can't read or write it", what);
+    return FL_OK;
+}
+
+int fl_archive_pack(const char *dir, const char *tar, struct fl_err *err)
+{
+    const char *argv[] = { "tar", "--owner=0", "--group=0", "--numeric-owner", "-C", dir, "-cf", tar, ".", NULL };
+    return archive_tar(argv, tar, err);
+}
+
+int fl_archive_unpack(const char *tar, const char *dir, struct fl_err *err)
+{
+    const char *argv[] = { "tar", "--no-same-owner", "--no-same-permissions", "-C", dir, "-xf", tar, NULL };
+    if (mkdir(dir, 0700) != 0)
+        return fl_err_set(err, FL_E_IO, "%.300s: %s", dir, strerror(errno));
+    return archive_tar(argv, tar, err);
+}

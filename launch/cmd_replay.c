@@ -1,0 +1,375 @@
+/* flowrun replay: a stage, or a stretch of the graph, on what was recorded at its input; what comes out against what was recorded. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "launch/cmd.h"
+#include "launch/complain.h"
+#include "launch/diff.h"
+#include "launch/mem.h"
+#include "launch/replay.h"
+#include "launch/versions.h"
+#include "proto/journal.h"
+
+struct again {
+    const struct fl_args *a;
+    struct fl_replay r;
+    char   **names; uint32_t n;      /* the stretch, in the order of the graph */
+    char   **edges; uint32_t nedges; /* recorded edges among what comes out */
+    bool     fed;                    /* from recordings; else from the original files */
+    struct fl_err err;
+};
+
+static bool again_in(const struct again *g, const char *name)
+{
+    for (uint32_t i = 0; i < g->n; i++)
+        if (strcmp(g->names[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* ---- the stretch ---- */
+
+/* True when `name` is `to` or reads, by however many steps, from it: seen upstream. */
+static bool again_reads(const struct fl_replay *r, const char *name, const char *from)
+{
+    size_t i;
+    json_t *f;
+    if (strcmp(name, from) == 0)
+        return true;
+    json_array_foreach(json_object_get(fl_replay_stage(r, name), "from"), i, f)
+        if (json_is_string(f) && again_reads(r, json_string_value(f), from))
+            return true;
+    return false;
+}
+
+static void again_unknown(const struct again *g, const char *name)
+{
+    const json_t *stages = json_object_get(g->r.config, "stages");
+    const char **names = fl_need(json_object_size(stages) + 1, sizeof *names), *key;
+    json_t *e;
+    uint32_t n = 0;
+    json_object_foreach((json_t *)stages, key, e)
+        names[n++] = key;
+    fprintf(stderr, "flowrun: the run has no stage called %s%s\n", name, fl_did_you_mean(name, names));
+    free(names);
+}
+
+static bool again_stretch(struct again *g)
+{
+    const char *from = g->a->stage != NULL ? g->a->stage : g->a->from, *to = g->a->stage != NULL ? g->a->stage : g->a->to, *name;
+    json_t *e;
+    if (from == NULL || to == NULL || (g->a->stage != NULL && (g->a->from != NULL || g->a->to != NULL))) {
+        fprintf(stderr, "flowrun: want --stage NAME, or --from NAME and --to NAME\n");
+        return false;
+    }
+    for (int i = 0; i < 2; i++)
+        if (fl_replay_stage(&g->r, i ? to : from) == NULL) {
+            again_unknown(g, i ? to : from);
+            return false;
+        }
+    g->names = fl_need(json_object_size(json_object_get(g->r.config, "stages")), sizeof *g->names);
+    json_object_foreach(json_object_get(g->r.config, "stages"), name, e)
+        if (again_reads(&g->r, name, from) && again_reads(&g->r, to, name))
+            g->names[g->n++] = fl_need_copy(name);
+    if (g->n == 0)
+        fprintf(stderr, "flowrun: %s doesn't come to %s\n", from, to);
+    return g->n > 0;
+}
+
+static bool again_is_read(const struct fl_replay *r, const char *name)
+{
+    const char *other;
+    json_t *e, *f;
+    size_t i;
+    json_object_foreach(json_object_get(r->config, "stages"), other, e)
+        json_array_foreach(json_object_get(e, "from"), i, f)
+            if (json_is_string(f) && strcmp(json_string_value(f), name) == 0)
+                return true;
+    return false;
+}
+
+/* A debugger stands before the stage only where it is set up; asked for its description it answers by itself. */
+static char *again_wrap(struct again *g, const char *exe)
+{
+    char *path = fl_need_text("%s/under", g->r.tmp);
+    const char *tool = g->a->gdb ? "gdb -q --args" : "valgrind -q --error-exitcode=99 --child-silent-after-fork=yes";
+    FILE *f = fopen(path, "we");
+    bool ok = f != NULL && strchr(exe, '\'') == NULL;
+    if (ok)
+        fprintf(f, "#!/bin/sh\ncase \"$1\" in --setup) exec %s '%s' \"$@\";; *) exec '%s' \"$@\";; esac\n", tool, exe, exe);
+    if (f != NULL)
+        ok = fclose(f) == 0 && ok && chmod(path, 0700) == 0;
+    if (ok)
+        return path;
+    free(path);
+    return NULL;
+}
+
+static int again_debug(struct again *g, const char *name)
+{
+    const json_t *e = json_object_get(g->r.stages, name);
+    char *wrap = again_wrap(g, json_string_value(json_object_get(e, "exe")));
+    if (wrap == NULL)
+        return fl_err_set(&g->err, FL_E_IO, "%s: the debugger can't be put before it", name);
+    fl_need_put((json_t *)e, "exe", fl_need_str(wrap));
+    free(wrap);
+    return FL_OK;
+}
+
+static int again_graph(struct again *g)
+{
+    size_t k;
+    json_t *f;
+    for (uint32_t i = 0; i < g->n; i++)
+        json_array_foreach(json_object_get(fl_replay_stage(&g->r, g->names[i]), "from"), k, f)
+            if (json_is_string(f) && !again_in(g, json_string_value(f))) {
+                g->fed = true;
+                if (fl_replay_feed(&g->r, json_string_value(f), &g->err) != FL_OK)
+                    return g->err.code;
+            }
+    g->edges = fl_need(g->n, sizeof *g->edges);
+    for (uint32_t i = 0; i < g->n; i++) {
+        bool last = i + 1 == g->n, recorded = fl_replay_recorded(&g->r, g->names[i]);
+        if (fl_replay_add(&g->r, g->names[i], g->a->with, &g->err) != FL_OK)
+            return g->err.code;
+        if (again_is_read(&g->r, g->names[i]) && (last || recorded))
+            fl_replay_tap(&g->r, g->names[i]);
+        if (recorded)
+            g->edges[g->nedges++] = g->names[i];
+    }
+    return g->a->gdb || g->a->valgrind ? again_debug(g, g->names[0]) : FL_OK;
+}
+
+/* ---- the batches ---- */
+
+struct again_set { uint64_t *v, n; bool all; const char *bad; };
+
+/* Keeps what the recording of this edge has too. */
+static int again_meet(struct again *g, struct again_set *s, const char *edge)
+{
+    struct fl_rec *rec;
+    uint64_t *records, n, kept = 0;
+    if (fl_rec_open(fl_replay_path(&g->r, edge), &rec, &g->err) != FL_OK)
+        return g->err.code;
+    if (fl_rec_batches(rec, &records, &n, &g->err) != FL_OK) {
+        fl_rec_close(rec);
+        return g->err.code;
+    }
+    if (s->all)
+        s->v = fl_need(n + 1, sizeof *s->v);
+    for (uint64_t i = 0; s->all && i < n; i++)
+        s->v[kept++] = fl_rec_at(rec, records[i])->batch;
+    for (uint64_t i = 0; !s->all && i < s->n; i++)
+        if (fl_rec_find(rec, s->v[i], FL_REC_LAST) != FL_REC_NONE)
+            s->v[kept++] = s->v[i];
+    s->n = kept;
+    s->all = false;
+    free(records);
+    fl_rec_close(rec);
+    return FL_OK;
+}
+
+static bool again_number(void *user, const char *word)
+{
+    struct again_set *s = user;
+    char *end;
+    errno = 0;
+    uint64_t n = strtoull(word, &end, 10);
+    if (word[0] < '0' || word[0] > '9' || *end != '\0' || errno != 0) {
+        fprintf(stderr, "flowrun: --batch %s: want numbers from 0 up\n", word);
+        return false;
+    }
+    s->v = fl_need_grow(s->v, s->n + 1, sizeof *s->v);
+    s->v[s->n++] = n;
+    return true;
+}
+
+static int again_order(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int again_batches(struct again *g)
+{
+    const char *name;
+    json_t *e;
+    struct again_set s = { .all = true };
+    if (g->a->batch != NULL) {
+        s.all = false;
+        if (!fl_each_word(g->a->batch, again_number, &s) || s.n == 0) {
+            free(s.v);
+            return fl_err_set(&g->err, FL_E_CONFIG, "no batches are named");
+        }
+        qsort(s.v, s.n, sizeof *s.v, again_order);
+    }
+    uint64_t asked = s.all ? 0 : s.n;
+    int rc = FL_OK;
+    json_object_foreach(g->r.stages, name, e) {
+        const char *stage = json_string_value(json_object_get(e, "stage"));
+        if (rc == FL_OK && !again_in(g, name) && (strcmp(stage, "recording") == 0 || strcmp(stage, "recall") == 0))
+            rc = again_meet(g, &s, name);
+    }
+    for (uint32_t i = 0; i < g->nedges && rc == FL_OK && (g->a->diff || !g->fed); i++)
+        rc = again_meet(g, &s, g->edges[i]);
+    g->r.batches = s.v;
+    g->r.nbatches = s.all ? 0 : s.n;
+    if (rc == FL_OK && !s.all && (s.n == 0 || s.n < asked))
+        rc = fl_err_set(&g->err, FL_E_INPUT, "%s", asked > 0 ? "not all of these batches were recorded on every edge that is needed" : "no batch was recorded on every edge that is needed");
+    return rc;
+}
+
+/* ---- what came out ---- */
+
+static uint32_t again_compare_edge(struct again *g, const char *edge, uint64_t *compared)
+{
+    struct fl_rec *want = NULL, *got = NULL;
+    struct fl_rec_batch w = { 0 }, h = { 0 };
+    char *path = fl_need_text("%s/run/recordings/%s", g->r.tmp, edge);
+    uint32_t bad = 0;
+    bool ok = fl_rec_open(fl_replay_path(&g->r, edge), &want, &g->err) == FL_OK && fl_rec_open(path, &got, &g->err) == FL_OK;
+    for (uint64_t i = 0; ok && i < fl_rec_count(got); i++) {
+        uint64_t at = fl_rec_find(want, fl_rec_at(got, i)->batch, FL_REC_LAST);
+        if (at == FL_REC_NONE)
+            continue;
+        ok = fl_rec_read(got, i, &h, &g->err) == FL_OK && fl_rec_read(want, at, &w, &g->err) == FL_OK;
+        if (!ok)
+            break;
+        bad += fl_diff_batch(stdout, edge, &w.b, &h.b, g->a->valgrind);
+        ++*compared;
+    }
+    if (!ok)
+        printf("%s: %s\n", edge, g->err.text);
+    fl_rec_batch_done(&w);
+    fl_rec_batch_done(&h);
+    fl_rec_close(want);
+    fl_rec_close(got);
+    free(path);
+    return bad + !ok;
+}
+
+static bool again_same_tile(const struct fl_journal_tile *a, const struct fl_journal_tile *b, uint32_t L)
+{
+    bool prob = (a->prob == NULL) == (b->prob == NULL) && (a->prob == NULL || memcmp(a->prob, b->prob, L * sizeof *a->prob) == 0);
+    return a->ordinal == b->ordinal && a->status == b->status && strcmp(a->reason, b->reason) == 0 &&
+           (a->status != 0 || (prob && a->pred == b->pred && a->truth == b->truth && a->ef2 == b->ef2));
+}
+
+/* A sink's output is its journal. */
+static uint32_t again_compare_batch(struct fl_journal *want, struct fl_journal *got, const char *name, uint64_t batch)
+{
+    struct fl_journal_rec w = { 0 }, g = { 0 };
+    struct fl_journal_tile a, b;
+    struct fl_err err = { 0 };
+    uint32_t bad = 0;
+    bool ok = fl_journal_read(want, batch, &w, &err) == FL_OK && fl_journal_read(got, batch, &g, &err) == FL_OK && w.n == g.n;
+    while (ok && fl_journal_next(&w, &a, &err) == FL_OK) {
+        ok = fl_journal_next(&g, &b, &err) == FL_OK;
+        if (!ok || again_same_tile(&a, &b, w.L))
+            continue;
+        printf("batch %" PRIu64 ", %s: tile %s differs in the journal\n", batch, name, a.id);
+        bad++;
+    }
+    if (!ok)
+        printf("batch %" PRIu64 ", %s: the journals don't hold the same tiles\n", batch, name);
+    fl_journal_rec_done(&w);
+    fl_journal_rec_done(&g);
+    return bad + !ok;
+}
+
+static uint32_t again_compare_sink(struct again *g, const char *name, uint64_t *compared)
+{
+    struct fl_journal *want = NULL, *got = NULL;
+    char *a = fl_need_text("%s/journal/%s", g->r.run, name), *b = fl_need_text("%s/run/journal/%s", g->r.tmp, name);
+    const struct fl_journal_conf conf = { .readonly = true };
+    uint32_t bad = 0;
+    bool ok = fl_journal_open(a, &conf, &want, &g->err) == FL_OK && fl_journal_open(b, &conf, &got, &g->err) == FL_OK;
+    for (uint64_t i = ok ? fl_journal_after(got, 0) : FL_JOURNAL_NONE; i != FL_JOURNAL_NONE; i = fl_journal_after(got, i + 1), ++*compared)
+        bad += again_compare_batch(want, got, name, i);
+    if (!ok)
+        printf("%s: %s\n", name, g->err.text);
+    fl_journal_close(want);
+    fl_journal_close(got);
+    free(a);
+    free(b);
+    return bad + !ok;
+}
+
+static int again_diff(struct again *g)
+{
+    uint32_t bad = 0;
+    uint64_t compared = 0;
+    for (uint32_t i = 0; i < g->nedges; i++)
+        bad += again_compare_edge(g, g->edges[i], &compared);
+    for (uint32_t i = 0; i < g->n; i++)
+        if (!again_is_read(&g->r, g->names[i]))
+            bad += again_compare_sink(g, g->names[i], &compared);
+    if (compared == 0) {
+        printf("nothing to compare: what leaves %s was not recorded\n", g->names[g->n - 1]);
+        return 1;
+    }
+    printf(bad == 0 ? "the same: %" PRIu64 " batches compared\n" : "different: %" PRIu64 " batches compared\n", compared);
+    return bad == 0 ? 0 : 1;
+}
+
+static int again_keep(const struct again *g)
+{
+    if (g->a->keep == NULL)
+        return 0;
+    char *from = fl_need_text("%s/run", g->r.tmp);
+    int rc = rename(from, g->a->keep);
+    if (rc != 0)
+        fprintf(stderr, "flowrun: %s: %s\n", g->a->keep, strerror(errno));
+    free(from);
+    return rc != 0;
+}
+
+static int again_go(struct again *g)
+{
+    if (!again_stretch(g))
+        return 2;
+    if (g->a->gdb && g->a->valgrind) {
+        fprintf(stderr, "flowrun: --gdb or --valgrind, not both\n");
+        return 2;
+    }
+    if (g->n > 1 && (g->a->with != NULL || g->a->gdb || g->a->valgrind)) {
+        fprintf(stderr, "flowrun: --with, --gdb and --valgrind go with --stage\n");
+        return 2;
+    }
+    if (again_graph(g) != FL_OK || again_batches(g) != FL_OK) {
+        fprintf(stderr, "flowrun: %s\n", g->err.text);
+        return 2;
+    }
+    int status = fl_replay_run(&g->r, g->a->gdb ? g->names[0] : NULL, g->a->gdb || g->a->valgrind, &g->err);
+    if (!g->a->gdb && !g->a->valgrind)
+        fl_versions_compare(g->r.run, g->r.tmp, (const char *const *)g->names, g->n);
+    if (status == 3)
+        status = 0;                     /* rejected tiles were rejected then, too */
+    if (status == 0 && g->a->diff)
+        status = again_diff(g);
+    else if (status == 0)
+        printf("done: %" PRIu64 " batches\n", g->r.nbatches);
+    fflush(stdout);
+    return again_keep(g) ? 1 : status;
+}
+
+int fl_cmd_replay(const struct fl_args *a)
+{
+    struct again g = { .a = a };
+    int status = 2;
+    if (fl_replay_open(a->files[0], &g.r, &g.err) != FL_OK)
+        fprintf(stderr, "flowrun: %s\n", g.err.text);
+    else
+        status = again_go(&g);
+    for (uint32_t i = 0; i < g.n; i++)
+        free(g.names[i]);
+    free(g.names);
+    free(g.edges);
+    fl_replay_done(&g.r, false);
+    return status;
+}

@@ -1,0 +1,263 @@
+/* A part of a recorded run, run again: a small graph of the run's own entries, fed from its recordings. */
+#include "launch/replay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "launch/archive.h"
+#include "launch/graph.h"
+#include "launch/mem.h"
+#include "launch/run.h"
+
+static int replay_unlink(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st; (void)type; (void)ftw;
+    return remove(path);
+}
+
+static char *replay_temp(struct fl_err *err)
+{
+    const char *base = getenv("TMPDIR");
+    char *dir = fl_need_text("%s/flowrun-replay-XXXXXX", base != NULL && *base != '\0' ? base : "/tmp");
+    if (mkdtemp(dir) != NULL)
+        return dir;
+    fl_err_set(err, FL_E_IO, "%s: %s", dir, strerror(errno));
+    free(dir);
+    return NULL;
+}
+
+static bool replay_is_dir(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* RUN of RUN/recordings/FILE. */
+static char *replay_run_of(const char *file)
+{
+    char *path = realpath(file, NULL), *slash = NULL;
+    for (int i = 0; i < 2 && path != NULL; i++)
+        if ((slash = strrchr(path, '/')) != NULL)
+            *slash = '\0';
+    return path;
+}
+
+/* DIR/EDGE names no file: its folder does. */
+static char *replay_run_of_prefix(const char *what)
+{
+    char *copy = fl_need_copy(what), *slash = strrchr(copy, '/');
+    if (slash != NULL)
+        *slash = '\0';
+    char *dir = realpath(slash != NULL ? copy : ".", NULL), *path = NULL;
+    if (dir != NULL && (slash = strrchr(dir, '/')) != NULL) {
+        *slash = '\0';
+        path = fl_need_copy(dir);
+    }
+    free(dir);
+    free(copy);
+    return path;
+}
+
+int fl_replay_open(const char *what, struct fl_replay *r, struct fl_err *err)
+{
+    size_t len = strlen(what);
+    *r = (struct fl_replay){ 0 };
+    if ((r->tmp = replay_temp(err)) == NULL)
+        return err->code;
+    if (len > 4 && strcmp(what + len - 4, ".tar") == 0) {
+        r->unpacked = fl_need_text("%s/archive", r->tmp);
+        r->foreign = true;
+        int rc = fl_archive_unpack(what, r->unpacked, err);
+        if (rc != FL_OK)
+            return rc;
+        r->run = fl_need_copy(r->unpacked);
+    } else if (replay_is_dir(what)) {
+        r->run = realpath(what, NULL);
+    } else {
+        r->run = access(what, F_OK) == 0 ? replay_run_of(what) : replay_run_of_prefix(what);
+    }
+    char *path = fl_need_text("%s/config.json", r->run != NULL ? r->run : what);
+    json_error_t je;
+    r->config = r->run != NULL ? json_load_file(path, JSON_REJECT_DUPLICATES, &je) : NULL;
+    int rc = json_is_object(json_object_get(r->config, "stages")) ? FL_OK : fl_err_set(err, FL_E_INPUT, "%.300s belongs to no run: no %.300s", what, path);
+    free(path);
+    r->stages = fl_need_json(json_object());
+    return rc;
+}
+
+void fl_replay_done(struct fl_replay *r, bool keep)
+{
+    if (r->tmp != NULL && !keep)
+        nftw(r->tmp, replay_unlink, 16, FTW_DEPTH | FTW_PHYS);
+    free(r->tmp);
+    free(r->run);
+    free(r->unpacked);
+    free(r->batches);
+    json_decref(r->config);
+    json_decref(r->stages);
+    *r = (struct fl_replay){ 0 };
+}
+
+const char *fl_replay_path(const struct fl_replay *r, const char *edge)
+{
+    static char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/recordings/%s", r->run, edge);
+    return path;
+}
+
+bool fl_replay_recorded(const struct fl_replay *r, const char *edge)
+{
+    struct fl_rec *rec;
+    if (fl_rec_open(fl_replay_path(r, edge), &rec, NULL) != FL_OK)
+        return false;
+    fl_rec_close(rec);
+    return true;
+}
+
+json_t *fl_replay_stage(const struct fl_replay *r, const char *name)
+{
+    return json_object_get(json_object_get(r->config, "stages"), name);
+}
+
+/* ---- the graph ---- */
+
+/* What the stage writes must not fall on the files of the run: names of files to write move into the replay's folder. */
+static int replay_outputs(const struct fl_replay *r, const char *exe, const char *name, json_t *options, struct fl_err *err)
+{
+    struct fl_ask ask = { .exe = exe };
+    size_t i;
+    json_t *o;
+    fl_ask_all(&ask, 1, FL_DESCRIBE_SECONDS);
+    if (ask.error != NULL) {
+        fl_err_set(err, FL_E_INPUT, "%s", ask.error);
+        fl_ask_done(&ask);
+        return err->code;
+    }
+    json_array_foreach(json_object_get(ask.answer, "options"), i, o) {
+        const char *type = json_string_value(json_object_get(o, "type")), *key = json_string_value(json_object_get(o, "name"));
+        if (strcmp(type, "out") != 0 || !json_is_string(json_object_get(options, key)))
+            continue;
+        const char *value = json_string_value(json_object_get(options, key)), *slash = strrchr(value, '/');
+        char *to = fl_need_text("%s/%s-%s", r->tmp, name, slash != NULL ? slash + 1 : value);
+        fl_need_put(options, key, fl_need_str(to));
+        free(to);
+    }
+    fl_ask_done(&ask);
+    return FL_OK;
+}
+
+int fl_replay_add(struct fl_replay *r, const char *name, const char *exe, struct fl_err *err)
+{
+    json_t *was = fl_replay_stage(r, name);
+    if (was == NULL)
+        return fl_err_set(err, FL_E_CONFIG, "the run has no stage called %s", name);
+    json_t *e = fl_need_json(json_deep_copy(was));
+    const char *stage = json_string_value(json_object_get(e, "stage")), *old = json_string_value(json_object_get(e, "exe"));
+    char *found = exe != NULL ? realpath(exe, NULL) : r->foreign || old == NULL || access(old, X_OK) != 0 ? fl_find_stage(stage != NULL ? stage : name, NULL, 0) : fl_need_copy(old);
+    if (found == NULL) {
+        json_decref(e);
+        return fl_err_set(err, FL_E_CONFIG, "%s: no executable of stage %s is found", name, exe != NULL ? exe : stage);
+    }
+    fl_need_put(e, "exe", fl_need_str(found));
+    fl_need_put(e, "instances", json_integer(1));
+    json_object_del(e, "hosts");
+    int rc = replay_outputs(r, found, name, json_object_get(e, "options"), err);
+    free(found);
+    fl_need_put(r->stages, name, e);
+    return rc;
+}
+
+static void replay_entry(struct fl_replay *r, const char *name, const char *stage, const char *from, json_t *options)
+{
+    json_t *e = fl_need_json(json_object());
+    fl_need_put(e, "stage", fl_need_str(stage));
+    if (from != NULL)
+        fl_need_put(e, "from", fl_need_str(from));
+    fl_need_put(e, "options", options);
+    fl_need_put(r->stages, name, e);
+}
+
+/* The first edge is the source; the others give their batch whenever the first gives one. */
+int fl_replay_feed(struct fl_replay *r, const char *edge, struct fl_err *err)
+{
+    const char *name, *source = NULL;
+    json_t *e;
+    struct fl_rec *rec;
+    if (json_object_get(r->stages, edge) != NULL)
+        return FL_OK;
+    if (fl_rec_open(fl_replay_path(r, edge), &rec, err) != FL_OK)
+        return fl_err_set(err, FL_E_INPUT, "edge %s was not recorded, or its recording can't be read: %.300s", edge, err->text);
+    fl_rec_close(rec);
+    json_object_foreach(r->stages, name, e)
+        if (strcmp(json_string_value(json_object_get(e, "stage")), "recording") == 0)
+            source = name;
+    json_t *options = fl_need_json(json_object());
+    fl_need_put(options, "recording", fl_need_str(fl_replay_path(r, edge)));
+    if (source == NULL)
+        fl_need_put(options, "numbers", fl_need_str("stored"));
+    replay_entry(r, edge, source == NULL ? "recording" : "recall", source, options);
+    return FL_OK;
+}
+
+void fl_replay_tap(struct fl_replay *r, const char *name)
+{
+    char tap[FL_NAME_MAX + 8];
+    snprintf(tap, sizeof tap, "replay-%.20s", name);
+    json_t *options = fl_need_json(json_object());
+    fl_need_put(options, "limit", json_integer(0));
+    replay_entry(r, tap, "record", name, options);
+}
+
+static int replay_write(const struct fl_replay *r, const char *path, bool slow, struct fl_err *err)
+{
+    json_t *c = fl_need_json(json_copy(r->config));
+    fl_need_put(c, "stages", json_incref(r->stages));
+    fl_need_put(c, "memory", json_integer(INT64_C(1) << 40));      /* bounded by the window below */
+    if (slow)
+        fl_need_put(c, "stall_timeout", json_real(86400));
+    if (r->foreign)
+        json_object_del(c, "stage_path");
+    int rc = json_dump_file(c, path, JSON_INDENT(2)) == 0 ? FL_OK : fl_err_set(err, FL_E_IO, "%s: %s", path, strerror(errno));
+    json_decref(c);
+    return rc;
+}
+
+int fl_replay_run(struct fl_replay *r, const char *attached, bool slow, struct fl_err *err)
+{
+    char *path = fl_need_text("%s/config.json", r->tmp), *run = fl_need_text("%s/run", r->tmp), *complaints = NULL;
+    struct fl_graph *g = NULL;
+    int status = 1;
+    if (replay_write(r, path, slow, err) != FL_OK) {
+        fprintf(stderr, "flowrun: %s\n", err->text);
+    } else if (fl_graph_load(path, NULL, 0, &g, &complaints) != FL_OK) {
+        fputs(complaints != NULL ? complaints : "", stderr);
+        status = 2;
+    } else {
+        g->window = g->window > 4 ? 4 : g->window;
+        status = fl_run_graph(g, &(struct fl_run_conf){ .run_dir = run, .quiet = true, .only = r->batches, .nonly = r->nbatches, .attached = attached });
+    }
+    free(complaints);
+    fl_graph_free(g);
+    free(path);
+    free(run);
+    return status;
+}
+
+bool fl_each_word(const char *list, bool (*fn)(void *user, const char *word), void *user)
+{
+    bool ok = true;
+    for (const char *p = list; ok && p != NULL && *p != '\0';) {
+        size_t len = strcspn(p, ",");
+        char *word = fl_need_text("%.*s", (int)len, p);
+        ok = fn(user, word);
+        free(word);
+        p += len + (p[len] == ',');
+    }
+    return ok;
+}

@@ -1,0 +1,42 @@
+/* Running a part of a recorded run again: what replay, show and why share. */
+#ifndef FL_LAUNCH_REPLAY_H
+#define FL_LAUNCH_REPLAY_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/recording.h"
+#include "proto/status.h"
+
+struct fl_replay {
+    char   *run;                     /* the recorded run's directory */
+    char   *tmp;                     /* the replay's own folder: config.json, run/ */
+    char   *unpacked;                /* folder an archive was unpacked into, or NULL */
+    json_t *config;                  /* RUN/config.json */
+    json_t *stages;                  /* of the replay's configuration */
+    uint64_t *batches, nbatches;     /* what is run, ascending */
+    bool    foreign;                 /* out of an archive: executables are found by name, not as it says */
+};
+
+/* RUN, a file in RUN/recordings, or an archive of `flowrun cut`. */
+int  fl_replay_open(const char *what, struct fl_replay *, struct fl_err *);
+void fl_replay_done(struct fl_replay *, bool keep);                   /* keep: leaves tmp */
+/* RUN/recordings/EDGE; static buffer. */
+const char *fl_replay_path(const struct fl_replay *, const char *edge);
+bool fl_replay_recorded(const struct fl_replay *, const char *edge);
+json_t *fl_replay_stage(const struct fl_replay *, const char *name);   /* entry of config.json, borrowed, or NULL */
+
+/* Puts an entry of the run into the replay: one instance, what it writes goes to the replay's folder. exe: NULL = as recorded. */
+int  fl_replay_add(struct fl_replay *, const char *name, const char *exe, struct fl_err *);
+/* Puts the recording of an edge in the place of the stage that made it. */
+int  fl_replay_feed(struct fl_replay *, const char *edge, struct fl_err *);
+/* Records what leaves this stage of the replay, into TMP/run/recordings. */
+void fl_replay_tap(struct fl_replay *, const char *name);
+/* Runs it; attached: a stage that shares the terminal, or NULL. Exit status as of fl_run_graph. */
+int  fl_replay_run(struct fl_replay *, const char *attached, bool slow, struct fl_err *);
+
+/* Names in a column of text: "a,b,c". Calls fn for each; stops when it returns false. */
+bool fl_each_word(const char *list, bool (*fn)(void *user, const char *word), void *user);
+
+#endif

@@ -1,0 +1,248 @@
+/* Executables, libraries and files that a run computed with. */
+#include "launch/versions.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "launch/mem.h"
+#include "launch/super.h"
+#include "runtime/model.h"
+
+#define VERSIONS_HASHED (INT64_C(64) << 20)      /* a larger file counts by size and time */
+#define VERSIONS_NOTES  65536
+
+/* ---- build ids ---- */
+
+static bool versions_note(const unsigned char *p, size_t len, char hex[130])
+{
+    while (len >= sizeof(Elf64_Nhdr)) {
+        Elf64_Nhdr n;
+        memcpy(&n, p, sizeof n);
+        size_t name = ((size_t)n.n_namesz + 3) & ~(size_t)3, desc = ((size_t)n.n_descsz + 3) & ~(size_t)3;
+        if (name > len || desc > len || sizeof n + name + desc > len)
+            return false;
+        if (n.n_type == NT_GNU_BUILD_ID && n.n_namesz == 4 && memcmp(p + sizeof n, "GNU", 4) == 0 && n.n_descsz <= 64) {
+            for (size_t i = 0; i < n.n_descsz; i++)
+                snprintf(hex + 2 * i, 3, "%02x", p[sizeof n + name + i]);
+            return true;
+        }
+        p += sizeof n + name + desc;
+        len -= sizeof n + name + desc;
+    }
+    return false;
+}
+
+/* The build id of an ELF file, or "SIZE bytes" where it has none. */
+static void versions_id(const char *path, char hex[130])
+{
+    Elf64_Ehdr e;
+    struct stat st;
+    bool found = false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool elf = fd >= 0 && pread(fd, &e, sizeof e, 0) == (ssize_t)sizeof e && memcmp(e.e_ident, ELFMAG, SELFMAG) == 0 && e.e_ident[EI_CLASS] == ELFCLASS64;
+    for (int i = 0; elf && !found && i < e.e_phnum; i++) {
+        Elf64_Phdr h;
+        unsigned char notes[VERSIONS_NOTES];
+        if (pread(fd, &h, sizeof h, (off_t)(e.e_phoff + (uint64_t)i * sizeof h)) != (ssize_t)sizeof h)
+            break;
+        if (h.p_type != PT_NOTE || h.p_filesz > sizeof notes || pread(fd, notes, h.p_filesz, (off_t)h.p_offset) != (ssize_t)h.p_filesz)
+            continue;
+        found = versions_note(notes, h.p_filesz, hex);
+    }
+    if (!found)
+        snprintf(hex, 130, "%lld bytes", fd >= 0 && fstat(fd, &st) == 0 ? (long long)st.st_size : -1LL);
+    if (fd >= 0)
+        close(fd);
+}
+
+/* What is mapped to be executed: the executable and all libraries, those loaded later excepted. */
+static json_t *versions_mapped(pid_t pid)
+{
+    json_t *all = fl_need_json(json_object());
+    char path[64], *line = NULL, id[130];
+    size_t cap = 0;
+    snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+    FILE *f = fopen(path, "re");
+    while (f != NULL && getline(&line, &cap, f) > 0) {
+        char *at = strchr(line, '/'), *perm = strchr(line, ' ');
+        if (at == NULL || perm == NULL || perm[3] != 'x')
+            continue;
+        at[strcspn(at, "\n")] = '\0';
+        if (strncmp(at, "/memfd:", 7) == 0 || strncmp(at, "/dev/", 5) == 0 || json_object_get(all, at) != NULL)
+            continue;
+        versions_id(at, id);
+        fl_need_put(all, at, fl_need_str(id));
+    }
+    free(line);
+    if (f != NULL)
+        fclose(f);
+    return all;
+}
+
+/* ---- files ---- */
+
+static void versions_file(json_t *files, const char *path)
+{
+    struct stat st;
+    struct fl_err err;
+    char hex[65] = "";
+    if (path == NULL || stat(path, &st) != 0 || !S_ISREG(st.st_mode) || json_object_get(files, path) != NULL)
+        return;
+    json_t *j = fl_need_json(json_pack("{s:I, s:I}", "bytes", (json_int_t)st.st_size, "mtime", (json_int_t)st.st_mtime));
+    if (st.st_size <= VERSIONS_HASHED && fl_sha256_file(path, hex, &err) == FL_OK)
+        fl_need_put(j, "sha256", fl_need_str(hex));
+    fl_need_put(files, path, j);
+}
+
+/* With the description beside it: NAME.json of NAME.safetensors. */
+static void versions_value(json_t *files, const json_t *v)
+{
+    size_t i;
+    json_t *one;
+    json_array_foreach((json_t *)v, i, one)
+        versions_value(files, one);
+    if (!json_is_string(v))
+        return;
+    versions_file(files, json_string_value(v));
+    const char *dot = strrchr(json_string_value(v), '.');
+    char *beside = fl_need_text("%.*s.json", (int)(dot != NULL ? dot - json_string_value(v) : 0), json_string_value(v));
+    if (dot != NULL)
+        versions_file(files, beside);
+    free(beside);
+}
+
+static json_t *versions_files(const struct fl_stage_node *n)
+{
+    size_t i;
+    json_t *o, *files = fl_need_json(json_object());
+    json_array_foreach(json_object_get(n->describe, "options"), i, o) {
+        const char *type = json_string_value(json_object_get(o, "type"));
+        if (strcmp(type, "path") == 0 || strcmp(type, "paths") == 0)
+            versions_value(files, json_object_get(n->options, json_string_value(json_object_get(o, "name"))));
+    }
+    return files;
+}
+
+/* ---- the machine ---- */
+
+static json_t *versions_machine(void)
+{
+    struct utsname u = { 0 };
+    char *line = NULL, *model = NULL;
+    size_t cap = 0;
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    while (f != NULL && model == NULL && getline(&line, &cap, f) > 0)
+        if (strncmp(line, "model name", 10) == 0 && strchr(line, ':') != NULL) {
+            line[strcspn(line, "\n")] = '\0';
+            model = fl_need_copy(strchr(line, ':') + 2);
+        }
+    if (f != NULL)
+        fclose(f);
+    uname(&u);
+    json_t *j = fl_need_json(json_object());
+    fl_need_put(j, "processor", fl_need_str(model != NULL ? model : u.machine));
+    free(line);
+    free(model);
+    return j;
+}
+
+void fl_versions_write(struct fl_super *s)
+{
+    json_t *j = fl_need_json(json_object()), *stages = fl_need_json(json_object());
+    char path[1200];
+    fl_need_put(j, "flowrun", fl_need_str(FL_VERSION));
+    fl_need_put(j, "machine", versions_machine());
+    for (uint32_t i = 0; i < s->g->nstages; i++) {
+        const struct fl_stage_node *n = &s->g->stages[i];
+        json_t *e = fl_need_json(json_object());
+        fl_need_put(e, "exe", fl_need_str(n->exe));
+        fl_need_put(e, "mapped", versions_mapped(s->inst[s->first[i]].pid));
+        fl_need_put(e, "files", versions_files(n));
+        fl_need_put(stages, n->name, e);
+    }
+    fl_need_put(j, "stages", stages);
+    snprintf(path, sizeof path, "%s/versions.json", s->dir);
+    if (json_dump_file(j, path, JSON_INDENT(1)) != 0)
+        fl_super_log(s, "flowrun", 0, 1, "versions.json can't be written");
+    json_decref(j);
+}
+
+/* ---- the comparison ---- */
+
+static const char *versions_base(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+static void versions_say(const char *stage, const char *what, const char *was, const char *is)
+{
+    fprintf(stderr, "%s: %s was %.24s, is %.24s\n", stage, what, was != NULL ? was : "absent", is != NULL ? is : "absent");
+}
+
+static const json_t *versions_by_base(const json_t *all, const char *base)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)all, key, v)
+        if (strcmp(versions_base(key), base) == 0)
+            return v;
+    return NULL;
+}
+
+static void versions_libraries(const char *stage, const json_t *was, const json_t *is)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)was, key, v) {
+        const char *now = json_string_value(versions_by_base(is, versions_base(key)));
+        if (json_is_string(v) && (now == NULL || strcmp(now, json_string_value(v)) != 0))
+            versions_say(stage, versions_base(key), json_string_value(v), now);
+    }
+    json_object_foreach((json_t *)is, key, v)
+        if (versions_by_base(was, versions_base(key)) == NULL)
+            versions_say(stage, versions_base(key), NULL, json_string_value(v));
+}
+
+static void versions_contents(const char *stage, const json_t *was, const json_t *is)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)was, key, v) {
+        const json_t *now = versions_by_base(is, versions_base(key));
+        const char *a = json_string_value(json_object_get(v, "sha256")), *b = json_string_value(json_object_get(now, "sha256"));
+        if (now == NULL)
+            versions_say(stage, key, "there", NULL);
+        else if (a != NULL && b != NULL ? strcmp(a, b) != 0 : !json_equal(json_object_get(v, "bytes"), json_object_get(now, "bytes")))
+            versions_say(stage, key, a != NULL ? a : "of another size", b);
+    }
+}
+
+void fl_versions_compare(const char *run, const char *tmp, const char *const *stages, uint32_t n)
+{
+    char *a = fl_need_text("%s/versions.json", run), *b = fl_need_text("%s/run/versions.json", tmp);
+    json_t *was = json_load_file(a, 0, NULL), *is = json_load_file(b, 0, NULL);
+    const char *p = json_string_value(json_object_get(json_object_get(was, "machine"), "processor"));
+    const char *q = json_string_value(json_object_get(json_object_get(is, "machine"), "processor"));
+    if (was == NULL)
+        fprintf(stderr, "%s is missing: whether executables and libraries are those of the run isn't known\n", a);
+    else if (is != NULL && p != NULL && q != NULL && strcmp(p, q) != 0)
+        versions_say("machine", "the processor", p, q);
+    for (uint32_t i = 0; was != NULL && is != NULL && i < n; i++) {
+        const json_t *x = json_object_get(json_object_get(was, "stages"), stages[i]), *y = json_object_get(json_object_get(is, "stages"), stages[i]);
+        if (x == NULL || y == NULL)
+            continue;
+        versions_libraries(stages[i], json_object_get(x, "mapped"), json_object_get(y, "mapped"));
+        versions_contents(stages[i], json_object_get(x, "files"), json_object_get(y, "files"));
+    }
+    json_decref(was);
+    json_decref(is);
+    free(a);
+    free(b);
+}

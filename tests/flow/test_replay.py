@@ -1,0 +1,146 @@
+"""Every stage of the default graph, replayed on what was recorded, gives the same bits; a wrong build is caught, by its element."""
+import glob
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import flow                                                # noqa: E402
+from flow import BUILD, MODELS, ROOT, TILES, Run, flowrun, holds, same, slurp, write_graph   # noqa: E402
+
+STAGES = ["tiles", "decode", "augment", "net", "tta_merge", "stack", "decode_f2", "sink"]
+
+
+def record(tmp, name="run", kills=0, **chain):
+    """A recorded run; its directory."""
+    os.mkdir(tmp + "/" + name + "-out")
+    g = write_graph(tmp + "/" + name + ".json", flow.chain(tmp + "/" + name + "-out", TILES + "/*1.jpg", batch=4, models=MODELS[:2], views="flips", **chain))
+    run = Run(g, "--run", tmp + "/" + name, "-q", "--record", "all")
+    draw = random.Random(7)
+    flow.wait_for(lambda: run.p.poll() is not None or flow.committed(tmp + "/" + name) >= 64, "the first batch")
+    while kills > 0 and run.p.poll() is None:
+        pids = [p for of in run.stages().values() for p in of]
+        if pids:
+            os.kill(draw.choice(pids), signal.SIGKILL)
+            kills -= 1
+        time.sleep(draw.uniform(0.01, 0.1))
+    rc, _, err = run.end()
+    same(rc, 0, "status of the recorded run: " + err)
+    return tmp + "/" + name
+
+
+def replay(run, *args, want=0):
+    return flowrun("replay", run, *args, want=want)[1]
+
+
+def every_stage_of_a_quiet_run(tmp):
+    run = record(tmp)
+    for s in STAGES:
+        same(replay(run, "--stage", s, "--diff"), "the same: 8 batches compared\n", s)
+    same(replay(run + "/recordings/decode", "--stage", "augment", "--batch", "5,2", "--diff"), "the same: 2 batches compared\n", "two batches")
+    same(replay(run, "--from", "decode", "--to", "tta_merge", "--diff", "--batch", "3"), "the same: 4 batches compared\n", "a stretch")
+    same(replay(run, "--from", "tiles", "--to", "sink", "--diff"), "the same: 64 batches compared\n", "all of it, from the original files")
+
+
+def every_stage_of_a_run_with_kills(tmp):
+    run = record(tmp, kills=8, instances=3)
+    holds(flow.report(run)["restarts"] > 0, "stages were killed")
+    for s in STAGES:
+        holds(replay(run, "--stage", s, "--diff").startswith("the same: "), s)
+
+
+def joins_are_fed_from_several_recordings(tmp):
+    os.mkdir(tmp + "/o")
+    stages = flow.chain(tmp + "/o", TILES + "/*1.jpg", batch=4)
+    stages["net2"] = {"stage": "forward", "from": "augment", "options": {"weights": MODELS[1:2]}}
+    stages["merge2"] = {"stage": "tta_merge", "from": "net2"}
+    stages["stack"]["from"] = ["tta_merge", "merge2"]
+    stages["sink"]["from"] = ["stack", "decode_f2"]
+    flowrun(write_graph(tmp + "/g.json", stages), "--run", tmp + "/run", "-q", "--record", "all")
+    for s in ("stack", "sink"):
+        same(replay(tmp + "/run", "--stage", s, "--diff"), "the same: 8 batches compared\n", s)
+
+
+def build_wrong(tmp):
+    """tta_merge with one bit wrong, in batch 2, tile 1, label 3."""
+    with open(tmp + "/wrong.c", "w") as f:
+        f.write("""
+#include "runtime/stage.h"
+static int wrong_emit(struct fl_ctx *ctx, struct fl_batch **b)
+{
+    if ((*b)->batch == 2)
+        ((uint32_t *)fl_in(*b, "prob")->data)[1 * 17 + 3] ^= 1;
+    return fl_emit(ctx, b);
+}
+#define fl_emit wrong_emit
+#include "stages/tta_merge.c"
+""")
+    subprocess.check_call("gcc -std=c11 -D_GNU_SOURCE -I. -O2 -DFL_VERSION='\"wrong\"' -DFL_STAGE=fl_stage_tta_merge runtime/stage_main.c %s/wrong.c "
+                          "%s/libstages.a %s/libruntime.a %s/libproto.a -lzmq -lyaml -lz -lmsgpackc -ljansson -lzstd -lm -lpthread -o %s/wrong $EXTRA"
+                          % (tmp, BUILD, BUILD, BUILD, tmp), shell=True, cwd=ROOT,
+                          env=dict(os.environ, EXTRA="-fsanitize=address,undefined" if "address" in BUILD else ""))
+    return tmp + "/wrong"
+
+
+def a_wrong_build_is_caught(tmp):
+    run, wrong = record(tmp), build_wrong(tmp)
+    rc, out, err = flowrun("replay", run, "--stage", "tta_merge", "--diff", "--with", wrong, want=1)
+    lines = out.splitlines()
+    same(len(lines), 2, "lines: " + out)
+    holds(lines[0].startswith("batch 2, tta_merge: prob f32[4,17]: 1 of 68 differ; first [1,3] of tile "), lines[0])
+    holds("ulp 1; by ulp: 1: 1" in lines[0], lines[0])
+    same(lines[1], "different: 8 batches compared", "sum")
+    holds("tta_merge: wrong was absent, is " in err, "the executable is told: " + err)
+
+
+def under_a_debugger(tmp):
+    run = record(tmp)
+    same(replay(run, "--stage", "tta_merge", "--batch", "1", "--diff", "--valgrind"), "the same: 1 batches compared\n", "valgrind")
+    p = subprocess.run([flow.FLOWRUN, "replay", run, "--stage", "tta_merge", "--batch", "1", "--diff", "--gdb"], input=b"break tta_merge_batch\nrun\nbt\ncontinue\nquit\n",
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+    holds(b"#0  tta_merge_batch" in p.stdout and b"the same: 1 batches" in p.stdout, "gdb: %d %s" % (p.returncode, p.stdout.decode()[-1500:]))
+
+
+def a_recording_is_a_source(tmp):
+    run = record(tmp)
+    os.mkdir(tmp + "/o")
+    stages = flow.chain(tmp + "/o", TILES + "/*1.jpg", batch=4, models=MODELS[:2], views="flips")
+    del stages["tiles"], stages["decode"]
+    stages["again"] = {"stage": "recording", "options": {"recording": run + "/recordings/decode", "speed": "recorded"}}
+    stages["augment"]["from"] = "again"
+    g = write_graph(tmp + "/again.json", stages)
+    flowrun("check", g)
+    flowrun(g, "--run", tmp + "/again", "-q")
+    same(slurp(tmp + "/o/probs.csv"), slurp(tmp + "/run-out/probs.csv"), "probabilities")
+    stages["augment"]["options"]["tile"] = 128
+    _, _, err = flowrun("check", write_graph(tmp + "/bad.json", stages), want=2)
+    holds("pixels has 256" in err, err)
+
+
+def what_is_refused(tmp):
+    os.mkdir(tmp + "/o")
+    g = write_graph(tmp + "/g.json", flow.chain(tmp + "/o", TILES + "/*11.jpg", batch=4))
+    flowrun(g, "--run", tmp + "/run", "-q", "--record", "decode")
+    for args, want in [
+        ([tmp + "/run", "--stage", "nett"], "no stage called nett; did you mean net?"),
+        ([tmp + "/run", "--stage", "net"], "edge augment was not recorded"),
+        ([tmp + "/run", "--stage", "augment", "--batch", "99"], "not all of these batches were recorded"),
+        ([tmp + "/run", "--stage", "augment", "--batch", "x"], "want numbers from 0 up"),
+        ([tmp + "/run"], "want --stage NAME"),
+        ([tmp + "/run", "--from", "net", "--to", "decode"], "net doesn't come to decode"),
+        ([tmp + "/o", "--stage", "net"], "belongs to no run"),
+        ([tmp + "/run", "--stage", "augment", "--with", tmp + "/nothing"], "no executable"),
+    ]:
+        _, _, err = flowrun("replay", *args, want=2)
+        holds(want in err, "%r: %s" % (args, err))
+    rc, out, _ = flowrun("replay", tmp + "/run", "--stage", "augment", "--diff", want=1)
+    holds("nothing to compare" in out, out)
+    same(len(glob.glob("/tmp/flowrun-replay-*")), 0, "folders left behind") if "TMPDIR" not in os.environ else None
+
+
+if __name__ == "__main__":
+    sys.exit(flow.run_cases([every_stage_of_a_quiet_run, every_stage_of_a_run_with_kills, joins_are_fed_from_several_recordings, a_wrong_build_is_caught,
+                             under_a_debugger, a_recording_is_a_source, what_is_refused]))
