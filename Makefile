@@ -169,6 +169,10 @@ $(B)/bench/floor $(B)/bench/chain: $(B)/bench/%: $(B)/o/bench/%.o
 $(B)/bench/level2: $(B)/o/bench/level2.o $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
+# The floor may use all that this machine has.
+$(B)/bench/floor_augment: bench/floor_augment.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(FLAGS) -march=native $< $(LDFLAGS) -lturbojpeg -lm -o $@
 $(B)/bench/fused: $(B)/o/bench/fused.o $(BENCH_O) $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
@@ -177,7 +181,7 @@ bench:  ## ratios against plain loops and other ways, into build/bench.json (ONL
 	@$(MAKE) --no-print-directory -j2 all samples bench-programs
 	@$(B)/bench/bench $(B) $(ONLY)
 .PHONY: bench-programs
-bench-programs: $(BENCH_STAGES:%=$(B)/bench/stages/%) $(patsubst %,$(B)/bench/%,bench floor chain fused level2)
+bench-programs: $(BENCH_STAGES:%=$(B)/bench/stages/%) $(patsubst %,$(B)/bench/%,bench floor floor_augment chain fused level2)
 
 fuzz:  ## a million mutations of each fuzz corpus under sanitizers
 	@$(MAKE) --no-print-directory -j2 SAN=address,undefined fuzz-run

@@ -77,6 +77,50 @@ static int case_tif_mem(struct bench *b, double *rate, struct fl_err *err)
     return rc;
 }
 
+/* ---- augment ---- */
+
+/* In one core or, with two of each stage, in both; the rate of the processor's time, or of the clock. */
+static int case_augment_ours(struct bench *b, unsigned cores, double *rate, struct fl_err *err)
+{
+    char yaml[2000];
+    struct bench_cost c;
+    int cpu = b->cpu;
+    snprintf(yaml, sizeof yaml,
+             "memory: 400MB\nstages:\n"
+             "  tiles: {stage: source, options: {files: \"@%s/jpeg.%u.list\", batch: %d}}\n"
+             "  decode: {from: tiles, instances: %u}\n"
+             "  augment: {from: decode, instances: %u, options: {size: 224, ops: [d4, rotate, {scale: {p: 1}}, {contrast: {p: 1}}]}}\n"
+             "  sink: {from: augment}\n", b->dir, BENCH_JPEGS, BATCH, cores, cores);
+    b->cpu = cores > 1 ? -1 : cpu;
+    int rc = bench_graph(b, "augment", yaml, &c, err);
+    b->cpu = cpu;
+    if (rc == FL_OK)
+        *rate = BENCH_JPEGS / (cores > 1 ? c.wall : c.cpu);
+    return rc;
+}
+
+static int case_augment_other(struct bench *b, unsigned cores, double *rate, struct fl_err *err)
+{
+    char exe[600], list[700], count[16], parts[16];
+    struct bench_cost c;
+    int cpu = b->cpu;
+    snprintf(exe, sizeof exe, "%s/bench/floor_augment", b->bin);
+    snprintf(list, sizeof list, "%s/jpeg.%u.list", b->dir, BENCH_JPEGS);
+    snprintf(count, sizeof count, "%u", BENCH_JPEGS);
+    snprintf(parts, sizeof parts, "%u", cores);
+    b->cpu = cores > 1 ? -1 : cpu;
+    int rc = bench_run(b, (const char *[]){ exe, list, count, FLOOR_KEEPS, parts, NULL }, NULL, &c, err);
+    b->cpu = cpu;
+    if (rc == FL_OK)
+        *rate = BENCH_JPEGS / (cores > 1 ? c.wall : c.cpu);
+    return rc;
+}
+
+static int case_augment_one(struct bench *b, double *rate, struct fl_err *err) { return case_augment_ours(b, 1, rate, err); }
+static int case_augment_one_other(struct bench *b, double *rate, struct fl_err *err) { return case_augment_other(b, 1, rate, err); }
+static int case_augment_two(struct bench *b, double *rate, struct fl_err *err) { return case_augment_ours(b, 2, rate, err); }
+static int case_augment_two_other(struct bench *b, double *rate, struct fl_err *err) { return case_augment_other(b, 2, rate, err); }
+
 /* ---- five processes against one ---- */
 
 static int case_five_ours(struct bench *b, double *rate, struct fl_err *err)
@@ -233,6 +277,10 @@ const struct bench_case bench_cases[] = {
       .ours = case_tif_ours, .other = case_tif_open },
     { .name = "tif/pread", .what = "the same against pread into a reused buffer and libtiff over memory", .unit = "tiles/CPU s", .goal = 0.90, .more = true,
       .ours = case_tif_ours, .other = case_tif_mem },
+    { .name = "augment/floor", .what = "JPEGs to turned, scaled, contrasted f32 planes of 224 px: the graph against a plain loop in fixed point, one core", .unit = "tiles/CPU s",
+      .goal = 0.95, .more = true, .ours = case_augment_one, .other = case_augment_one_other },
+    { .name = "augment/floor2", .what = "the same on two cores at once, two decoders and two augmenters against two loops", .unit = "tiles/s", .goal = 0.95, .more = true,
+      .ours = case_augment_two, .other = case_augment_two_other },
     { .name = "graph/fused", .what = "source, decode, augment, look, sink: five processes against one", .unit = "tiles/CPU s", .goal = 0.95, .more = true,
       .ours = case_five_ours, .other = case_fused_other },
     { .name = "graph/zeromq", .what = "five processes that fill and read a batch of 12.6 MB: slabs against payload over ZeroMQ", .unit = "CPU ms/batch", .goal = 15,

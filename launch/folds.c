@@ -21,6 +21,7 @@ struct folds {
     uint64_t *size;                    /* [k] */
     double   *want;                    /* [k][L] and [k]: iterative */
     struct folds_draw *draw;           /* [n] */
+    uint32_t *tied;                    /* [k] */
 };
 
 static void folds_done(struct folds *f)
@@ -32,6 +33,7 @@ static void folds_done(struct folds *f)
     free(f->size);
     free(f->want);
     free(f->draw);
+    free(f->tied);
 }
 
 static int folds_init(struct folds *f, const struct fl_fold_items *in, uint32_t k, uint64_t seed, uint32_t *fold, struct fl_err *err)
@@ -47,7 +49,8 @@ static int folds_init(struct folds *f, const struct fl_fold_items *in, uint32_t 
     f->size = calloc(k, sizeof *f->size);
     f->want = malloc(k * (L + 1) * sizeof *f->want);
     f->draw = malloc(n * sizeof *f->draw);
-    if (f->hash == NULL || f->done == NULL || f->t == NULL || f->have == NULL || f->size == NULL || f->want == NULL || f->draw == NULL) {
+    f->tied = calloc(k, sizeof *f->tied);
+    if (f->hash == NULL || f->done == NULL || f->t == NULL || f->have == NULL || f->size == NULL || f->want == NULL || f->draw == NULL || f->tied == NULL) {
         folds_done(f);
         return fl_err_set(err, FL_E_NOMEM, "no memory for folds of %u", in->n);
     }
@@ -160,8 +163,8 @@ static void folds_recount(struct folds *f)
 int fl_folds_loop(const struct fl_fold_items *in, uint32_t k, uint64_t seed, uint32_t *fold, struct fl_err *err)
 {
     struct folds f;
-    uint64_t total[64], inverted[64];
-    uint32_t order[64], L = in->L;
+    uint64_t total[64] = { 0 }, inverted[64] = { 0 };
+    uint32_t order[64] = { 0 }, L = in->L;
     int rc = folds_init(&f, in, k, seed, fold, err);
     if (rc != FL_OK)
         return rc;
@@ -208,7 +211,7 @@ static uint32_t folds_rarest(const struct folds *f, const uint64_t *left, uint32
 /* The fold that wants most of label l, of those the one that wants most items, of those one drawn. */
 static uint32_t folds_wanting(const struct folds *f, uint32_t item, uint32_t l)
 {
-    uint32_t L = f->in->L, tied[65536], n = 0;
+    uint32_t L = f->in->L, *tied = f->tied, n = 0;
     const double *all = f->want + (size_t)f->k * L;
     for (uint32_t k = 0; k < f->k; k++) {
         double a = f->want[(size_t)k * L + l], b = n > 0 ? f->want[(size_t)tied[0] * L + l] : 0;
@@ -237,9 +240,9 @@ static void folds_assign(struct folds *f, uint32_t item, uint32_t k, uint64_t *l
 int fl_folds_iterative(const struct fl_fold_items *in, uint32_t k, uint64_t seed, uint32_t *fold, struct fl_err *err)
 {
     struct folds f;
-    uint64_t left[64];
+    uint64_t left[64] = { 0 };
     uint32_t L = in->L, l;
-    int rc = k <= 65536 ? folds_init(&f, in, k, seed, fold, err) : fl_err_set(err, FL_E_CONFIG, "%u folds, at most 65536", k);
+    int rc = folds_init(&f, in, k, seed, fold, err);
     if (rc != FL_OK)
         return rc;
     folds_totals(&f, in->y, left);
