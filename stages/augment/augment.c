@@ -307,6 +307,9 @@ static int augment_row(struct fl_ctx *ctx, const struct augment_job *job, uint32
             memset(out, 0, bytes);
             continue;
         }
+        bool next = v + 1 == s->nviews && row + 1 < job->b->n;
+        s->paint.ahead = next ? (const unsigned char *)job->tile.pixels + (row + 1) * job->tile_bytes : NULL;
+        s->paint.ahead_bytes = job->tile_bytes;
         float *to = s->out == AUGMENT_PIXELS ? s->scratch : (float *)(void *)out;
         int rc = augment_view(ctx, job, row, v, params, to, &err);
         if (rc != FL_OK)

@@ -12,7 +12,7 @@
 static bool loops_plain_probe(void) { return true; }
 
 const struct fl_loops fl_loops_plain = {
-    .name = "plain", .probe = loops_plain_probe, .affine = loops_plain_affine, .radial = loops_plain_radial, .reflect = loops_plain_reflect,
+    .name = "plain", .probe = loops_plain_probe, .affine = loops_plain_affine, .radial = loops_plain_radial, .reflect = loops_plain_reflect, .affine_row = loops_plain_affine_row,
     .fixed = loops_plain_fixed, .sample_u8 = loops_plain_sample_u8, .sample_u16 = loops_plain_sample_u16, .levels = loops_plain_levels,
     .levels_scale = loops_plain_levels_scale, .scale = loops_plain_scale, .mac = loops_plain_mac, .sum = loops_plain_sum, .hsv = loops_plain_hsv,
 };

@@ -19,6 +19,8 @@ struct fl_loops {
     void (*radial)(double cx, double cy, double k, double *x, double *y, uint32_t n);
     /* Mirrors into [0, side-1] what lies within one period of it (reflect-101); true when something lies farther off and is now negative. */
     bool (*reflect)(double *x, uint32_t n, uint32_t side);
+    /* An affine map of row y alone, n pixels, none more than a period off: in fixed point at once. */
+    void (*affine_row)(const double a[6], uint32_t y, uint32_t n, uint32_t side, int32_t *fx, int32_t *fy);
     /* To 16.16 fixed point, rounded. */
     void (*fixed)(const double *x, int32_t *f, uint32_t n);
 

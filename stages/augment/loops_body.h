@@ -22,14 +22,35 @@ LOOPS_FN void LOOPS_NAME(radial)(double cx, double cy, double k, double *x, doub
 LOOPS_FN bool LOOPS_NAME(reflect)(double *x, uint32_t n, uint32_t side)
 {
     const double period = 2.0 * (side - 1);
-    double least = 0;
-    for (uint32_t i = 0; i < n; i++) {
+    double least[8] = { 0 };
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (uint32_t k = 0; k < 8; k++) {
+            double t = fabs(x[i + k]), m = period - t;
+            x[i + k] = t < m ? t : m;
+            least[k] = m < least[k] ? m : least[k];
+        }
+    for (; i < n; i++) {
         double t = fabs(x[i]), m = period - t;
         x[i] = t < m ? t : m;
+        least[0] = m < least[0] ? m : least[0];
     }
-    for (uint32_t i = 0; i < n; i++)
-        least = x[i] < least ? x[i] : least;
-    return least < 0;
+    for (uint32_t k = 1; k < 8; k++)
+        least[0] = least[k] < least[0] ? least[k] : least[0];
+    return least[0] < 0;
+}
+
+/* The affine map of row y, reflected and in fixed point; the operations of affine, reflect and fixed in the same order. */
+LOOPS_FN void LOOPS_NAME(affine_row)(const double a[6], uint32_t y, uint32_t n, uint32_t side, int32_t *fx, int32_t *fy)
+{
+    const double period = 2.0 * (side - 1), a0 = a[0], a1 = a[1] * y, a2 = a[2], a3 = a[3], a4 = a[4] * y, a5 = a[5];
+    for (uint32_t i = 0; i < n; i++) {
+        double u = fabs(a0 * (double)(int32_t)i + a1 + a2), v = fabs(a3 * (double)(int32_t)i + a4 + a5), p = period - u, q = period - v;
+        u = u < p ? u : p;
+        v = v < q ? v : q;
+        fx[i] = (int32_t)(u * 65536 + .5);
+        fy[i] = (int32_t)(v * 65536 + .5);
+    }
 }
 
 LOOPS_FN void LOOPS_NAME(fixed)(const double *x, int32_t *f, uint32_t n)

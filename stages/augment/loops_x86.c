@@ -81,7 +81,7 @@ LOOPS_FN void loops_avx2_sample_rgb(const uint8_t *tile, uint32_t side, uint32_t
 }
 
 const struct fl_loops fl_loops_avx2 = {
-    .name = "avx2", .probe = loops_avx2_probe, .affine = loops_avx2_affine, .radial = loops_avx2_radial, .reflect = loops_avx2_reflect,
+    .name = "avx2", .probe = loops_avx2_probe, .affine = loops_avx2_affine, .radial = loops_avx2_radial, .reflect = loops_avx2_reflect, .affine_row = loops_avx2_affine_row,
     .fixed = loops_avx2_fixed, .sample_u8 = loops_avx2_sample_rgb, .sample_u16 = loops_avx2_sample_u16, .levels = loops_avx2_levels,
     .levels_scale = loops_avx2_levels_scale, .scale = loops_avx2_scale, .mac = loops_avx2_mac, .sum = loops_avx2_sum, .hsv = loops_avx2_hsv,
 };
@@ -160,7 +160,7 @@ LOOPS_FN void loops_avx512_sample_rgb(const uint8_t *tile, uint32_t side, uint32
 }
 
 const struct fl_loops fl_loops_avx512 = {
-    .name = "avx512", .probe = loops_avx512_probe, .affine = loops_avx512_affine, .radial = loops_avx512_radial, .reflect = loops_avx512_reflect,
+    .name = "avx512", .probe = loops_avx512_probe, .affine = loops_avx512_affine, .radial = loops_avx512_radial, .reflect = loops_avx512_reflect, .affine_row = loops_avx512_affine_row,
     .fixed = loops_avx512_fixed, .sample_u8 = loops_avx512_sample_rgb, .sample_u16 = loops_avx512_sample_u16, .levels = loops_avx512_levels,
     .levels_scale = loops_avx512_levels_scale, .scale = loops_avx512_scale, .mac = loops_avx512_mac, .sum = loops_avx512_sum, .hsv = loops_avx512_hsv,
 };

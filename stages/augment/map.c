@@ -288,6 +288,20 @@ static void map_reflect(const struct fl_loops *loops, double *x, uint32_t n, uin
         map_far(x, n, side);
 }
 
+const double *fl_map_plain(const struct fl_map *m, uint32_t size)
+{
+    static const double identity[6] = { 1, 0, 0, 0, 1, 0 };
+    const double far = size - 1.0, period = 2.0 * (m->side - 1), *a = m->n == 0 ? identity : m->step[0].a;
+    if (m->n > 1 || (m->n == 1 && m->step[0].kind != FL_MAP_AFFINE) || m->side == 1)
+        return NULL;
+    for (int i = 0; i < 8; i++) {       /* both coordinates of four corners; a pixel to spare for rounding */
+        const double *r = a + (i & 4 ? 3 : 0);
+        if (!(fabs(r[0] * (i & 1 ? far : 0) + r[1] * (i & 2 ? far : 0) + r[2]) <= period - 1))
+            return NULL;
+    }
+    return a;
+}
+
 void fl_map_row(const struct fl_map *m, const struct fl_loops *loops, uint32_t row, uint32_t n, double *x, double *y)
 {
     const double *knot = m->knot + m->knots;

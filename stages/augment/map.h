@@ -28,6 +28,8 @@ struct fl_map {
  * larger than `size`; smaller: FL_E_CONFIG. *map is reused from view to view (zeroed at first), and refers to `drawn`. */
 int  fl_map_make(struct fl_map *, const struct fl_drawn *, const struct fl_draw_key *, uint32_t before, uint32_t after, uint32_t tile, uint32_t size,
                  const struct fl_loops *, struct fl_err *);
+/* The map as one affine step that leaves no pixel of the view more than a period off, or NULL. */
+const double *fl_map_plain(const struct fl_map *, uint32_t size);
 /* Source coordinates of row y of the view, n pixels, in [0, side-1] (reflect-101). */
 void fl_map_row(const struct fl_map *, const struct fl_loops *, uint32_t y, uint32_t n, double *sx, double *sy);
 void fl_map_done(struct fl_map *);

@@ -110,28 +110,52 @@ static void paint_exact_row(const struct fl_paint *p, const struct fl_tile *tile
     }
 }
 
-/* normalise: each row while it is in the cache. */
-static void paint_sample(struct fl_paint *p, const struct fl_tile *tile, bool normalise, float *out)
+/* A row in fixed point. plain: the map, where it is no more than affine. */
+static void paint_row(struct fl_paint *p, const struct fl_tile *tile, const double *plain, uint32_t y, float *const *to)
 {
     const struct fl_loops *l = p->loops;
+    if (plain != NULL) {
+        l->affine_row(plain, y, p->size, tile->w, p->fx, p->fy);
+    } else {
+        fl_map_row(&p->map, l, y, p->size, p->sx, p->sy);
+        l->fixed(p->sx, p->fx, p->size);
+        l->fixed(p->sy, p->fy, p->size);
+    }
+    if (tile->dtype == FL_U8)
+        l->sample_u8(tile->pixels, tile->w, p->channels, p->fx, p->fy, p->size, to);
+    else
+        l->sample_u16(tile->pixels, tile->w, p->channels, p->fx, p->fy, p->size, to);
+}
+
+/* Row y's share of what comes next. */
+static void paint_ahead(const struct fl_paint *p, uint32_t y)
+{
+    size_t from = p->ahead_bytes * y / p->size / 64 * 64, to = p->ahead_bytes * (y + 1) / p->size;
+    for (; p->ahead != NULL && from < to; from += 64)
+        __builtin_prefetch(p->ahead + from, 0, 2);
+}
+
+/* normalise, sums: each row while it is in the cache. */
+static void paint_sample(struct fl_paint *p, const struct fl_tile *tile, bool normalise, bool sums, float *out)
+{
     size_t n = (size_t)p->size * p->size;
+    const double *plain = fl_map_plain(&p->map, p->size);
     float *to[FL_OP_BANDS] = { NULL };
+    memset(p->sum, 0, sizeof p->sum);
     for (uint32_t y = 0; y < p->size; y++) {
+        paint_ahead(p, y);
         for (uint32_t c = 0; c < p->channels; c++)
             to[c] = out + c * n + (size_t)y * p->size;
-        fl_map_row(&p->map, l, y, p->size, p->sx, p->sy);
         if (p->exact) {
+            fl_map_row(&p->map, p->loops, y, p->size, p->sx, p->sy);
             paint_exact_row(p, tile, to);
         } else {
-            l->fixed(p->sx, p->fx, p->size);
-            l->fixed(p->sy, p->fy, p->size);
-            if (tile->dtype == FL_U8)
-                l->sample_u8(tile->pixels, tile->w, p->channels, p->fx, p->fy, p->size, to);
-            else
-                l->sample_u16(tile->pixels, tile->w, p->channels, p->fx, p->fy, p->size, to);
+            paint_row(p, tile, plain, y, to);
         }
+        for (uint32_t c = 0; sums && c < p->channels; c++)
+            p->sum[c] += p->loops->sum(to[c], p->size);
         for (uint32_t c = 0; normalise && c < p->channels; c++)
-            l->scale(to[c], p->size, p->input.mul[c], p->input.add[c]);
+            p->loops->scale(to[c], p->size, p->input.mul[c], p->input.add[c]);
     }
 }
 
@@ -151,9 +175,10 @@ static void paint_photo(struct fl_paint *p, const struct fl_drawn *d, uint32_t f
     size_t n = (size_t)p->size * p->size;
     float mul[FL_OP_BANDS], add[FL_OP_BANDS];
     for (uint32_t i = first, next; i < d->n; i = next) {
+        const double *sum = i == first ? p->sum : NULL;
         next = paint_next(d, i + 1);
-        if (next < d->n || !normalise || !fl_photo_levels(p->loops, &d->act[i], out, p->channels, p->size, p->top, mul, add)) {
-            fl_photo(p->loops, &d->act[i], out, p->channels, p->size, p->top, p->work);
+        if (next < d->n || !normalise || !fl_photo_levels(p->loops, &d->act[i], out, p->channels, p->size, p->top, sum, mul, add)) {
+            fl_photo(p->loops, &d->act[i], out, p->channels, p->size, p->top, sum, p->work);
             continue;
         }
         for (uint32_t c = 0; c < p->channels; c++)
@@ -174,7 +199,7 @@ int fl_paint_drawn(struct fl_paint *p, const struct fl_tile *tile, const struct 
     int rc = fl_map_make(&p->map, d, key, before, after, tile->w, p->size, p->loops, err);
     if (rc != FL_OK)
         return rc;
-    paint_sample(p, tile, normalise && photo == d->n, out);
+    paint_sample(p, tile, normalise && photo == d->n, photo < d->n && d->act[photo].op->kind == FL_OP_CONTRAST, out);
     if (photo < d->n)
         paint_photo(p, d, photo, normalise, out);
     return FL_OK;

@@ -13,6 +13,9 @@ struct fl_paint {
     const struct fl_loops *loops;
     struct fl_input input, raw;            /* paint views that are one symmetry and one window; raw doesn't normalise */
     struct fl_map map;
+    const unsigned char *ahead;            /* what is painted next, or NULL: brought into the cache row by row while this view is sampled */
+    size_t   ahead_bytes;
+    double   sum[FL_OP_BANDS];             /* of the planes as sampled, row by row; kept where the first photometric op asks for means */
     double  *sx, *sy;                      /* [size] */
     int32_t *fx, *fy;                      /* [size] */
     float   *rows;                         /* [size][size][channels], as fl_input paints it */
@@ -31,9 +34,9 @@ int  fl_paint_drawn(struct fl_paint *, const struct fl_tile *, const struct fl_d
                     bool normalise, float *out, struct fl_err *);
 
 /* photo.c: the photometric op, on planes [channels][n] of values in [0, top]. work: for fl_convolve at `side`, n = side * side. */
-void fl_photo(const struct fl_loops *, const struct fl_act *, float *planes, uint32_t channels, uint32_t side, float top, float *work);
-/* The op as x = clip(x mul + add) a band, where it is one; else false. */
-bool fl_photo_levels(const struct fl_loops *, const struct fl_act *, const float *planes, uint32_t channels, uint32_t side, float top,
+void fl_photo(const struct fl_loops *, const struct fl_act *, float *planes, uint32_t channels, uint32_t side, float top, const double *sum, float *work);
+/* The op as x = clip(x mul + add) a band, where it is one; else false. sum: of each plane, where it is known, or NULL. */
+bool fl_photo_levels(const struct fl_loops *, const struct fl_act *, const float *planes, uint32_t channels, uint32_t side, float top, const double *sum,
                      float mul[FL_OP_BANDS], float add[FL_OP_BANDS]);
 
 #endif

@@ -1,12 +1,16 @@
 /* Photometric ops on the planes of a view; values are not divided by M, so amplitudes are multiplied by it. Each op clips to [0, M]. */
 #include "stages/augment/paint.h"
 
-/* Brightness of red, green and blue together; every other band stands for itself. */
-static void photo_contrast(const struct fl_loops *loops, double al, const float *planes, uint32_t channels, size_t n, float *mul, float *add)
+/* Brightness of red, green and blue together; every other band stands for itself. Sums go row by row, as sampling makes them. */
+static void photo_contrast(const struct fl_loops *loops, double al, const float *planes, uint32_t channels, uint32_t side, const double *sum, float *mul, float *add)
 {
-    double mean[FL_OP_BANDS];
-    for (uint32_t c = 0; c < channels; c++)
-        mean[c] = loops->sum(planes + c * n, n) / (double)n;
+    double mean[FL_OP_BANDS] = { 0 }, n = (double)side * side;
+    for (uint32_t c = 0; c < channels; c++) {
+        double s = sum != NULL ? sum[c] : 0;
+        for (uint32_t y = 0; sum == NULL && y < side; y++)
+            s += loops->sum(planes + ((size_t)c * side + y) * side, side);
+        mean[c] = s / n;
+    }
     if (channels >= 3)
         mean[0] = mean[1] = mean[2] = .299 * mean[0] + .587 * mean[1] + .114 * mean[2];
     for (uint32_t c = 0; c < channels; c++) {
@@ -16,12 +20,12 @@ static void photo_contrast(const struct fl_loops *loops, double al, const float 
 }
 
 bool fl_photo_levels(const struct fl_loops *loops, const struct fl_act *act, const float *planes, uint32_t channels, uint32_t side, float top,
-                     float mul[FL_OP_BANDS], float add[FL_OP_BANDS])
+                     const double *sum, float mul[FL_OP_BANDS], float add[FL_OP_BANDS])
 {
     const double *v = act->v;
     switch (act->op->kind) {
     case FL_OP_CONTRAST:
-        photo_contrast(loops, v[0], planes, channels, (size_t)side * side, mul, add);
+        photo_contrast(loops, v[0], planes, channels, side, sum, mul, add);
         return true;
     case FL_OP_CONTRAST_MID:
         for (uint32_t c = 0; c < channels; c++) {
@@ -62,12 +66,13 @@ static void photo_blur(const struct fl_loops *loops, float *planes, uint32_t cha
     }
 }
 
-void fl_photo(const struct fl_loops *loops, const struct fl_act *act, float *planes, uint32_t channels, uint32_t side, float top, float *work)
+void fl_photo(const struct fl_loops *loops, const struct fl_act *act, float *planes, uint32_t channels, uint32_t side, float top, const double *sum,
+              float *work)
 {
     float mul[FL_OP_BANDS], add[FL_OP_BANDS], kernel[FL_GAUSS_MAX] = { 1.0f / 3, 1.0f / 3, 1.0f / 3 };
     const double *v = act->v;
     size_t n = (size_t)side * side;
-    if (fl_photo_levels(loops, act, planes, channels, side, top, mul, add)) {
+    if (fl_photo_levels(loops, act, planes, channels, side, top, sum, mul, add)) {
         for (uint32_t c = 0; c < channels; c++)
             loops->levels(planes + c * n, n, mul[c], add[c], top);
     } else if (act->op->kind == FL_OP_HSV && channels >= 3) {
