@@ -52,7 +52,7 @@ CUDA_LOWER := lower place weights net layer nets_densenet nets_resnet nets_squee
 CUDA_PIC   := $(patsubst %.c,$(B)/pic/%.o,$(wildcard stages/forward/cuda/*.c) $(patsubst %,stages/forward/%.c,$(CUDA_LOWER)) proto/status.c proto/crc32c.c runtime/text.c)
 
 .PHONY: all deps deps-check demo check check-long bench fuzz lint install docs help clean samples
-all: $(B)/bin/flowrun $(B)/flowrun-hdf5 $(STAGES:%=$(B)/stages/%) $(CUDA_PLUGIN)
+all: $(B)/bin/flowrun $(B)/flowrun-hdf5 $(STAGES:%=$(B)/stages/%) $(CUDA_PLUGIN) $(B)/tools/forward
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -103,6 +103,11 @@ CUDA_LINK = -L$(dir $(CUDNN_SO)) -l:libcudnn.so.9 $(firstword $(wildcard $(forea
 $(B)/plugins/forward_cuda.so: $(CUDA_PIC) $(B)/pic/stages/forward/cuda/kernels.o
 	@mkdir -p $(@D)
 	$(Q)$(CC) -shared -Wl,-z,defs -Wl,--exclude-libs,ALL $^ -Wl,-rpath,$(dir $(CUDNN_SO)) $(LDFLAGS) $(CUDA_LINK) -o $@
+
+# Commands of flowrun that need a stage's innards.
+$(B)/tools/forward: $(call obj,$(call src,tools/forward)) $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
 
 # The project's own tiles: painted at build time, the same bytes everywhere.
 $(B)/samples/paint: $(call obj,$(call src,samples)) $(B)/libruntime.a $(B)/libproto.a
@@ -191,18 +196,20 @@ fuzz-run: $(FUZZ)
 
 lint:  ## clang-tidy over all sources; any warning fails
 	@clang-tidy --version >/dev/null || { echo 'lint: apt-get install clang-tidy' >&2; exit 1; }
-	@printf '%s\n' $(foreach d,proto runtime runtime/hdf5 launch stages stages/* samples bench bench/* docs/template tests/*,$(wildcard $d/*.c)) | \
+	@printf '%s\n' $(foreach d,proto runtime runtime/hdf5 launch stages stages/* samples tools/* bench bench/* docs/template tests/*,$(wildcard $d/*.c)) | \
 	  xargs -P2 -n1 sh -c 'said=$$(clang-tidy --quiet "$$1" -- -std=c11 -D_GNU_SOURCE -I. $(shell pkg-config --cflags hdf5) -DFL_VERSION="\"$(VERSION)\"" -DFL_STAGE=fl_stage_sink 2>&1) || { printf "%s\n" "$$said"; exit 1; }' lint
 
 docs: all  ## write docs/pipeline.md and docs/stages.md from what the program says of itself
 	@/usr/bin/python3 -B docs/generate.py $(B) docs
 
 install: all  ## into PREFIX (default /usr/local)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/flowrun/stages $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/flowrun/stages $(DESTDIR)$(PREFIX)/libexec/flowrun/tools $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install $(B)/bin/flowrun $(DESTDIR)$(PREFIX)/bin/flowrun
 	install $(B)/flowrun-hdf5 $(DESTDIR)$(PREFIX)/libexec/flowrun
 	install $(STAGES:%=$(B)/stages/%) $(DESTDIR)$(PREFIX)/libexec/flowrun/stages
 	$(if $(CUDA_PLUGIN),install -d $(DESTDIR)$(PREFIX)/libexec/flowrun/plugins && install $(CUDA_PLUGIN) $(DESTDIR)$(PREFIX)/libexec/flowrun/plugins)
+
+	install $(B)/tools/forward $(DESTDIR)$(PREFIX)/libexec/flowrun/tools
 	$(B)/bin/flowrun completion > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/flowrun
 
 check-long: deps-check  ## the rest: everything under sanitizers, long kills, soak, valgrind, an hour of fuzzing a target (LONG_FUZZ seconds)

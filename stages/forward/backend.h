@@ -68,6 +68,7 @@ struct fl_backend {
     int  (*memory)(const struct fl_net *, const struct fl_fwd_opts *, struct fl_fwd_memory *, struct fl_err *);   /* without making anything */
     void (*profile)(struct fl_prog *, bool on);  /* times each step from now on; NULL: can't */
     bool (*layer)(const struct fl_prog *, uint32_t step, struct fl_layer *);     /* false behind the last step */
+    int  (*peak)(const struct fl_fwd_opts *, uint32_t streams, double *flops, struct fl_err *);   /* FLOP/s of a large matmul, streams at once; NULL: not known */
     void (*snap_free)(struct fl_snap *);
     void (*prog_free)(struct fl_prog *);
 };

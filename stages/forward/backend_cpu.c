@@ -47,53 +47,95 @@ static float *cpu_input(struct fl_prog *p) { return p->input; }
 
 /* ---- running ---- */
 
-static int cpu_layer(struct fl_prog *p, struct fl_cpu_step *c, struct fl_cpu_loaded *w, struct fl_err *err)
+/* A step's values for the rows from `row` on. */
+struct cpu_views { struct fl_cpu_view in, in2, out, src, dst; };
+
+static void cpu_move(struct fl_cpu_view *v, size_t rows)
 {
-    if (c->gather)
-        fl_cpu_scale(&c->in, &c->src, p->rows, NULL, NULL, false);
+    v->p = (char *)v->p + rows * fl_cpu_row(v);
+}
+
+static struct cpu_views cpu_views(const struct fl_cpu_step *c, size_t row)
+{
+    struct cpu_views v = { c->in, c->in2, c->out, c->src, c->dst };
+    if (c->moves & CPU_IN)
+        cpu_move(&v.in, row);
+    if (c->moves & CPU_IN2)
+        cpu_move(&v.in2, row);
+    if (c->moves & CPU_OUT)
+        cpu_move(&v.out, row);
+    if (!c->gather)
+        v.src = v.in;
+    if (!c->scatter)
+        v.dst = v.out;
+    return v;
+}
+
+/* Piece i of a view, as one image of so many lines. */
+static struct fl_cpu_view cpu_piece(const struct fl_cpu_view *v, const struct fl_cpu_step *c, uint32_t i)
+{
+    struct fl_cpu_view piece = *v;
+    piece.p = (char *)v->p + (size_t)i * c->lines * v->w * fl_cpu_pixel(v);
+    piece.h = c->lines;
+    return piece;
+}
+
+static int cpu_layer(struct fl_prog *p, const struct fl_step *s, struct fl_cpu_step *c, const struct cpu_views *v, struct fl_cpu_loaded *w, struct fl_err *err)
+{
+    int code = FL_OK;
     if (c->copy_sum)
-        fl_cpu_scale(&c->in2, &c->dst, p->rows, NULL, NULL, false);
-    int code = fl_cpu_prim_run(&c->prim, p->stream, &w->w, p->scratch, err);
+        p->kern->scale(&v->in2, &v->dst, c->rows, NULL, NULL, false);
+    if (!c->gather)
+        code = fl_cpu_prim_run(&c->prim, p->stream, &w->w, p->scratch, v->src.p, v->dst.p, err);
+    for (uint32_t i = 0; c->gather && i < c->chunks && code == FL_OK; i++) {
+        struct fl_cpu_view from = cpu_piece(&v->in, c, i), to = v->src, dst = v->dst;
+        to.h = from.h;
+        if (c->chunks > 1)
+            dst = cpu_piece(&v->dst, c, i);
+        p->kern->scale(&from, &to, 1, w->scale, w->shift, s->pro_relu);
+        code = fl_cpu_prim_run(&c->prim, p->stream, &w->w, p->scratch, to.p, dst.p, err);
+    }
     if (code == FL_OK && c->scatter)
-        fl_cpu_scale(&c->dst, &c->out, p->rows, NULL, NULL, false);
+        p->kern->scale(&v->dst, &v->out, c->rows, NULL, NULL, false);
     return code;
 }
 
 /* Copies both parts behind each other. */
-static void cpu_concat(const struct fl_prog *p, const struct fl_cpu_step *c)
+static void cpu_concat(const struct fl_prog *p, uint32_t rows, const struct cpu_views *v)
 {
-    struct fl_cpu_view a = c->out, b = c->out;
-    a.c = c->in.c;
-    b.c = c->in2.c;
-    b.p = (char *)c->out.p + c->in.c * fl_cpu_elem(p);
-    fl_cpu_scale(&c->in, &a, p->rows, NULL, NULL, false);
-    fl_cpu_scale(&c->in2, &b, p->rows, NULL, NULL, false);
+    struct fl_cpu_view a = v->out, b = v->out;
+    a.c = v->in.c;
+    b.c = v->in2.c;
+    b.p = (char *)v->out.p + v->in.c * fl_cpu_elem(p);
+    p->kern->scale(&v->in, &a, rows, NULL, NULL, false);
+    p->kern->scale(&v->in2, &b, rows, NULL, NULL, false);
 }
 
-static int cpu_step(struct fl_prog *p, uint32_t i, struct fl_cpu_loaded *w, struct fl_err *err)
+static int cpu_step(struct fl_prog *p, uint32_t i, size_t row, struct fl_cpu_loaded *w, struct fl_err *err)
 {
     const struct fl_step *s = &p->low->steps[i];
     struct fl_cpu_step *c = &p->steps[i];
+    struct cpu_views v = cpu_views(c, row);
     switch (s->kind) {
     case FL_OP_CONV:
     case FL_OP_LINEAR:
-        return cpu_layer(p, c, w, err);
+        return cpu_layer(p, s, c, &v, w, err);
     case FL_OP_MAX:
-        fl_cpu_max(&c->in, &c->out, p->rows, s->k, s->stride, s->pad);
+        p->kern->max(&v.in, &v.out, c->rows, s->k, s->stride, s->pad);
         break;
     case FL_OP_AVG:
     case FL_OP_ADAPT:
     case FL_OP_MEAN:
-        fl_cpu_average(&c->in, &c->out, p->rows, s->kind == FL_OP_AVG ? s->k : 0, w->scale, w->shift, s->pro_relu);
+        p->kern->average(&v.in, &v.out, c->rows, s->kind == FL_OP_AVG ? s->k : 0, w->scale, w->shift, s->pro_relu);
         break;
     case FL_OP_ADD:
-        fl_cpu_add(&c->in, &c->in2, &c->out, p->rows, s->relu);
+        p->kern->add(&v.in, &v.in2, &v.out, c->rows, s->relu);
         break;
     case FL_OP_CONCAT:
-        cpu_concat(p, c);
+        cpu_concat(p, c->rows, &v);
         break;
     default:
-        fl_cpu_scale(&c->in, &c->out, p->rows, w->scale, w->shift, s->relu || s->kind == FL_OP_RELU);
+        p->kern->scale(&v.in, &v.out, c->rows, w->scale, w->shift, s->relu || s->kind == FL_OP_RELU);
     }
     return FL_OK;
 }
@@ -103,7 +145,7 @@ static void cpu_mark(const struct fl_prog *p, float *logits)
 {
     size_t image = (size_t)p->low->size * p->low->size * p->low->channels;
     for (uint32_t row = 0; row < p->rows; row++) {
-        if (fl_cpu_finite(p->input + row * image, image))
+        if (p->kern->finite(p->input + row * image, image))
             continue;
         for (uint32_t c = 0; c < p->low->labels; c++)
             logits[(size_t)row * p->low->labels + c] = NAN;
@@ -117,6 +159,18 @@ static double cpu_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+static int cpu_steps(struct fl_prog *p, struct fl_snap *snap, uint32_t from, uint32_t to, size_t row, struct fl_err *err)
+{
+    int code = FL_OK;
+    for (uint32_t i = from; i < to && code == FL_OK; i++) {
+        double start = p->seconds != NULL ? cpu_now() : 0;
+        code = cpu_step(p, i, row, &snap->steps[i], err);
+        if (p->seconds != NULL)
+            p->seconds[i] += cpu_now() - start;
+    }
+    return code;
+}
+
 static int cpu_run(struct fl_prog *p, struct fl_snap *snap, float *logits, struct fl_err *err)
 {
     fl_cpu_threads(p->threads);
@@ -124,16 +178,15 @@ static int cpu_run(struct fl_prog *p, struct fl_snap *snap, float *logits, struc
         struct fl_cpu_view to = fl_cpu_value(p, p->low->input), from = to;
         from.p = p->input;
         from.bf16 = false;
-        fl_cpu_scale(&from, &to, p->rows, NULL, NULL, false);
+        p->kern->scale(&from, &to, p->rows, NULL, NULL, false);
     }
-    for (uint32_t i = 0; i < p->low->nsteps; i++) {
-        double start = p->seconds != NULL ? cpu_now() : 0;
-        int code = cpu_step(p, i, &snap->steps[i], err);
-        if (code != FL_OK)
-            return fl_err_context(err, "%s", p->low->arch);
-        if (p->seconds != NULL)
-            p->seconds[i] += cpu_now() - start;
-    }
+    int code = FL_OK;
+    for (uint32_t row = 0; row < p->rows && code == FL_OK; row += p->part)
+        code = cpu_steps(p, snap, 0, p->cut, row, err);
+    if (code == FL_OK)
+        code = cpu_steps(p, snap, p->cut, p->low->nsteps, 0, err);
+    if (code != FL_OK)
+        return fl_err_context(err, "%s", p->low->arch);
     if (dnnl_stream_wait(p->stream) != dnnl_success)
         return fl_err_set(err, FL_E_DEVICE, "cpu: oneDNN didn't finish %s", p->low->arch);
     memcpy(logits, p->out, (size_t)p->rows * p->low->labels * sizeof *logits);
@@ -161,5 +214,6 @@ static bool cpu_layer_at(const struct fl_prog *p, uint32_t step, struct fl_layer
 const struct fl_backend fl_backend_cpu = {
     .abi = FL_BACKEND_ABI, .name = "cpu", .probe = cpu_probe, .takes = cpu_takes, .compile = cpu_compile, .input = cpu_input,
     .load = fl_cpu_load, .run = cpu_run, .memory = fl_cpu_memory, .profile = cpu_profile, .layer = cpu_layer_at,
+    .peak = fl_cpu_peak,
     .snap_free = fl_cpu_snap_free, .prog_free = fl_cpu_prog_free,
 };

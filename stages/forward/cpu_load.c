@@ -2,6 +2,7 @@
 #include "stages/forward/cpu.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 void fl_cpu_snap_free(struct fl_snap *snap)
 {
@@ -28,10 +29,26 @@ static void cpu_fill_linear(const struct fl_prog *p, const struct fl_step *s, co
                     *to++ = (float)(scale[o] * w[o * columns + fl_low_column(p->low, s, y, x, c)]);
 }
 
-static size_t cpu_row(const struct fl_prog *p, const struct fl_step *s)
+/* Rows of the kernel's groups, which may hold several of the network's, with zeros where those don't meet. */
+static void cpu_fill_conv(const struct fl_prog *p, uint32_t i, const float *w, const double *scale, float *to)
 {
-    const struct fl_value *v = fl_low_val(p->low, s->in);
-    return s->kind == FL_OP_CONV ? (size_t)v->c / s->groups * s->k * s->k : (size_t)v->h * v->w * v->c;
+    const struct fl_step *s = &p->low->steps[i];
+    uint32_t ci = fl_low_val(p->low, s->in)->c, co = fl_low_val(p->low, s->out)->c, wide = p->steps[i].prim.shape.groups;
+    size_t taps = (size_t)s->k * s->k, row = ci / s->groups * taps, whole = ci / wide * taps;
+    if (wide != s->groups)
+        memset(to, 0, co * whole * sizeof *to);
+    for (uint32_t o = 0; o < co; o++) {
+        size_t group = o / (co / s->groups), first = (size_t)(o / (co / wide)) * (ci / wide);      /* channels before it */
+        float *at = to + o * whole + (group * (ci / s->groups) - first) * taps;
+        for (size_t j = 0; j < row; j++)
+            at[j] = (float)(scale[o] * w[o * row + j]);
+    }
+}
+
+static size_t cpu_row(const struct fl_prog *p, uint32_t i)
+{
+    const struct fl_cpu_shape *s = &p->steps[i].prim.shape;
+    return s->k > 0 ? (size_t)s->ci / s->groups * s->k * s->k : s->ci;
 }
 
 /* w: room for the folded weights; affine: 2 co doubles. */
@@ -39,7 +56,6 @@ static int cpu_load_layer(struct fl_prog *p, const struct fl_weights *weights, u
 {
     const struct fl_step *s = &p->low->steps[i];
     uint32_t co = fl_low_val(p->low, s->out)->c;
-    size_t row = cpu_row(p, s);
     float *bias = malloc(co * sizeof *bias);
     if (bias == NULL)
         return fl_err_set(err, FL_E_NOMEM, "cpu: no memory for the weights of %s", p->low->arch);
@@ -47,11 +63,10 @@ static int cpu_load_layer(struct fl_prog *p, const struct fl_weights *weights, u
     const float *from = weights->data[s->w];
     if (s->kind == FL_OP_LINEAR)
         cpu_fill_linear(p, s, from, affine, w);
-    for (uint32_t o = 0; o < co; o++) {
+    else
+        cpu_fill_conv(p, i, from, affine, w);
+    for (uint32_t o = 0; o < co; o++)
         bias[o] = (float)affine[co + o];
-        for (size_t j = 0; s->kind == FL_OP_CONV && j < row; j++)
-            w[o * row + j] = (float)(affine[o] * from[o * row + j]);
-    }
     int code = fl_cpu_prim_load(&p->steps[i].prim, p->engine, p->stream, w, bias, &out->w, err);
     free(bias);
     return code;
@@ -78,8 +93,8 @@ static void cpu_room(const struct fl_prog *p, size_t *weights, size_t *channels)
         size_t in = fl_low_val(p->low, s->in)->c, out = fl_low_val(p->low, s->out)->c, most = in > out ? in : out;
         bool layer = fl_cpu_weighted(s);
         *channels = most > *channels ? most : *channels;
-        if (layer && cpu_row(p, s) * out > *weights)
-            *weights = cpu_row(p, s) * out;
+        if (layer && cpu_row(p, i) * out > *weights)
+            *weights = cpu_row(p, i) * out;
     }
 }
 
@@ -95,7 +110,7 @@ static int cpu_load_steps(struct fl_prog *p, const struct fl_weights *weights, s
         snap->n = i + 1;
         if (fl_cpu_weighted(s))
             code = cpu_load_layer(p, weights, i, w, affine, &snap->steps[i], err);
-        else if (s->kind == FL_OP_BN || s->pro >= 0)
+        if (code == FL_OK && (s->kind == FL_OP_BN || s->pro >= 0))
             code = cpu_load_bn(p, weights, s->kind == FL_OP_BN ? s->bn : s->pro, affine, &snap->steps[i], err);
     }
     free(w);

@@ -119,15 +119,24 @@ int fl_cpu_prim_init(struct fl_cpu_prim *p, dnnl_engine_t engine, const struct f
     if (code != FL_OK)
         return code;
     dnnl_status_t st = dnnl_primitive_create(&p->prim, p->pd);
+    if (st == dnnl_success)
+        st = dnnl_memory_create(&p->src, dnnl_primitive_desc_query_md(p->pd, dnnl_query_src_md, 0), engine, DNNL_MEMORY_NONE);
+    if (st == dnnl_success)
+        st = dnnl_memory_create(&p->dst, dnnl_primitive_desc_query_md(p->pd, dnnl_query_dst_md, 0), engine, DNNL_MEMORY_NONE);
     return st == dnnl_success ? FL_OK : prim_fail(err, st, "making a layer", shape);
 }
 
-int fl_cpu_prim_bind(struct fl_cpu_prim *p, dnnl_engine_t engine, void *src, void *dst, struct fl_err *err)
+int fl_cpu_scratch(dnnl_engine_t engine, size_t size, dnnl_memory_t *out, void **mem, struct fl_err *err)
 {
-    dnnl_status_t st = dnnl_memory_create(&p->src, dnnl_primitive_desc_query_md(p->pd, dnnl_query_src_md, 0), engine, src);
+    struct shim_own md;
+    memset(&md, 0, sizeof md);
+    dnnl_dims_t bytes = { (int64_t)(size > 0 ? size : 1) };
+    *mem = fl_cpu_alloc(size);
+    dnnl_status_t st = *mem == NULL ? dnnl_out_of_memory : shim_md_init(&md, 1, bytes, dnnl_u8, dnnl_x);
     if (st == dnnl_success)
-        st = dnnl_memory_create(&p->dst, dnnl_primitive_desc_query_md(p->pd, dnnl_query_dst_md, 0), engine, dst);
-    return st == dnnl_success ? FL_OK : prim_fail(err, st, "binding memory", &p->shape);
+        st = dnnl_memory_create(out, shim_ref(&md), engine, *mem);
+    shim_md_done(&md);
+    return st == dnnl_success ? FL_OK : fl_err_set(err, FL_E_NOMEM, "cpu: no memory for scratch");
 }
 
 /* ---- weights ---- */
@@ -185,12 +194,17 @@ int fl_cpu_prim_load(const struct fl_cpu_prim *p, dnnl_engine_t engine, dnnl_str
     return st == dnnl_success ? FL_OK : prim_fail(err, st, "loading weights", &p->shape);
 }
 
-int fl_cpu_prim_run(const struct fl_cpu_prim *p, dnnl_stream_t stream, const struct fl_cpu_weights *w, dnnl_memory_t scratch, struct fl_err *err)
+int fl_cpu_prim_run(const struct fl_cpu_prim *p, dnnl_stream_t stream, const struct fl_cpu_weights *w, dnnl_memory_t scratch, void *src, void *dst,
+                    struct fl_err *err)
 {
     dnnl_exec_arg_t args[] = {
         { DNNL_ARG_SRC, p->src }, { DNNL_ARG_WEIGHTS, w->w }, { DNNL_ARG_BIAS, w->b }, { DNNL_ARG_DST, p->dst }, { DNNL_ARG_SCRATCHPAD, scratch },
     };
-    dnnl_status_t st = dnnl_primitive_execute(p->prim, stream, p->scratch > 0 ? 5 : 4, args);
+    dnnl_status_t st = dnnl_memory_set_data_handle(p->src, src);
+    if (st == dnnl_success)
+        st = dnnl_memory_set_data_handle(p->dst, dst);
+    if (st == dnnl_success)
+        st = dnnl_primitive_execute(p->prim, stream, p->scratch > 0 ? 5 : 4, args);
     return st == dnnl_success ? FL_OK : prim_fail(err, st, "running a layer", &p->shape);
 }
 

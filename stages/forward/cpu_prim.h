@@ -30,12 +30,14 @@ struct fl_cpu_weights { dnnl_memory_t w, b; void *w_mem, *b_mem; };
 int  fl_cpu_prim_desc(struct fl_cpu_prim *, dnnl_engine_t, const struct fl_cpu_shape *, struct fl_err *);
 size_t fl_cpu_prim_weights(const struct fl_cpu_prim *);      /* bytes of its weights and bias */
 int  fl_cpu_prim_init(struct fl_cpu_prim *, dnnl_engine_t, const struct fl_cpu_shape *, struct fl_err *);
-int  fl_cpu_prim_bind(struct fl_cpu_prim *, dnnl_engine_t, void *src, void *dst, struct fl_err *);
 int  fl_cpu_prim_load(const struct fl_cpu_prim *, dnnl_engine_t, dnnl_stream_t, float *w /* [co][ci/groups][k][k] */, const float *bias,
                       struct fl_cpu_weights *, struct fl_err *);
-int  fl_cpu_prim_run(const struct fl_cpu_prim *, dnnl_stream_t, const struct fl_cpu_weights *, dnnl_memory_t scratch, struct fl_err *);
+int  fl_cpu_prim_run(const struct fl_cpu_prim *, dnnl_stream_t, const struct fl_cpu_weights *, dnnl_memory_t scratch, void *src, void *dst,
+                     struct fl_err *);
 void fl_cpu_prim_done(struct fl_cpu_prim *);
 void fl_cpu_weights_done(struct fl_cpu_weights *);
+/* Scratch for kernels that want up to `bytes`; *mem is freed by the caller, behind *out. */
+int  fl_cpu_scratch(dnnl_engine_t, size_t bytes, dnnl_memory_t *out, void **mem, struct fl_err *);
 /* 64-byte aligned, zeroed, every page touched; NULL when there is no memory. bytes 0 gives one line. */
 void *fl_cpu_alloc(size_t bytes);
 

@@ -1,0 +1,71 @@
+/* What a large matmul of oneDNN reaches: the measure for a network's layers. */
+#include <stdlib.h>
+#include <time.h>
+
+#include "stages/forward/cpu.h"
+
+#define PEAK_SIDE    2048
+#define PEAK_SECONDS 0.5
+
+struct peak { dnnl_engine_t engine; dnnl_stream_t stream; struct fl_cpu_prim prim; struct fl_cpu_weights w; dnnl_memory_t scratch; void *mem; float *weights; void *src, *dst; };
+
+static double peak_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static int peak_open(struct peak *p, bool bf16, struct fl_err *err)
+{
+    size_t n = (size_t)PEAK_SIDE * PEAK_SIDE;
+    struct fl_cpu_shape shape = { .rows = PEAK_SIDE, .ci = PEAK_SIDE, .ih = 1, .iw = 1, .co = PEAK_SIDE, .oh = 1, .ow = 1, .groups = 1, .bf16 = bf16, .f32_out = !bf16 };
+    if (dnnl_engine_create(&p->engine, dnnl_cpu, 0) != dnnl_success || dnnl_stream_create(&p->stream, p->engine, dnnl_stream_default_flags) != dnnl_success)
+        return fl_err_set(err, FL_E_DEVICE, "cpu: oneDNN has no CPU engine");
+    p->weights = fl_cpu_alloc(n * sizeof *p->weights);
+    p->src = fl_cpu_alloc(n * sizeof(float));
+    p->dst = fl_cpu_alloc(n * sizeof(float));
+    if (p->weights == NULL || p->src == NULL || p->dst == NULL)
+        return fl_err_set(err, FL_E_NOMEM, "cpu: no memory for a matmul");
+    for (size_t i = 0; i < n; i++)               /* zeros may be faster than numbers */
+        p->weights[i] = ((float *)p->src)[i] = 1 + (float)(i % 7) / 8;
+    int code = fl_cpu_prim_init(&p->prim, p->engine, &shape, err);
+    if (code == FL_OK)
+        code = fl_cpu_prim_load(&p->prim, p->engine, p->stream, p->weights, p->weights, &p->w, err);
+    return code == FL_OK ? fl_cpu_scratch(p->engine, p->prim.scratch, &p->scratch, &p->mem, err) : code;
+}
+
+static void peak_close(struct peak *p)
+{
+    fl_cpu_weights_done(&p->w);
+    fl_cpu_prim_done(&p->prim);
+    if (p->scratch != NULL)
+        dnnl_memory_destroy(p->scratch);
+    if (p->stream != NULL)
+        dnnl_stream_destroy(p->stream);
+    if (p->engine != NULL)
+        dnnl_engine_destroy(p->engine);
+    free(p->mem);
+    free(p->weights);
+    free(p->src);
+    free(p->dst);
+}
+
+int fl_cpu_peak(const struct fl_fwd_opts *o, uint32_t streams, double *flops, struct fl_err *err)
+{
+    struct peak p = { 0 };
+    fl_cpu_threads((o->threads > 0 ? o->threads : 1) * streams);
+    int code = peak_open(&p, o->prec == FL_PREC_BF16, err);
+    double start = 0, took = 0;
+    for (int n = -1; code == FL_OK && took < PEAK_SECONDS; n++) {      /* the first is not timed */
+        code = fl_cpu_prim_run(&p.prim, p.stream, &p.w, p.scratch, p.src, p.dst, err);
+        if (n < 0)
+            start = peak_now();
+        else
+            took = peak_now() - start;
+        if (took > 0)
+            *flops = 2.0 * PEAK_SIDE * PEAK_SIDE * PEAK_SIDE * (n + 1) / took;
+    }
+    peak_close(&p);
+    return code;
+}
