@@ -49,6 +49,8 @@ int fl_cmd_stages(const struct fl_args *);
 int fl_cmd_describe(const struct fl_args *);
 int fl_cmd_replay(const struct fl_args *);
 
+int fl_cmd_show(const struct fl_args *);
+int fl_cmd_cut(const struct fl_args *);
 int fl_cmd_dump(const struct fl_args *);
 int fl_cmd_completion(const struct fl_args *);
 int fl_cmd_score(int argc, char **argv);

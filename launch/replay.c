@@ -64,6 +64,42 @@ static char *replay_run_of_prefix(const char *what)
     return path;
 }
 
+/* archive:NAME is a file that `flowrun cut` put in. */
+static json_t *replay_unarchive(const struct fl_replay *r, const json_t *v)
+{
+    const char *s = json_string_value(v), *name = s != NULL && strncmp(s, "archive:", 8) == 0 ? s + 8 : NULL;
+    if (name == NULL || strchr(name, '/') != NULL || name[0] == '.')
+        return NULL;
+    char *path = fl_need_text("%s/files/%s", r->run, name);
+    json_t *j = fl_need_str(path);
+    free(path);
+    return j;
+}
+
+static void replay_unpack_options(const struct fl_replay *r, json_t *options)
+{
+    const char *key;
+    json_t *v, *one, *path;
+    size_t i;
+    void *next;
+    json_object_foreach_safe(options, next, key, v) {
+        if ((path = replay_unarchive(r, v)) != NULL)
+            fl_need_put(options, key, path);
+        else if (json_is_array(v))
+            json_array_foreach(v, i, one)
+                if ((path = replay_unarchive(r, one)) != NULL)
+                    json_array_set_new(v, i, path);
+    }
+}
+
+static void replay_unpack_config(const struct fl_replay *r)
+{
+    const char *name;
+    json_t *e;
+    json_object_foreach(json_object_get(r->config, "stages"), name, e)
+        replay_unpack_options(r, json_object_get(e, "options"));
+}
+
 int fl_replay_open(const char *what, struct fl_replay *r, struct fl_err *err)
 {
     size_t len = strlen(what);
@@ -88,6 +124,8 @@ int fl_replay_open(const char *what, struct fl_replay *r, struct fl_err *err)
     int rc = json_is_object(json_object_get(r->config, "stages")) ? FL_OK : fl_err_set(err, FL_E_INPUT, "%.300s belongs to no run: no %.300s", what, path);
     free(path);
     r->stages = fl_need_json(json_object());
+    if (rc == FL_OK && r->foreign)
+        replay_unpack_config(r);
     return rc;
 }
 

@@ -25,6 +25,8 @@ void fl_replay_done(struct fl_replay *, bool keep);                   /* keep: l
 /* RUN/recordings/EDGE; static buffer. */
 const char *fl_replay_path(const struct fl_replay *, const char *edge);
 bool fl_replay_recorded(const struct fl_replay *, const char *edge);
+/* Names of the edges that were recorded, malloc'd, in order. */
+char **fl_replay_edges(const struct fl_replay *, uint32_t *n);
 json_t *fl_replay_stage(const struct fl_replay *, const char *name);   /* entry of config.json, borrowed, or NULL */
 
 /* Puts an entry of the run into the replay: one instance, what it writes goes to the replay's folder. exe: NULL = as recorded. */

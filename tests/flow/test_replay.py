@@ -120,6 +120,34 @@ def a_recording_is_a_source(tmp):
     holds("pixels has 256" in err, err)
 
 
+def what_was_recorded_is_listed(tmp):
+    run = record(tmp)
+    out = flowrun("show", run)[1]
+    for s in STAGES[:-1]:
+        holds("\n%s: run " % s in "\n" + out, "%s is listed: %s" % (s, out))
+    out = flowrun("show", run + "/recordings/tta_merge.0000.flr", "--tensor", "--batch", "3")[1]
+    holds("batch 3, attempt 0: 4 tiles" in out and "batch 4" not in out, out)
+    holds("prob             f32  [4,17]" in out and "least " in out, out)
+
+
+def a_reproducer_is_one_file(tmp):
+    """Cut from a run that is then deleted, merged, replayed: the same bits; a tile alone gives the bits it gave in its batch."""
+    run = record(tmp)
+    first = open(run + "/inputs").readline().split("\t")[0]
+    flowrun("cut", run, "--batch", "0,2", "--out", tmp + "/a.tar")
+    flowrun("cut", run, "--batch", "5", "--out", tmp + "/b.tar")
+    flowrun("cut", run, "--tile", first, "--out", tmp + "/tile.tar")
+    os.rename(run, tmp + "/gone")
+    flowrun("merge", tmp + "/a.tar", tmp + "/b.tar", "--out", tmp + "/m.tar")
+    for s in STAGES[1:-1]:
+        if s != "decode":
+            same(replay(tmp + "/m.tar", "--stage", s, "--diff"), "the same: 3 batches compared\n", s)
+            same(replay(tmp + "/tile.tar", "--stage", s, "--diff"), "the same: 1 batches compared\n", s + ", one tile")
+    holds("1 tiles" in flowrun("show", tmp + "/tile.tar")[1], "a tile alone")
+    _, _, err = flowrun("cut", tmp + "/m.tar", "--batch", "77", "--out", tmp + "/n.tar", want=1)
+    holds("nothing of what was chosen was recorded" in err, err)
+
+
 def what_is_refused(tmp):
     os.mkdir(tmp + "/o")
     g = write_graph(tmp + "/g.json", flow.chain(tmp + "/o", TILES + "/*11.jpg", batch=4))
@@ -143,4 +171,5 @@ def what_is_refused(tmp):
 
 if __name__ == "__main__":
     sys.exit(flow.run_cases([every_stage_of_a_quiet_run, every_stage_of_a_run_with_kills, joins_are_fed_from_several_recordings, a_wrong_build_is_caught,
-                             under_a_debugger, a_recording_is_a_source, what_is_refused]))
+                             under_a_debugger, a_recording_is_a_source, what_was_recorded_is_listed,
+                             a_reproducer_is_one_file, what_is_refused]))

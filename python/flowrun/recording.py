@@ -1,0 +1,223 @@
+"""Recordings (docs/recording.md) as NumPy arrays.
+
+    with Recording("RUN/recordings/decode") as r:          # or one segment, decode.0000.flr
+        for b in r:                                        # every record in the order it was written
+            b.batch, b.attempt, b.n, b.time, b.tensors["pixels"]
+        r.last(17).tensors["id"]                           # the last attempt of batch 17
+
+Arrays of tensors that were stored as they are point into the mapped file; they are read-only. A record whose checksums don't hold
+raises DamagedError when it is read; the others stay readable."""
+import glob
+import json
+import mmap
+import os
+import re
+import struct
+
+import msgpack
+import numpy as np
+
+DTYPES = {"u8": "u1", "u16": "<u2", "i32": "<i4", "u32": "<u4", "i64": "<i8", "u64": "<u8", "f16": "<f2", "bf16": "<u2", "f32": "<f4", "f64": "<f8"}
+TENSOR_MAX = 1 << 32
+
+
+class DamagedError(ValueError):
+    """A checksum or a length that doesn't hold."""
+
+
+def _table():
+    rows = []
+    for i in range(256):
+        c = i
+        for _ in range(8):
+            c = c >> 1 ^ (0x82F63B78 if c & 1 else 0)
+        rows.append(c)
+    return rows
+
+
+_CRC = _table()
+_ZEROS = {}
+
+
+def _advance(length):
+    """The linear map of a CRC over `length` zero bytes, as 4 tables of 256."""
+    if length not in _ZEROS:
+        columns = []
+        for bit in range(32):
+            c, n = 1 << bit, length
+            while n:
+                c = c >> 8 ^ _CRC[c & 255]
+                n -= 1
+            columns.append(c)
+        tables = np.zeros((4, 256), np.uint32)
+        for k in range(4):
+            for v in range(256):
+                for bit in range(8):
+                    if v >> bit & 1:
+                        tables[k, v] ^= columns[8 * k + bit]
+        _ZEROS[length] = tables
+    return _ZEROS[length]
+
+
+def crc32c(data, crc=0):
+    """CRC-32C of bytes, going on from `crc`; large ones in strips side by side."""
+    data = memoryview(data).cast("B")
+    c = ~crc & 0xFFFFFFFF
+    strip = 1024
+    if len(data) >= 64 * strip:
+        lanes = len(data) // strip
+        a = np.frombuffer(data[:lanes * strip], np.uint8).reshape(lanes, strip)
+        table, each = np.array(_CRC, np.uint32), np.zeros(lanes, np.uint32)
+        for i in range(strip):
+            each = each >> np.uint32(8) ^ table[(each ^ a[:, i]) & np.uint32(255)]
+        t = _advance(strip)
+        for v in each.tolist():
+            c = int(t[0][c & 255] ^ t[1][c >> 8 & 255] ^ t[2][c >> 16 & 255] ^ t[3][c >> 24]) ^ v
+        data = data[lanes * strip:]
+    for byte in data:
+        c = c >> 8 ^ _CRC[(c ^ byte) & 255]
+    return ~c & 0xFFFFFFFF
+
+
+def _align(n):
+    return (n + 63) // 64 * 64
+
+
+def _zstd(data, size):
+    try:
+        import zstandard
+    except ImportError:
+        import subprocess
+        return subprocess.run(["zstd", "-dcq"], input=bytes(data), stdout=subprocess.PIPE, check=True).stdout
+    return zstandard.ZstdDecompressor().decompress(bytes(data), max_output_size=size)
+
+
+class Batch:
+    """One record. tensors: name -> array (bf16 as its 16 bits)."""
+
+    def __init__(self, batch, attempt, n, time, header, tensors):
+        self.batch, self.attempt, self.n, self.time, self.header, self.tensors = batch, attempt, n, time, header, tensors
+
+    @property
+    def ids(self):
+        return [bytes(row).split(b"\0")[0].decode() for row in self.tensors["id"]]
+
+
+class _Segment:
+    def __init__(self, path):
+        self.path = path
+        size = os.path.getsize(path)
+        if size < 128:
+            raise DamagedError("%s: shorter than the head of a recording" % path)
+        with open(path, "rb") as f:
+            self.map = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+        m = self.map
+        if m[:8] != b"FLRECORD":
+            raise ValueError("%s: not a recording" % path)
+        version, first, self.run, self.number, self.B = struct.unpack_from("<IIQII", m, 8)
+        if version != 1:
+            raise ValueError("%s: recording of version %d, this is version 1" % (path, version))
+        self.edge = m[32:64].split(b"\0")[0].decode()
+        text, = struct.unpack_from("<I", m, 64)
+        if text > 65536 or first != _align(128 + text) or first > size or struct.unpack_from("<I", m, 124)[0] != crc32c(m[128:128 + text], crc32c(m[:124])):
+            raise DamagedError("%s: damaged head" % path)
+        self.text = json.loads(m[128:128 + text].decode())
+        self.entries = self._index(first) or self._walk(first)
+
+    def _index(self, first):
+        m = self.map
+        if len(m) < first + 96 or m[-32:-24] != b"FLRCTAIL" or struct.unpack_from("<I", m, len(m) - 4)[0] != crc32c(m[-32:-4]):
+            return None
+        off, n, crc = struct.unpack_from("<QII", m, len(m) - 24)
+        if off < first or off + 64 + 32 * n + 32 != len(m) or crc32c(m[off:-32]) != crc:
+            return None
+        rows = [struct.unpack_from("<QQQII", m, off + 64 + 32 * i) for i in range(n)]
+        return [(b, a, at) for b, at, _, a, _ in rows]
+
+    def _head(self, at):
+        """hlen, bytes, time, ntensors of the record that begins here, or None."""
+        m = self.map
+        if at + 40 > len(m) or m[at:at + 4] != b"FLRC":
+            return None
+        hlen, size, time, n, _, _, crc = struct.unpack_from("<IQQIIII", m, at + 4)
+        whole = 40 + hlen + 16 * n
+        if hlen > 4096 or n > 256 or size % 64 or size < whole or size > len(m) - at:
+            return None
+        return (hlen, size, time, n) if crc32c(m[at + 40:at + whole], crc32c(m[at:at + 36])) == crc else None
+
+    def _walk(self, first):
+        at, found = first, []
+        while at < len(self.map) and self.map[at:at + 4] != b"FLIX":
+            head = self._head(at)
+            if head:
+                h = msgpack.unpackb(self.map[at + 40:at + 40 + head[0]], strict_map_key=False)
+                found.append((h["batch"], h["attempt"], at))
+            at += head[1] if head else 64
+        return found
+
+    def read(self, at):
+        m, head = self.map, self._head(at)
+        if head is None:
+            raise DamagedError("%s: offset %d: damaged head of a record" % (self.path, at))
+        hlen, _, time, n = head
+        h = msgpack.unpackb(m[at + 40:at + 40 + hlen], strict_map_key=False)
+        if len(h["t"]) != n:
+            raise DamagedError("%s: batch %d: damaged table" % (self.path, h["batch"]))
+        off, tensors = at + _align(40 + hlen + 16 * n), {}
+        for i, (name, dtype, shape, _, _, size) in enumerate(h["t"]):
+            stored, codec, crc = struct.unpack_from("<QII", m, at + 40 + hlen + 16 * i)
+            if stored > len(m) - off or codec > 1 or size > TENSOR_MAX or crc32c(memoryview(m)[off:off + stored]) != crc:
+                raise DamagedError("%s: batch %d: damaged tensor %s" % (self.path, h["batch"], name))
+            data = memoryview(m)[off:off + stored] if codec == 0 else _zstd(m[off:off + stored], size)
+            if len(data) != size:
+                raise DamagedError("%s: batch %d: tensor %s has %d bytes, want %d" % (self.path, h["batch"], name, len(data), size))
+            tensors.setdefault(name, np.frombuffer(data, DTYPES[dtype]).reshape(shape))
+            off += _align(stored)
+        return Batch(h["batch"], h["attempt"], h["n"], time, h, tensors)
+
+
+class Recording:
+    """All segments of an edge (DIR/EDGE), or one file."""
+
+    def __init__(self, path):
+        paths = [path] if os.path.isfile(path) else sorted((p for p in glob.glob(glob.escape(path) + ".*.flr") if re.fullmatch(r"\.\d+\.flr", p[len(path):])),
+                                                           key=lambda p: int(p[len(path) + 1:-4]))
+        if not paths:
+            raise FileNotFoundError(path + ": no recording")
+        if len(paths) > 1 and os.path.getsize(paths[-1]) < 128:
+            paths.pop()                                    # only just begun
+        self.segments = [_Segment(p) for p in paths]
+        first = self.segments[0]
+        for s in self.segments:
+            if (s.run, s.edge) != (first.run, first.edge):
+                raise ValueError("%s: of another run or edge than %s" % (s.path, first.path))
+        self.edge, self.run, self.B, self.text = first.edge, first.run, first.B, first.text
+        self.entries = [(b, a, s, at) for s in self.segments for b, a, at in s.entries]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        return False
+
+    def __len__(self):
+        return len(self.entries)
+
+    def __iter__(self):
+        for i in range(len(self)):
+            yield self.read(i)
+
+    def read(self, i):
+        _, _, segment, at = self.entries[i]
+        return segment.read(at)
+
+    def batches(self):
+        """Numbers of the batches, ascending, each once."""
+        return sorted({e[0] for e in self.entries})
+
+    def last(self, batch):
+        """The last attempt of a batch; KeyError when it isn't there."""
+        for b, _, segment, at in reversed(self.entries):
+            if b == batch:
+                return segment.read(at)
+        raise KeyError(batch)
