@@ -160,6 +160,19 @@ static bool tiff_packing_ok(uint16_t packing)
            packing == COMPRESSION_DEFLATE || packing == COMPRESSION_PACKBITS;
 }
 
+/* Values as they stand, the first row at the top: what would have to be turned round or looked up is refused, not guessed at. */
+static int tiff_meaning(struct fl_tiff *t, struct fl_err *err)
+{
+    uint16_t photometric = PHOTOMETRIC_MINISBLACK, orientation = ORIENTATION_TOPLEFT;
+    TIFFGetField(t->tif, TIFFTAG_PHOTOMETRIC, &photometric);
+    TIFFGetFieldDefaulted(t->tif, TIFFTAG_ORIENTATION, &orientation);
+    if (photometric != PHOTOMETRIC_MINISBLACK && photometric != PHOTOMETRIC_RGB)
+        return fl_err_set(err, FL_E_INPUT, "photometric interpretation %u, want 1 (0 is black) or 2 (RGB)", photometric);
+    if (orientation != ORIENTATION_TOPLEFT)
+        return fl_err_set(err, FL_E_INPUT, "orientation %u, want 1 (the first row at the top, its first pixel at the left)", orientation);
+    return FL_OK;
+}
+
 static int tiff_samples(struct fl_tiff *t, struct fl_err *err)
 {
     uint16_t bits = 0, samples = 0, format = 0;
@@ -215,6 +228,8 @@ int fl_tiff_header(struct fl_tiff *t, const void *bytes, size_t len, uint32_t *w
     int rc = tiff_layout(t, err);
     if (rc == FL_OK)
         rc = tiff_samples(t, err);
+    if (rc == FL_OK)
+        rc = tiff_meaning(t, err);
     if (rc != FL_OK) {
         tiff_drop(t);
         return rc;

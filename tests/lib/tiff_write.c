@@ -14,7 +14,9 @@ static void tags(TIFF *t, const struct fl_tiff_kind *k)
     TIFFSetField(t, TIFFTAG_IMAGELENGTH, k->height);
     TIFFSetField(t, TIFFTAG_BITSPERSAMPLE, k->bits ? k->bits : 16);
     TIFFSetField(t, TIFFTAG_SAMPLESPERPIXEL, (int)k->bands);
-    TIFFSetField(t, TIFFTAG_PHOTOMETRIC, PHOTOMETRIC_MINISBLACK);
+    TIFFSetField(t, TIFFTAG_PHOTOMETRIC, k->photometric ? k->photometric : PHOTOMETRIC_MINISBLACK);
+    if (k->orientation)
+        TIFFSetField(t, TIFFTAG_ORIENTATION, k->orientation);
     TIFFSetField(t, TIFFTAG_PLANARCONFIG, k->planar ? PLANARCONFIG_SEPARATE : PLANARCONFIG_CONTIG);
     TIFFSetField(t, TIFFTAG_COMPRESSION, k->packing ? k->packing : COMPRESSION_NONE);
     if (k->format)

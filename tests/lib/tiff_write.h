@@ -12,6 +12,8 @@ struct fl_tiff_kind {
     int  format;             /* SAMPLEFORMAT_*; 0: not written */
     int  packing;            /* COMPRESSION_*; 0: none */
     int  predictor;          /* 2; 0: not written */
+    int  photometric;        /* PHOTOMETRIC_*; 0: 0 is black (so that 0 is white can't be written) */
+    int  orientation;        /* ORIENTATION_*; 0: not written */
     bool planar, swapped, bigtiff;
     uint32_t rows;           /* of a strip; 0: all in one */
     uint32_t tile;           /* side of a tile; 0: strips */

@@ -95,6 +95,8 @@ FL_TEST(refusals)
         { { 16, 16, 4, .bits = 32 }, FL_E_SHAPE, "32-bit samples" },
         { { 16, 16, 4, .format = SAMPLEFORMAT_INT }, FL_E_SHAPE, "format 2" },
         { { 16, 16, 4, .packing = COMPRESSION_LZMA }, FL_E_INPUT, "compression 34925" },
+        { { 16, 16, 4, .photometric = PHOTOMETRIC_SEPARATED }, FL_E_INPUT, "photometric interpretation 5" },
+        { { 16, 16, 4, .orientation = ORIENTATION_BOTLEFT }, FL_E_INPUT, "orientation 4" },
     };
     uint8_t *pixels = calloc(16 * 16 * 4, 4);
     uint16_t out[16 * 16 * 4];
