@@ -123,6 +123,9 @@ static int labels_header(struct labels_reader *r, struct fl_csv *c, struct fl_er
     r->id_column = (uint32_t)id;
     r->columns = c->nfields;
     r->tags_column = fl_csv_column(c, "tags");
+    for (uint32_t i = 0; r->tags_column >= 0 && i < c->nfields; i++)
+        if (labels_number(r, c->field[i], c->width[i]) >= 0 && (int64_t)i != r->tags_column)
+            return labels_bad(r, c->line, err, "a column tags and a column for the label %s: which of them counts?", c->field[i]);
     return r->L == 0 || r->tags_column >= 0 ? FL_OK : labels_one_hot_header(r, c, err);
 }
 

@@ -32,6 +32,7 @@ struct sink_pending { uint64_t batch; uint32_t attempt, predicted, rejected; };
 struct sink {
     char *submission, *probabilities, *rejects, *sample_path, *truth_path;      /* options */
     json_t *about;
+    double  beta;
 
     char *dir;                               /* the run's, or a temporary one */
     bool  temporary;                         /* dir goes with the stage */
@@ -214,6 +215,7 @@ static int sink_open(struct fl_ctx *ctx)
     if (rc != FL_OK)
         return rc;
     s->results.L = ctx->nlabels;
+    s->results.score.b2 = s->beta * s->beta;
     s->results.labels = ctx->labels;
     if (sink_table(ctx, s, &err) != FL_OK || sink_read_tables(ctx, s, &err) != FL_OK || sink_open_journal(ctx, s, &err) != FL_OK || sink_open_files(ctx, s, &err) != FL_OK)
         return sink_fail(ctx, &err);
@@ -400,6 +402,7 @@ static void sink_note(struct fl_ctx *ctx, const struct fl_results_note *note, co
 
 static void sink_report(struct fl_ctx *ctx, const struct fl_results *r)
 {
+    const struct sink *s = ctx->state;
     sink_note(ctx, &r->empty, "tiles have an empty prediction");
     sink_note(ctx, &r->blank, "rejected tiles have an empty row in the submission");
     sink_note(ctx, &r->untold, "predicted tiles are not in the truth table and not scored");
@@ -409,8 +412,8 @@ static void sink_report(struct fl_ctx *ctx, const struct fl_results *r)
     if (r->expected_n > 0)
         fl_result(ctx, "expected_f2", r->expected / (double)r->expected_n);
     if (r->score.n > 0) {
-        fl_result(ctx, "f2", fl_score_f2(&r->score));
-        fl_result(ctx, "best_constant_f2", fl_score_best_constant(&r->score, r->L));
+        fl_result(ctx, s->beta == 2.0 ? "f2" : "fbeta", fl_score_mean(&r->score));
+        fl_result(ctx, s->beta == 2.0 ? "best_constant_f2" : "best_constant_fbeta", fl_score_best_constant(&r->score, r->L));
     } else if (r->truth != NULL) {
         fl_warn(ctx, "no predicted tile is in the truth table: no f2");
     }
@@ -471,7 +474,9 @@ static const struct fl_opt sink_opts[] = {
       .help = "What an HDF5 file of probabilities says of itself: a map with any of model, member, fold, split (val, test), tta, merge, n_views, snapshots." },
     { .name = "rejects", .type = FL_OPT_OUT, .off = offsetof(struct sink, rejects), .help = "CSV id,stage,reason of rejected tiles, besides the rejects.csv of the run folder." },
     { .name = "sample", .type = FL_OPT_PATH, .off = offsetof(struct sink, sample_path), .help = "Sample submission: its ids, in its order, are the rows of the submission." },
-    { .name = "truth", .type = FL_OPT_PATH, .off = offsetof(struct sink, truth_path), .help = "Label table to score the predictions against (mean F2)." },
+    { .name = "truth", .type = FL_OPT_PATH, .off = offsetof(struct sink, truth_path), .help = "Label table to score the predictions against (mean F-beta)." },
+    { .name = "beta", .type = FL_OPT_FLOAT, .off = offsetof(struct sink, beta), .def = "2", .min = 1e-3, .max = 1e3,
+      .help = "Of the score: recall weighs beta times as much as precision." },
     { 0 }
 };
 

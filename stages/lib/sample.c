@@ -35,10 +35,17 @@ static int sample_rows(struct fl_csv *csv, const char *path, struct fl_sample *s
     if (rc < 0)
         return rc;
     int64_t column = rc == FL_OK ? fl_csv_column(csv, "image_name") : -1;
+    uint32_t columns = csv->nfields;
     if (column < 0)
         return fl_err_set(err, FL_E_LABEL, "%s:1: no column image_name", path);
+    for (uint32_t i = 0; i < columns; i++)
+        for (uint32_t j = 0; j < i; j++)
+            if (strcmp(csv->field[i], csv->field[j]) == 0)
+                return fl_err_set(err, FL_E_LABEL, "%s:1: the column %.60s comes twice", path, csv->field[i]);
     while ((rc = fl_csv_next(csv, err)) == FL_OK) {
-        if (csv->nfields <= (uint64_t)column || !fl_id_ok(csv->field[column], csv->width[column]))
+        if (csv->nfields != columns)
+            return fl_err_set(err, FL_E_LABEL, "%s:%llu: %u columns, the header has %u", path, (unsigned long long)csv->line, csv->nfields, columns);
+        if (!fl_id_ok(csv->field[column], csv->width[column]))
             return fl_err_set(err, FL_E_LABEL, "%s:%llu: no id of the form [A-Za-z0-9_.-]{1,63}", path, (unsigned long long)csv->line);
         if ((rc = sample_grow(s, &cap, path, err)) != FL_OK)
             return rc;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/number.h"
 #include "runtime/text.h"
 
 #define VALUES_LIMIT (1u << 20)
@@ -35,10 +36,8 @@ static int values_list(const struct values *s, const json_t *list, struct fl_err
         return fl_err_set(err, FL_E_CONFIG, "%s: %zu numbers, want one a label, %u", s->what, json_array_size(list), s->L);
     for (uint32_t l = 0; l < s->L; l++) {
         const json_t *v = json_array_get(list, l);
-        char *end;
-        if (json_is_string(v) && json_string_length(v) > 0) {
-            s->out[l] = strtod(json_string_value(v), &end);
-            if (*end != '\0')
+        if (json_is_string(v)) {
+            if (!fl_number_parse(json_string_value(v), &s->out[l]))
                 return fl_err_set(err, FL_E_CONFIG, "%s: \"%.63s\" is not a number", s->what, json_string_value(v));
         } else if (json_is_number(v)) {
             s->out[l] = json_number_value(v);
@@ -87,15 +86,13 @@ static int values_line(const struct values *s, char *line, const char *where, ui
     int named = 0, rc;
     line[strcspn(line, "#")] = '\0';
     for (char *w; (w = values_word(&line)) != NULL; named = 0) {
-        char *end;
-        double v = strtod(w, &end);
-        if (*end != '\0') {
+        double v;
+        if (!fl_number_parse(w, &v)) {
             if ((rc = values_label(s, w, where, &l, err)) != FL_OK)
                 return rc;
             named = 1;
             w = values_word(&line);
-            v = w != NULL ? strtod(w, &end) : NAN;
-            if (w == NULL || *end != '\0')
+            if (w == NULL || !fl_number_parse(w, &v))
                 return fl_err_set(err, FL_E_INPUT, "%s: %s has no number", where, s->labels[l]);
         }
         if (!named && (l = (*bare)++) >= s->L)

@@ -6,7 +6,7 @@
 #include "runtime/csv.h"
 #include "runtime/labels.h"
 #include "runtime/metric.h"
-#include "stages/lib/f2.h"
+#include "runtime/f2.h"
 #include "tests/lib/check.h"
 
 #define L 17

@@ -5,7 +5,7 @@
 #include <math.h>
 
 #include "runtime/metric.h"
-#include "stages/lib/f2.h"
+#include "runtime/f2.h"
 #include "tests/lib/check.h"
 
 #define L 17

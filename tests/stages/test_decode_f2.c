@@ -88,6 +88,49 @@ FL_TEST(thresholds)
     done(&t);
 }
 
+FL_TEST(beta_rules_the_threshold)
+{
+    struct bench t;
+    CHECK_INT(decode(&t, "{'method':'threshold','beta':1}", 1, rows3, NULL), FL_OK);      /* .5 */
+    CHECK_INT(t.set[0], BIT(5) | BIT(12));
+    done(&t);
+    CHECK_INT(decode(&t, "{'method':'threshold','beta':3}", 1, rows3, NULL), FL_OK);      /* .1; .10f is above it */
+    CHECK_INT(t.set[0], BIT(2) | BIT(5) | BIT(8) | BIT(9) | BIT(11) | BIT(12) | BIT(13) | BIT(16));
+    done(&t);
+}
+
+FL_TEST(runner_up_and_label_sets)
+{
+    struct bench t;
+    char path[300], options[400];
+    CHECK_INT(decode(&t, "{'runner_up':true}", 3, rows3, NULL), FL_OK);
+    const uint8_t *second = fl_batch_find(t.out, "second")->data;
+    const double *e2 = fl_batch_find(t.out, "second_ef2")->data;
+    CHECK_NEAR(e2[0], 0.757482509, 1e-8);                 /* E(5): the answer without water */
+    for (int l = 0; l < 17; l++)
+        CHECK_INT(second[l], l == 5 || l == 8 || l == 9 || l == 12 || l == 13);
+    CHECK(e2[1] < t.e[1] && e2[2] < t.e[2]);
+    done(&t);
+    snprintf(path, sizeof path, "%s/sets.csv", fl_tmpdir());
+    FILE *f = fopen(path, "w");
+    CHECK(f != NULL);
+    fputs("image_name,tags\na,clear primary\nb,cloudy\nc,clear primary road\nd,primary clear\n", f);
+    fclose(f);
+    snprintf(options, sizeof options, "{\"method\":\"labelset\",\"labelsets\":\"%s\"}", path);
+    CHECK_INT(decode(&t, options, 1, rows3, NULL), FL_OK);
+    CHECK_INT(t.set[0], BIT(5) | BIT(12) | BIT(13));
+    done(&t);
+    CHECK_INT(decode(&t, "{'method':'labelset'}", 1, rows3, NULL), FL_E_CONFIG);
+    CHECK_HAS(t.err.text, "go together");
+    fl_harness_close(t.h);
+    CHECK_INT(decode(&t, "{'hacks':true}", 1, rows3, NULL), FL_E_CONFIG);
+    fl_harness_close(t.h);
+    CHECK_INT(decode(&t, "{'runner_up':true,'method':'weather'}", 1, rows3, NULL), FL_E_CONFIG);
+    fl_harness_close(t.h);
+    CHECK_INT(decode(&t, "{'method':'bayes_enum','hacks':true}", 1, rows3, NULL), FL_OK);
+    done(&t);
+}
+
 static int decode_file(struct bench *t, const char *text)
 {
     char path[300], options[400];
@@ -99,6 +142,20 @@ static int decode_file(struct bench *t, const char *text)
     fclose(f);
     snprintf(options, sizeof options, "{\"method\":\"per_class\",\"thresholds\":\"%s\"}", path);
     return decode(t, options, 1, rows3, NULL);
+}
+
+FL_TEST(thresholds_are_decimal_numbers)
+{
+    struct bench t;
+    static const char *const bad[] = { "0x1p-2", "inf", "nan", "", "1e", "0.2f" };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char options[300];
+        snprintf(options, sizeof options, "{'method':'per_class','thresholds':['%s',1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]}", bad[i]);
+        CHECK_INT(decode(&t, options, 1, rows3, NULL), FL_E_CONFIG);
+        fl_harness_close(t.h);
+    }
+    CHECK(decode_file(&t, "0x1p-2 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1\n") < 0);
+    fl_harness_close(t.h);
 }
 
 FL_TEST(thresholds_from_a_file)
@@ -259,7 +316,7 @@ int main(int argc, char **argv)
     static const struct fl_case cases[] = {
         CASE(exact_is_the_default), CASE(thresholds), CASE(thresholds_from_a_file), CASE(enumeration_and_its_limit),
         CASE(weather_and_its_constraint), CASE(bad_settings_are_named), CASE(other_label_sets), CASE(bad_rows_are_rejected_alone),
-        CASE(batches_of_any_size_agree), { 0 }
+        CASE(batches_of_any_size_agree), CASE(thresholds_are_decimal_numbers), CASE(beta_rules_the_threshold), CASE(runner_up_and_label_sets), { 0 }
     };
     return fl_run(cases, argc, argv);
 }

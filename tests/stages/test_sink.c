@@ -327,6 +327,10 @@ FL_TEST(ids_that_differ_from_the_sample_are_errors)
     sample = spill("odd.csv", "image_name,tags\nt0,\nt 1,\n");
     CHECK(sink_with("{'submission':'%s','sample':'%s'}", in_tmp("s.csv"), sample) == NULL);
     CHECK_HAS(err.text, "odd.csv:3: ");
+    sample = spill("short.csv", "image_name,tags\nt0,\nt1\n");
+    CHECK(sink_with("{'submission':'%s','sample':'%s'}", in_tmp("s.csv"), sample) == NULL);
+    sample = spill("columns.csv", "image_name,tags,image_name\nt0,,t0\n");
+    CHECK(sink_with("{'submission':'%s','sample':'%s'}", in_tmp("s.csv"), sample) == NULL);
     sample = spill("other.csv", "id,tags\nt0,\n");
     CHECK(sink_with("{'submission':'%s','sample':'%s'}", in_tmp("s.csv"), sample) == NULL);
     CHECK_HAS(err.text, "other.csv:1: no column image_name");

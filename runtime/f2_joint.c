@@ -1,5 +1,5 @@
 /* Decoders for joint distributions: any, independent labels, and one weather label with independent others. */
-#include "stages/lib/f2.h"
+#include "runtime/f2.h"
 
 #include <string.h>
 

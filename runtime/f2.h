@@ -1,6 +1,6 @@
 /* Decoders: from a tile's probabilities to the label set with the greatest expected F-beta. Sets are bit masks (bit l = label l). */
-#ifndef FL_STAGES_LIB_F2_H
-#define FL_STAGES_LIB_F2_H
+#ifndef FL_RUNTIME_F2_H
+#define FL_RUNTIME_F2_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -47,6 +47,26 @@ const char *fl_f2_kernel(void);
 #define FL_F2_FREE      14u
 #define FL_F2_ENUM_WORK (2u << FL_F2_FREE)
 uint64_t fl_f2_bayes_enum(const struct fl_f2 *, const double *p, double *work, int *many);
+/* The same with less belief in truths that break the exclusive group's rules, as one member of the reference team did: P(y) times .9 where
+ * rest_off has company (.87 if label `primary` is among it, UINT32_MAX: no such label), else times .9 where the group has several members. */
+uint64_t fl_f2_bayes_enum_hacks(const struct fl_f2 *, const double *p, uint32_t primary, double *work, int *many);
+
+/* The best set that is not `set`, under independent labels; *e its expected value. Equal values go to the smaller set. L > 1, or set or no
+ * set at all may be what is left. */
+uint64_t fl_f2_runner_up(const struct fl_f2 *, const double *p, uint64_t set, double *e);
+
+/* Answers and truths from a list of sets, P(u) in proportion to what independent labels give it. */
+struct fl_f2_sets {
+    uint32_t  n;
+    uint64_t *set;           /* [n], all different */
+    double   *value;         /* [n][n]: F of answering the row's set when the column's is true */
+    double   *weight;        /* [n] work */
+};
+/* The distinct rows of y ([rows][L] of 0 or 1), in their order. FL_E_CONFIG for none or more than 4096; FL_E_NOMEM. */
+int  fl_f2_sets_init(const struct fl_f2 *, uint64_t rows, const uint8_t *y, struct fl_f2_sets *, struct fl_err *);
+/* The best of them (ties to the first); *e its expected value. Where p gives all of them no chance, they are taken as equally likely. */
+uint64_t fl_f2_labelset(const struct fl_f2_sets *, uint32_t L, const double *p, double *e);
+void fl_f2_sets_free(struct fl_f2_sets *);
 
 /* Any joint distribution: Q[i*L + s-1] = P(y_i = 1, S = s), none = P(S = 0). weather1: exactly one label of the exclusive group,
  * and rest_off only alone. */
@@ -61,7 +81,10 @@ void fl_f2_q_weather(const struct fl_f2 *, const double *q, const double *r, dou
 void fl_f2_weather_norm(const struct fl_f2 *, const double *p, double *q, double *r);
 void fl_f2_weather_odds(const struct fl_f2 *, const double *p, const double *pi, double *q, double *r);
 
-/* Coordinate ascent over labels in order on the grid .05, .06 ... .49 from .2 everywhere, one pass; the first of equal thresholds. p: [n][L] f32,
+/* 1/(1+b2): where adding a label to a long list of sure ones starts to pay; .2 for F2. */
+double fl_f2_threshold_of(double beta);
+
+/* Coordinate ascent over labels in order on the grid .05, .06 ... .49 from fl_f2_threshold_of everywhere, one pass; the first of equal thresholds. p: [n][L] f32,
  * y: [n][L] of 0 or 1. */
 int fl_f2_fit_per_class(const struct fl_f2 *, uint64_t n, const float *p, const uint8_t *y, double *t, struct fl_err *);
 

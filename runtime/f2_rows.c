@@ -1,5 +1,5 @@
 /* The exact decoder for many rows: eight rows at a time, one in each lane, in the order of operations of fl_f2_exact. */
-#include "stages/lib/f2.h"
+#include "runtime/f2.h"
 
 #include <string.h>
 

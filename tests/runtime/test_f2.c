@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "runtime/metric.h"
-#include "stages/lib/f2.h"
+#include "runtime/f2.h"
 #include "tests/lib/check.h"
 
 #define BIT(i) (UINT64_C(1) << (i))
@@ -403,6 +403,136 @@ FL_TEST(all_kernels_make_the_same_bits)
     CHECK(!fl_f2_exact_kernel("none", NULL, 0, NULL, NULL, NULL, NULL));
 }
 
+FL_TEST(the_runner_up_is_the_best_of_the_others)
+{
+    for (int trial = 0; trial < 300; trial++) {
+        uint32_t n = 1 + (uint32_t)trial % 9;
+        struct fl_f2 f = make(n, trial % 3 == 0 ? 1 : 2, trial % 2 * 0.5);
+        double p[9], e, best = -1;
+        for (uint32_t l = 0; l < n; l++)
+            p[l] = trial % 5 == 0 ? (double)(l % 3) / 2 : rnd();
+        uint64_t set = trial % 4 == 0 ? (uint64_t)(rnd() * (double)BIT(n)) : fl_f2_exact(&f, p, &e);
+        for (uint64_t h = 0; h < BIT(n); h++)
+            if (h != set && fl_f2_expected(&f, p, h) > best)
+                best = fl_f2_expected(&f, p, h);
+        uint64_t second = fl_f2_runner_up(&f, p, set, &e);
+        CHECK(second != set);
+        CHECK_NEAR(e, best, 1e-12);
+        CHECK_NEAR(fl_f2_expected(&f, p, second), e, 1e-15);
+    }
+}
+
+FL_TEST(labelset_equals_its_definition)
+{
+    static const uint8_t rows[6][5] = { { 1, 0, 1, 0, 0 }, { 0, 0, 0, 1, 0 }, { 1, 0, 1, 0, 0 }, { 1, 1, 1, 1, 1 }, { 0, 1, 0, 0, 1 }, { 0, 0, 0, 1, 0 } };
+    struct fl_f2 f = make(5, 2, 0);
+    struct fl_f2_sets s;
+    struct fl_err err = { 0 };
+    CHECK_OK(fl_f2_sets_init(&f, 6, rows[0], &s, &err), err);
+    CHECK_INT(s.n, 4);
+    for (int trial = 0; trial < 50; trial++) {
+        double p[5], e, best = -1, w[6], sum = 0;
+        uint64_t want = 0;
+        for (int l = 0; l < 5; l++)
+            p[l] = trial == 0 ? (double)(l == 0) : rnd();      /* trial 0: none of the sets has a chance */
+        for (int u = 0; u < 6; u++) {
+            w[u] = u == 2 || u == 5 ? 0 : 1;
+            for (int l = 0; trial > 0 && l < 5; l++)
+                w[u] *= rows[u][l] ? p[l] : 1 - p[l];
+            sum += w[u];
+        }
+        for (int t = 0; t < 6; t++) {
+            double v = 0;
+            for (int u = 0; u < 6; u++) {
+                int tp = 0, ny = 0, nh = 0;
+                for (int l = 0; l < 5; l++) {
+                    tp += rows[t][l] & rows[u][l];
+                    nh += rows[t][l];
+                    ny += rows[u][l];
+                }
+                v += w[u] / sum * 5 * tp / (4 * ny + nh);
+            }
+            if (v > best + 1e-12) {
+                best = v;
+                want = 0;
+                for (int l = 0; l < 5; l++)
+                    want |= (uint64_t)rows[t][l] << l;
+            }
+        }
+        CHECK_INT(fl_f2_labelset(&s, 5, p, &e), want);
+        CHECK_NEAR(e, best, 1e-12);
+    }
+    fl_f2_sets_free(&s);
+    CHECK_INT(fl_f2_sets_init(&f, 0, rows[0], &s, &err), FL_E_CONFIG);
+}
+
+/* Straight from the text: all assignments of the free labels against all, with what the hacks take off. */
+FL_TEST(hacks_equal_their_definition)
+{
+    struct fl_f2 f = make(17, 2, 0);
+    double *work = malloc(FL_F2_ENUM_WORK * sizeof *work);
+    CHECK(work != NULL);
+    int changed = 0;
+    for (int trial = 0; trial < 120; trial++) {
+        double p[17], best = -1, e[64] = { 0 };
+        uint64_t sets[64], on = 0;
+        uint32_t free_[6], nfree = 0;
+        for (uint32_t l = 0; l < 17; l++) {
+            bool open = nfree < 6 && (l == 5 || l == 6 || l == 11 || l == 12 || rnd() < .2);
+            p[l] = open ? .05 + .449 * rnd() : rnd() < .2 ? .5 + .5 * rnd() : .049 * rnd();
+            if (open)
+                free_[nfree++] = l;
+            else if (p[l] >= .5)
+                on |= BIT(l);
+        }
+        for (uint32_t c = 0; c < BIT(nfree); c++) {
+            sets[c] = on;
+            for (uint32_t j = 0; j < nfree; j++)
+                sets[c] |= (uint64_t)(c >> (nfree - 1 - j) & 1) << free_[j];
+        }
+        for (uint32_t y = 0; y < BIT(nfree); y++) {
+            uint64_t t = sets[y], group = t & FL_DEFAULT_EXCLUSIVE;
+            double q = t & BIT(6) && t != BIT(6) ? (t & BIT(12) ? .87 : .9) : __builtin_popcountll(group) > 1 ? .9 : 1;
+            for (uint32_t l = 0; l < 17; l++)
+                q *= t >> l & 1 ? p[l] : 1 - p[l];
+            if (t == 0 || q <= 1e-7)
+                continue;
+            for (uint32_t h = 0; h < BIT(nfree); h++)
+                e[h] += q * 5 * __builtin_popcountll(t & sets[h]) / (4 * __builtin_popcountll(t) + __builtin_popcountll(sets[h]));
+        }
+        for (uint32_t h = 0; h < BIT(nfree); h++)
+            best = e[h] > best ? e[h] : best;
+        uint32_t h = 0;
+        while (e[h] < best - 1e-12)
+            h++;
+        int many;
+        CHECK_INT(fl_f2_bayes_enum_hacks(&f, p, 12, work, &many), sets[h]);
+        changed += fl_f2_bayes_enum(&f, p, work, &many) != sets[h];
+    }
+    CHECK(changed > 0);
+    free(work);
+}
+
+/* Sixty-four labels: brute force is out of reach, but no neighbour of the answer is better, and all kernels agree with it. */
+FL_TEST(sixty_four_labels)
+{
+    struct fl_f2 f = make(64, 2, 0);
+    for (int trial = 0; trial < 20; trial++) {
+        double p[64], e, other;
+        for (int l = 0; l < 64; l++)
+            p[l] = pow(rnd(), 1 + trial % 4);
+        uint64_t set = fl_f2_exact(&f, p, &e);
+        CHECK_NEAR(fl_f2_expected(&f, p, set), e, 1e-12);
+        for (int l = 0; l < 64; l++) {
+            CHECK(fl_f2_expected(&f, p, set ^ BIT(l)) <= e + 1e-12);
+            for (int m = 0; m < l; m++)
+                CHECK(fl_f2_expected(&f, p, set ^ BIT(l) ^ BIT(m)) <= e + 1e-12);
+        }
+        CHECK(fl_f2_runner_up(&f, p, set, &other) != set);
+        CHECK(other <= e + 1e-12);
+    }
+}
+
 FL_TEST(per_class_fit_raises_the_score)
 {
     struct fl_f2 f = make(17, 2, 0);
@@ -451,7 +581,8 @@ int main(int argc, char **argv)
         CASE(weather_equals_brute_force), CASE(odds_is_bayes_for_separate_evidence), CASE(exact_is_never_below_the_others),
         CASE(a_label_over_three_elevenths_is_always_in), CASE(order_of_labels_does_not_matter),
         CASE(ties_go_to_the_smaller_set), CASE(expected_value_equals_monte_carlo),
-        CASE(all_kernels_make_the_same_bits), CASE(per_class_fit_raises_the_score), CASE(bad_settings_are_named), { 0 }
+        CASE(all_kernels_make_the_same_bits), CASE(the_runner_up_is_the_best_of_the_others),
+        CASE(labelset_equals_its_definition), CASE(hacks_equal_their_definition), CASE(sixty_four_labels), CASE(per_class_fit_raises_the_score), CASE(bad_settings_are_named), { 0 }
     };
     return fl_run(cases, argc, argv);
 }

@@ -1,5 +1,5 @@
 /* Decoders under independent labels: thresholds, enumeration, and the exact optimum of one row. */
-#include "stages/lib/f2.h"
+#include "runtime/f2.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -118,9 +118,22 @@ static uint64_t f2_assign(uint32_t nfree, const uint32_t *free_, uint32_t c)
     return set;
 }
 
-static double f2_truth(const struct fl_f2 *f, const double *p, uint64_t y)
+/* What a truth is believed beside its probability. */
+struct f2_belief { int hacks; uint64_t primary; };
+
+static double f2_doubt(const struct fl_f2 *f, const struct f2_belief *b, uint64_t y)
 {
-    double q = 1.0;
+    if (!b->hacks)
+        return 1.0;
+    uint64_t rest = f->rest_off < f->L ? UINT64_C(1) << f->rest_off : 0, group = y & f->exclusive;
+    if ((y & rest) != 0 && y != rest)
+        return (y & b->primary) != 0 ? 0.87 : 0.9;
+    return (group & (group - 1)) != 0 ? 0.9 : 1.0;
+}
+
+static double f2_truth(const struct fl_f2 *f, const struct f2_belief *b, const double *p, uint64_t y)
+{
+    double q = f2_doubt(f, b, y);
     for (uint32_t l = 0; l < f->L; l++)
         q *= y >> l & 1 ? p[l] : 1.0 - p[l];
     return y == 0 || q <= 1e-7 ? 0.0 : q;
@@ -147,7 +160,7 @@ static double f2_enum_scores(const struct fl_f2 *f, uint32_t fixed, uint32_t nfr
     return best;
 }
 
-uint64_t fl_f2_bayes_enum(const struct fl_f2 *f, const double *p, double *work, int *many)
+static uint64_t f2_enum(const struct fl_f2 *f, const double *p, const struct f2_belief *b, double *work, int *many)
 {
     uint32_t free_[FL_MAX_LABELS], nfree = 0, fixed = 0;
     uint64_t on = 0;
@@ -166,13 +179,47 @@ uint64_t fl_f2_bayes_enum(const struct fl_f2 *f, const double *p, double *work, 
     }
     double *truth = work, *score = work + (1u << FL_F2_FREE);
     for (uint32_t y = 0; y < 1u << nfree; y++)
-        truth[y] = f2_truth(f, p, on | f2_assign(nfree, free_, y));
+        truth[y] = f2_truth(f, b, p, on | f2_assign(nfree, free_, y));
     double best = f2_enum_scores(f, fixed, nfree, truth, score);
     uint32_t h = 0;
     while (score[h] < best - FL_TIE)
         h++;
     return on | f2_assign(nfree, free_, h);
 }
+
+uint64_t fl_f2_bayes_enum(const struct fl_f2 *f, const double *p, double *work, int *many)
+{
+    return f2_enum(f, p, &(struct f2_belief){ 0, 0 }, work, many);
+}
+
+uint64_t fl_f2_bayes_enum_hacks(const struct fl_f2 *f, const double *p, uint32_t primary, double *work, int *many)
+{
+    return f2_enum(f, p, &(struct f2_belief){ 1, primary < f->L ? UINT64_C(1) << primary : 0 }, work, many);
+}
+
+/* For a fixed size the best set is a prefix of the order, the second best the prefix with its last label and the next one exchanged. */
+uint64_t fl_f2_runner_up(const struct fl_f2 *f, const double *p, uint64_t set, double *e)
+{
+    uint32_t n = f->L, order[FL_MAX_LABELS] = { 0 };
+    uint64_t prefix = 0, best = 0;
+    f2_order(n, p, order);
+    *e = -1.0;
+    for (uint32_t k = 0; k <= n; k++) {
+        uint64_t other = prefix;
+        if (prefix == set && k > 0 && k < n)
+            other = prefix ^ UINT64_C(1) << order[k - 1] ^ UINT64_C(1) << order[k];
+        double v = other != set ? fl_f2_expected(f, p, other) : -1.0;
+        if (v > *e + FL_TIE) {
+            *e = v;
+            best = other;
+        }
+        if (k < n)
+            prefix |= UINT64_C(1) << order[k];
+    }
+    return best;
+}
+
+double fl_f2_threshold_of(double beta) { return 1.0 / (1.0 + beta * beta); }
 
 /* Mean F-beta when label l takes threshold t and the others stay: tp, ny, nh are each row's counts without label l. */
 static double f2_try(const struct fl_f2 *f, uint64_t n, const float *p, const uint8_t *y, uint32_t l, double t, const uint8_t *counts)
@@ -209,7 +256,7 @@ int fl_f2_fit_per_class(const struct fl_f2 *f, uint64_t n, const float *p, const
     if (counts == NULL)
         return fl_err_set(err, FL_E_NOMEM, "no memory for %llu rows", (unsigned long long)n);
     for (uint32_t l = 0; l < f->L; l++)
-        t[l] = 0.2;
+        t[l] = fl_f2_threshold_of(sqrt(f->b2));
     for (uint32_t l = 0; l < f->L; l++) {
         double best = -1.0;
         f2_counts(f, n, p, y, l, t, counts);
