@@ -109,6 +109,25 @@ $(B)/tools/forward: $(call obj,$(call src,tools/forward)) $(B)/libstages.a $(B)/
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
 
+# Programs that need cuDNN: plans for a described card; checks and speed on a real one.
+GPU_PROGRAMS := $(if $(HAVE_CUDA),$(patsubst %,$(B)/gpu/%,graphs check speed))
+$(B)/pic/bench/gpu/%.o: bench/gpu/%.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(FLAGS) $(CUDA_INC) -MMD -MP -c $< -o $@
+$(B)/gpu/%: $(B)/pic/bench/gpu/%.o $(B)/o/tests/lib/cuda_twin.o $(CUDA_PIC) $(B)/pic/stages/forward/cuda/kernels.o $(B)/libstages.a $(B)/libproto.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $^ $(LDFLAGS) -Wl,-rpath,$(dir $(CUDNN_SO)) $(CUDA_LINK) -o $@
+
+.PHONY: check-gpu-graphs check-gpu bench-gpu gpu-bundle
+check-gpu-graphs: $(GPU_PROGRAMS)  ## cuDNN plans every layer for a described H100; needs no card
+	@bash tests/forward/test_gpu_graphs.sh $(B)
+check-gpu: $(GPU_PROGRAMS)  ## the cuda executor on a card against plain loops and golden logits
+	@bash bench/gpu/check-gpu.sh $(B)
+bench-gpu: $(GPU_PROGRAMS)  ## its speed, and PyTorch's beside it
+	@bash bench/gpu/bench-gpu.sh $(B)
+gpu-bundle: all $(GPU_PROGRAMS)  ## what check-gpu and bench-gpu need, as build/gpu-bundle.tar.gz, for a host with a card and no compiler
+	@bash bench/gpu/bundle.sh $(B)
+
 # The project's own tiles: painted at build time, the same bytes everywhere.
 $(B)/samples/paint: $(call obj,$(call src,samples)) $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
@@ -157,7 +176,7 @@ $(TEST_STAGES:%=$(B)/tests/flow/stages/%): $(B)/tests/flow/stages/%: runtime/sta
 	$(Q)$(CC) $(FLAGS) -DFL_STAGE=fl_stage_$* $^ $(LDFLAGS) $(LIBS_RUNTIME) -o $@
 
 .PHONY: tests
-tests: samples $(B)/flowrun-hdf5 $(TESTS) $(FUZZ) $(TEST_STAGES:%=$(B)/tests/flow/stages/%)
+tests: samples $(B)/flowrun-hdf5 $(TESTS) $(FUZZ) $(TEST_STAGES:%=$(B)/tests/flow/stages/%) $(GPU_PROGRAMS)
 
 # What is measured lies in bench/; its stages are in no build but this one.
 BENCH_STAGES := bench_fill bench_touch bench_end bench_look
