@@ -58,7 +58,7 @@ int  fl_l2_trees_prove(const struct fl_l2_trees *, struct fl_err *);
 
 /* Means over the trees for n rows of x (value of row i, column c as in the table): out [n][T], in double, trees in order. */
 int  fl_l2_trees_apply(const struct fl_l2_trees *, const struct fl_l2_table *, double *out, struct fl_err *);
-/* One row of P transformed values. steps: [P], leaves: nothing kept between calls. */
-void fl_l2_trees_row(const struct fl_l2_trees *, const double *x, uint16_t *steps, double *out);
+/* n rows of P transformed values each, out [n][T]. steps: room for n * P. */
+void fl_l2_trees_rows(const struct fl_l2_trees *, uint32_t n, const double *x, uint16_t *steps, double *out);
 
 #endif

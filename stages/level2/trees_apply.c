@@ -27,38 +27,12 @@ int fl_l2_trees_prove(const struct fl_l2_trees *m, struct fl_err *err)
     return FL_OK;
 }
 
-/* ---- a row ---- */
-
-static uint32_t apply_walk(const uint64_t *tree, const uint16_t *step)
-{
-    for (uint32_t i = 0;;) {
-        uint64_t node = tree[i];
-        if (apply_column(node) == FL_L2_LEAF)
-            return (uint32_t)node;
-        i = step[apply_column(node)] <= (uint16_t)(node >> 48) ? i + 1 : (uint32_t)node;
-    }
-}
-
 static void apply_add(const struct fl_l2_trees *m, uint32_t leaf, double *sum)
 {
     const float *v = m->leaf + (size_t)leaf * m->T;
     for (uint32_t t = 0; t < m->T; t++)
         sum[t] += (double)v[t];
 }
-
-void fl_l2_trees_row(const struct fl_l2_trees *m, const double *x, uint16_t *steps, double *out)
-{
-    double scale = trees_scale(m->lo, m->hi);
-    memset(out, 0, m->T * sizeof *out);
-    for (uint32_t c = 0; c < m->P; c++)
-        steps[c] = trees_step(x[c], m->lo, scale);
-    for (uint32_t t = 0; t < m->trees; t++)
-        apply_add(m, apply_walk(m->node + m->first[t], steps), out);
-    for (uint32_t o = 0; o < m->T; o++)
-        out[o] /= m->trees;
-}
-
-/* ---- many rows ---- */
 
 /* A lane that has come to a leaf takes the next row. */
 static void apply_tree(const struct fl_l2_trees *m, const uint64_t *tree, uint32_t rows, const uint16_t *steps, double *sum)
@@ -87,6 +61,23 @@ static void apply_tree(const struct fl_l2_trees *m, const uint64_t *tree, uint32
         }
 }
 
+static void apply_block(const struct fl_l2_trees *m, uint32_t rows, const uint16_t *steps, double *sum)
+{
+    memset(sum, 0, (size_t)rows * m->T * sizeof *sum);
+    for (uint32_t k = 0; k < m->trees; k++)
+        apply_tree(m, m->node + m->first[k], rows, steps, sum);
+    for (size_t i = 0; i < (size_t)rows * m->T; i++)
+        sum[i] /= m->trees;
+}
+
+void fl_l2_trees_rows(const struct fl_l2_trees *m, uint32_t n, const double *x, uint16_t *steps, double *out)
+{
+    double scale = trees_scale(m->lo, m->hi);
+    for (size_t i = 0; i < (size_t)n * m->P; i++)
+        steps[i] = trees_step(x[i], m->lo, scale);
+    apply_block(m, n, steps, out);
+}
+
 static void apply_steps(const struct fl_l2_trees *m, const struct fl_l2_table *t, uint32_t from, uint32_t rows, uint16_t *steps)
 {
     double scale = trees_scale(m->lo, m->hi);
@@ -102,15 +93,10 @@ int fl_l2_trees_apply(const struct fl_l2_trees *m, const struct fl_l2_table *t, 
     uint16_t *steps = malloc((size_t)APPLY_ROWS * m->P * sizeof *steps);
     if (steps == NULL)
         return fl_err_set(err, FL_E_NOMEM, "no memory for %u columns", m->P);
-    memset(out, 0, (size_t)t->n * m->T * sizeof *out);
     for (uint32_t from = 0; from < t->n; from += APPLY_ROWS) {
         uint32_t rows = t->n - from < APPLY_ROWS ? t->n - from : APPLY_ROWS;
-        double *sum = out + (size_t)from * m->T;
         apply_steps(m, t, from, rows, steps);
-        for (uint32_t k = 0; k < m->trees; k++)
-            apply_tree(m, m->node + m->first[k], rows, steps, sum);
-        for (size_t i = 0; i < (size_t)rows * m->T; i++)
-            sum[i] /= m->trees;
+        apply_block(m, rows, steps, out + (size_t)from * m->T);
     }
     free(steps);
     return FL_OK;

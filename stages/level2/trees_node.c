@@ -11,6 +11,7 @@
 #include "stages/level2/trees_own.h"
 
 #define NODE_SWAPS 16u                 /* a side with less than one row in so many out of place is put right by swaps */
+#define NODE_AHEAD 8u                 /* columns */
 #define NODE_NONE  UINT32_MAX
 
 struct node_todo { uint32_t at, n, vary, parent; };      /* vary: columns not known to be constant; parent: whose right child this is */
@@ -174,6 +175,8 @@ static void node_try_all(struct trees_work *w, struct node_todo *d, uint32_t nod
     w->k->draws(w->conf->seed, w->h, node, 1, (w->P + 3) / 4, w->cuts);
     for (uint32_t i = 0; i < d->vary;) {
         uint32_t c = w->order[i];
+        if (w->whole && i + NODE_AHEAD < d->vary)      /* small nodes wait for little else than their columns' first line */
+            __builtin_prefetch(w->steps + (size_t)w->order[i + NODE_AHEAD] * w->ld + d->at);
         if (node_try(w, d, c, w->cuts[c], best)) {
             i++;
         } else {

@@ -85,7 +85,7 @@ FL_TEST(distinct_rows_are_fitted_exactly)
         for (uint32_t i = 0; i < 200; i++) {
             for (uint32_t p = 0; p < 12; p++)
                 row[p] = (double)other.x[i * 12 + p];
-            fl_l2_trees_row(&m, row, steps, one);
+            fl_l2_trees_rows(&m, 1, row, steps, one);
             CHECK(memcmp(one, out + (size_t)i * 4, sizeof one) == 0);
             for (uint32_t l = 0; l < 4; l++)
                 CHECK(one[l] >= 0 && one[l] <= 1);
