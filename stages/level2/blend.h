@@ -1,0 +1,23 @@
+/* Weights of a mixture of predictions on the simplex. */
+#ifndef FL_LEVEL2_BLEND_H
+#define FL_LEVEL2_BLEND_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/status.h"
+
+#define FL_L2_BLEND_GAP 1e-8
+
+/* Rows of M predictions of L labels. p[m]: [n][L]. Rows of fold `skip` have no part (fold NULL: all have). label: only this one, or UINT32_MAX. */
+struct fl_l2_blend { uint32_t n, M, L, label; const float *const *p; const uint8_t *y, *fold; uint32_t skip; };
+
+/* w [M]: weights >= 0 of sum 1 that minimise the mean binary cross-entropy of sum w_m p_m (p clamped), to a duality gap below FL_L2_BLEND_GAP; *gap
+ * is the one that is left. The problem is convex: Newton steps, each a small quadratic problem on the simplex. FL_E_NOMEM. */
+int fl_l2_blend(const struct fl_l2_blend *, double *w, double *gap, struct fl_err *);
+
+/* Greedy selection with replacement (Caruana et al. 2004): `rounds` times the prediction is added that makes the mean of those chosen
+ * score the highest samples-averaged F2 after decoding (exact, or at 0.2); w: how often each was chosen, by rounds. Ties go to the first. */
+int fl_l2_greedy(const struct fl_l2_blend *, uint32_t rounds, int exact, double *w, struct fl_err *);
+
+#endif
