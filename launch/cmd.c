@@ -48,7 +48,8 @@ const struct fl_cmd fl_cmds[] = {
       .help = "Prints options, ports and counters of a stage (--set: OPTION=VALUE, for what depends on options); without STAGE, the keys of a pipeline file.",
       .flags = { "--set", "--json" }, .min = 0, .max = 1, .run = fl_cmd_describe },
     { .name = "score", .usage = "flowrun score PREDICTIONS LABELS", .help = "Compares a file of predictions with the true labels.",
-      .flags = { "--threshold", "--subset", "--names", "--json" }, .raw = fl_cmd_score },
+      .flags = { "--threshold", "--beta", "--subset", "--names", "--folds", "--fold-column", "--against", "--per-class", "--calibration", "--report", "--rows",
+                 "--columns", "--json" }, .raw = fl_cmd_score },
     { .name = "folds", .usage = "flowrun folds LABELS", .help = "Cuts a label table into folds of a cross-validation.",
       .flags = { "--method", "--folds", "--seed", "--groups", "--names", "--out", "--svg" }, .raw = fl_cmd_folds },
     { .name = "replay", .usage = "flowrun replay RUN|RECORDING|ARCHIVE --stage NAME [--batch N[,N]] [--diff] [--with BINARY] [--gdb|--valgrind] [--keep DIR]\n"

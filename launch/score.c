@@ -1,118 +1,22 @@
-/* flowrun score: compares a file of predictions with the true labels. */
+/* flowrun score: compares files of predictions with the true labels. */
+#include "launch/score.h"
+
 #include <jansson.h>
-#include <stdarg.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "launch/cmd.h"
-#include "runtime/predictions.h"
-#include "runtime/metric.h"
-#include "runtime/text.h"
+#include "launch/raw.h"
+#include "runtime/f2.h"
+#include "runtime/index.h"
 
 struct score_args {
-    const char *pred, *labels, *names;
-    double threshold;
-    int    threshold_given, json, subset;
+    const char *pred, *labels, *names, *folds, *column, *against, *report, *rows, *columns;
+    double threshold, beta;
+    bool   json, subset, calibration, per_class;
 };
-
-struct score {
-    struct fl_predictions pred;
-    struct fl_truth truth;
-    uint8_t *y, *h;               /* [n][L], rows of pred */
-    uint64_t empty;               /* rows without a predicted label */
-    struct fl_metric m;
-};
-
-static const char score_usage[] =
-    "usage: flowrun score PREDICTIONS LABELS [--threshold T] [--subset] [--names A,B,...] [--json]\n";
-
-static void score_help(void)
-{
-    printf("%s\nCompares a file of predictions with the true labels: F2, averaged over tiles, and a table by label.\n\n"
-           "  PREDICTIONS      CSV, plain or .gz: image_name,tags or image_name and one column of probabilities a label\n"
-           "  LABELS           CSV with the truth: image_name,tags or image_name and one column of 0 and 1 a label\n"
-           "  --threshold T    a label is on when its probability is above T (0.2)\n"
-           "  --subset         LABELS may hold more tiles than PREDICTIONS\n"
-           "  --names A,B,...  the label set, where it is not the default one\n"
-           "  --json           the same as a JSON object\n"
-           "  --help, --version\n\n"
-           "Exit status: 0 scored, 1 a file can't be used, 2 the arguments are wrong.\n", score_usage);
-}
-
-/* ---- arguments ---- */
-
-static int score_wrong(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-
-static int score_wrong(const char *fmt, ...)
-{
-    va_list ap;
-    fprintf(stderr, "flowrun score: ");
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    fprintf(stderr, "\n%s", score_usage);
-    return 2;
-}
-
-static int score_threshold(struct score_args *a, const char *text)
-{
-    char *end;
-    a->threshold = strtod(text, &end);
-    a->threshold_given = 1;
-    if (end == text || *end != '\0' || !(a->threshold >= 0.0 && a->threshold <= 1.0))
-        return score_wrong("--threshold %s, want a number from 0 to 1", text);
-    return 0;
-}
-
-/* The value of option `name` at argv[*i], as `name value` or `name=value`; NULL when argv[*i] is another. */
-static const char *score_value(const char *name, int argc, char **argv, int *i)
-{
-    size_t len = strlen(name);
-    if (argv[*i] == NULL || strncmp(argv[*i], name, len) != 0)
-        return NULL;
-    if (argv[*i][len] == '=')
-        return argv[*i] + len + 1;
-    return argv[*i][len] == '\0' && *i + 1 < argc ? argv[++*i] : NULL;
-}
-
-static int score_unknown(const char *word)
-{
-    static const char *const names[] = { "--threshold", "--subset", "--names", "--json", "--help", "--version", NULL };
-    for (const char *const *n = names; *n != NULL; n++)
-        if (strcmp(*n, word) == 0)
-            return score_wrong("%s wants a value", word);
-    const char *near = fl_nearest(word, names);
-    return score_wrong("unknown option %s%s%s%s", word, near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
-}
-
-static int score_args(int argc, char **argv, struct score_args *a)
-{
-    int only_files = 0;
-    for (int i = 1; i < argc; i++) {
-        const char *word = argv[i], *v;
-        if (only_files || word[0] != '-' || word[1] == '\0') {
-            if (a->labels != NULL)
-                return score_wrong("one argument too many: %s", word);
-            *(a->pred == NULL ? &a->pred : &a->labels) = word;
-        } else if (strcmp(word, "--") == 0) {
-            only_files = 1;
-        } else if (strcmp(word, "--json") == 0) {
-            a->json = 1;
-        } else if (strcmp(word, "--subset") == 0) {
-            a->subset = 1;
-        } else if ((v = score_value("--names", argc, argv, &i)) != NULL) {
-            a->names = v;
-        } else if ((v = score_value("--threshold", argc, argv, &i)) != NULL) {
-            int status = score_threshold(a, v);
-            if (status != 0)
-                return status;
-        } else {
-            return score_unknown(word);
-        }
-    }
-    return a->labels == NULL ? score_wrong("want %s", "a file of predictions and one of labels") : 0;
-}
 
 /* ---- work ---- */
 
@@ -141,29 +45,43 @@ static int score_match(struct score *s, const struct score_args *a, struct fl_er
     return rc;
 }
 
-static int score_labels(struct score *s, const struct score_args *a, struct fl_err *err)
+/* The other file's rows into the order of the first; both have the same tiles. */
+static int score_against(struct score *s, const struct score_args *a, struct fl_pred_want *want, struct fl_err *err)
 {
-    double t[FL_MAX_LABELS];
-    uint64_t n = s->pred.n;
-    uint32_t L = s->pred.L;
-    s->h = malloc(n * L);
-    if (s->h == NULL)
-        return fl_err_set(err, FL_E_NOMEM, "no memory for %llu rows", (unsigned long long)n);
-    for (uint32_t l = 0; l < L; l++)
-        t[l] = a->threshold;
-    int rc = FL_OK;
-    if (s->pred.p != NULL)
-        rc = fl_metric_binarise(n, L, s->pred.p, t, s->h, err);
-    else
-        memcpy(s->h, s->pred.h, n * L);
-    for (uint64_t i = 0; rc == FL_OK && i < n; i++)
-        s->empty += memchr(s->h + i * L, 1, L) == NULL;
+    want->L = s->pred.L;
+    want->labels = (const char *const *)s->pred.labels;
+    int rc = fl_predictions_read(a->against, want, &s->other, err);
+    if (rc == FL_OK)
+        rc = fl_predictions_sort(&s->other, err);
+    if (rc == FL_OK)
+        rc = fl_predictions_sort(&s->pred, err);
+    for (uint64_t i = 0; rc == FL_OK && (i < s->pred.n || i < s->other.n); i++)
+        if (i >= s->pred.n || i >= s->other.n || strcmp(s->pred.ids[i], s->other.ids[i]) != 0)
+            rc = fl_err_set(err, FL_E_LABEL, "%s and %s don't hold the same tiles: %s", a->pred, a->against, i < s->pred.n ? s->pred.ids[i] : s->other.ids[i]);
     return rc;
 }
 
-static int score_compute(struct score *s, const struct score_args *a, struct fl_err *err)
+static int score_folds(struct score *s, const struct score_args *a, struct fl_err *err)
 {
-    struct fl_pred_want want = { .tags = true };
+    int rc = fl_folds_read(a->folds, a->column, &s->folds, err);
+    if (rc == FL_OK && s->folds.k > SCORE_FOLDS)
+        rc = fl_err_set(err, FL_E_LABEL, "%s: %u folds, at most %d", a->folds, s->folds.k, SCORE_FOLDS);
+    s->fold = rc == FL_OK ? malloc(s->pred.n * sizeof *s->fold) : NULL;
+    if (rc == FL_OK && s->fold == NULL)
+        rc = fl_err_set(err, FL_E_NOMEM, "no memory for %llu rows", (unsigned long long)s->pred.n);
+    for (uint64_t i = 0; rc == FL_OK && i < s->pred.n; i++) {
+        int64_t at = fl_folds_find(&s->folds, s->pred.ids[i], strlen(s->pred.ids[i]));
+        if (at < 0)
+            rc = fl_err_set(err, FL_E_LABEL, "%s: no row for %s", a->folds, s->pred.ids[i]);
+        else
+            s->fold[i] = s->folds.fold[at] == FL_NO_FOLD ? -1 : (int32_t)s->folds.fold[at];
+    }
+    return rc;
+}
+
+static int score_read(struct score *s, const struct score_args *a, struct fl_err *err)
+{
+    struct fl_pred_want want = { .tags = true, .rows = a->rows, .columns = a->columns };
     char *names[FL_MAX_LABELS];
     int rc = a->names != NULL ? fl_labels_split(a->names, names, &want.L, err) : FL_OK;
     if (rc != FL_OK)
@@ -172,49 +90,141 @@ static int score_compute(struct score *s, const struct score_args *a, struct fl_
     rc = fl_predictions_read(a->pred, &want, &s->pred, err);
     for (uint32_t l = 0; l < want.L; l++)
         free(names[l]);
-    if (rc == FL_OK && s->pred.p == NULL && a->threshold_given)
-        rc = fl_err_set(err, FL_E_CONFIG, "%s: holds tags, so there is nothing to hold --threshold against", a->pred);
+    if (rc == FL_OK && a->against != NULL)
+        rc = score_against(s, a, &want, err);
+    if (rc == FL_OK && s->pred.p == NULL && (a->threshold >= 0.0 || a->per_class || a->calibration))
+        rc = fl_err_set(err, FL_E_CONFIG, "%s: holds tags, so there is nothing to hold --threshold, --per-class or --calibration against", a->pred);
     if (rc == FL_OK)
         rc = fl_truth_read(a->labels, s->pred.L, (const char *const *)s->pred.labels, 0, UINT32_MAX, 0, &s->truth, err);
     if (rc == FL_OK)
         rc = score_match(s, a, err);
-    if (rc == FL_OK)
-        rc = score_labels(s, a, err);
-    struct fl_metric m = { 0 };
-    if (rc == FL_OK)
-        rc = fl_metric(s->pred.n, s->pred.L, s->y, s->h, 2.0, 0.0, NULL, &m, err);
-    s->m = m;
+    if (rc == FL_OK && a->folds != NULL)
+        rc = score_folds(s, a, err);
     return rc;
 }
 
 /* ---- output ---- */
 
+static void score_print_folds(const struct score *s, const char *name)
+{
+    printf("\n%-6s %9s %9s %9s %9s", "fold", "tiles", name, s->pred.p ? "expected" : "", s->pred.p ? "log-loss" : "");
+    printf(s->other.n > 0 ? " %9s %9s\n" : "\n", "against", "gain %");
+    for (uint32_t k = 0; k < s->folds.k; k++) {
+        const struct score_fold *f = &s->each[k];
+        if (f->n == 0)
+            continue;
+        printf("%-6u %9llu %9.6f", k, (unsigned long long)f->n, f->f);
+        if (s->pred.p != NULL)
+            printf(" %9.6f %9.6f", f->exact, f->bce);
+        if (s->other.n > 0)
+            printf(" %9.6f %+9.4f", f->other, 100 * (f->f - f->other) / f->other);
+        printf("\n");
+    }
+}
+
 static void score_print(const struct score *s, const struct score_args *a)
 {
-    printf("F2 %.6f over %llu tiles", s->m.mean, (unsigned long long)s->m.n);
+    char name[24];
+    printf("%s %.6f over %llu tiles", score_name(s, name), s->a.m.mean, (unsigned long long)s->a.m.n);
     if (s->pred.p != NULL)
-        printf(" at threshold %g", a->threshold);
-    if (s->empty)
-        printf(", %llu without a predicted label", (unsigned long long)s->empty);
-    printf("\n\n%-20s %9s %9s %9s %9s %9s\n", "label", "true", "predicted", "precision", "recall", "F2");
-    for (uint32_t l = 0; l < s->m.L; l++) {
-        const struct fl_metric_class *c = &s->m.label[l];
-        printf("%-20s %9llu %9llu %9.4f %9.4f %9.4f\n", s->pred.labels[l], (unsigned long long)(c->tp + c->fn),
-               (unsigned long long)(c->tp + c->fp), c->precision, c->recall, c->f);
+        printf(" at threshold %g", s->threshold);
+    if (s->a.empty)
+        printf(", %llu without a predicted label", (unsigned long long)s->a.empty);
+    printf("\n");
+    if (s->pred.p != NULL)
+        printf("by expected %s %.6f, best single threshold %g %.6f, log-loss %.6f, calibration error %.6f\n", name, s->a.exact_mean, s->best_at, s->best, s->a.bce, s->ece);
+    if (s->other.n > 0)
+        printf("against %.6f: gain %+.4f %%\n", s->b.m.mean, 100 * (s->a.m.mean - s->b.m.mean) / s->b.m.mean);
+    if (s->other.n > 0 && isfinite(s->t))
+        printf("paired t over folds %.4f\n", s->t);
+    if (isfinite(s->fitted_in))
+        printf("thresholds by label %.6f in sample", s->fitted_in);
+    if (isfinite(s->fitted_out))
+        printf(", %.6f cross-fitted", s->fitted_out);
+    printf(isfinite(s->fitted_in) ? "\n\n" : "\n");
+    printf("%-20s %9s %9s %9s %9s %9s%s\n", "label", "true", "predicted", "precision", "recall", name, a->per_class ? " threshold" : "");
+    for (uint32_t l = 0; l < s->a.m.L; l++) {
+        const struct fl_metric_class *c = &s->a.m.label[l];
+        printf("%-20s %9llu %9llu %9.4f %9.4f %9.4f", s->pred.labels[l], (unsigned long long)(c->tp + c->fn), (unsigned long long)(c->tp + c->fp), c->precision,
+               c->recall, c->f);
+        if (a->per_class)
+            printf(" %9.2f", s->limits[l]);
+        printf("\n");
     }
+    if (s->fold != NULL)
+        score_print_folds(s, name);
+    if (a->calibration)
+        printf("\n%-10s %9s %9s %9s\n", "predicted", "values", "mean", "true");
+    for (int b = 0; a->calibration && b < SCORE_BINS; b++)
+        printf("%.1f-%.1f    %9llu %9.4f %9.4f\n", b / 10.0, (b + 1) / 10.0, (unsigned long long)s->bin_n[b], s->bin_p[b], s->bin_y[b]);
+}
+
+static json_t *score_json_labels(const struct score *s, const struct score_args *a)
+{
+    json_t *list = json_array();
+    for (uint32_t l = 0; l < s->a.m.L; l++) {
+        const struct fl_metric_class *c = &s->a.m.label[l];
+        json_t *o = json_pack("{s:s, s:I, s:I, s:f, s:f, s:f}", "label", s->pred.labels[l], "true", (json_int_t)(c->tp + c->fn), "predicted",
+                              (json_int_t)(c->tp + c->fp), "precision", c->precision, "recall", c->recall, s->beta == 2.0 ? "f2" : "fbeta", c->f);
+        if (a->per_class)
+            json_object_set_new(o, "threshold", json_real(s->limits[l]));
+        json_array_append_new(list, o);
+    }
+    return list;
+}
+
+static void score_json_probabilities(const struct score *s, json_t *o)
+{
+    json_t *bins = json_array(), *curve = json_array();
+    for (int b = 0; b < SCORE_BINS; b++)
+        json_array_append_new(bins, json_pack("{s:I, s:f, s:f}", "values", (json_int_t)s->bin_n[b], "mean", s->bin_p[b], "true", s->bin_y[b]));
+    for (int g = 0; g < SCORE_GRID; g++)
+        json_array_append_new(curve, json_pack("[f, f]", (g + 10) / 200.0, s->curve[g]));
+    json_object_set_new(o, "threshold", json_real(s->threshold));
+    json_object_set_new(o, "expected", json_real(s->a.exact_mean));
+    json_object_set_new(o, "best_threshold", json_pack("[f, f]", s->best_at, s->best));
+    json_object_set_new(o, "log_loss", json_real(s->a.bce));
+    json_object_set_new(o, "calibration_error", json_real(s->ece));
+    json_object_set_new(o, "calibration", bins);
+    json_object_set_new(o, "curve", curve);
+}
+
+static json_t *score_json_folds(const struct score *s)
+{
+    json_t *list = json_array();
+    for (uint32_t k = 0; k < s->folds.k; k++) {
+        const struct score_fold *f = &s->each[k];
+        if (f->n == 0)
+            continue;
+        json_t *o = json_pack("{s:i, s:I, s:f}", "fold", (int)k, "tiles", (json_int_t)f->n, "score", f->f);
+        if (s->pred.p != NULL) {
+            json_object_set_new(o, "expected", json_real(f->exact));
+            json_object_set_new(o, "log_loss", json_real(f->bce));
+        }
+        if (s->other.n > 0)
+            json_object_set_new(o, "against", json_real(f->other));
+        json_array_append_new(list, o);
+    }
+    return list;
 }
 
 static int score_json(const struct score *s, const struct score_args *a)
 {
-    json_t *list = json_array();
-    for (uint32_t l = 0; l < s->m.L; l++) {
-        const struct fl_metric_class *c = &s->m.label[l];
-        json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:f, s:f, s:f}", "label", s->pred.labels[l], "true", (json_int_t)(c->tp + c->fn),
-                                              "predicted", (json_int_t)(c->tp + c->fp), "precision", c->precision, "recall", c->recall, "f2", c->f));
+    json_t *o = json_pack("{s:f, s:f, s:I, s:I}", s->beta == 2.0 ? "f2" : "fbeta", s->a.m.mean, "beta", s->beta, "tiles", (json_int_t)s->a.m.n, "empty", (json_int_t)s->a.empty);
+    json_object_set_new(o, "labels", score_json_labels(s, a));
+    if (s->pred.p != NULL)
+        score_json_probabilities(s, o);
+    if (s->fold != NULL)
+        json_object_set_new(o, "folds", score_json_folds(s));
+    if (s->other.n > 0) {
+        json_object_set_new(o, "against", json_real(s->b.m.mean));
+        json_object_set_new(o, "gain_percent", json_real(100 * (s->a.m.mean - s->b.m.mean) / s->b.m.mean));
+        json_object_set_new(o, "paired_t", isfinite(s->t) ? json_real(s->t) : json_null());
     }
-    json_t *o = json_pack("{s:f, s:I, s:I, s:o}", "f2", s->m.mean, "tiles", (json_int_t)s->m.n, "empty", (json_int_t)s->empty, "labels", list);
-    if (o != NULL && s->pred.p != NULL)
-        json_object_set_new(o, "threshold", json_real(a->threshold));
+    if (a->per_class) {
+        json_object_set_new(o, "per_class", json_real(s->fitted_in));
+        json_object_set_new(o, "per_class_cross_fitted", isfinite(s->fitted_out) ? json_real(s->fitted_out) : json_null());
+    }
     char *text = o != NULL ? json_dumps(o, JSON_INDENT(2)) : NULL;
     json_decref(o);
     if (text == NULL) {
@@ -229,36 +239,76 @@ static int score_json(const struct score *s, const struct score_args *a)
 static void score_done(struct score *s)
 {
     fl_predictions_free(&s->pred);
+    fl_predictions_free(&s->other);
     fl_truth_free(&s->truth);
+    fl_folds_free(&s->folds);
+    for (int i = 0; i < 2; i++) {
+        free((i ? &s->b : &s->a)->h);
+        free((i ? &s->b : &s->a)->tile);
+        free((i ? &s->b : &s->a)->exact);
+    }
     free(s->y);
-    free(s->h);
+    free(s->fold);
+    free(s);
+}
+
+static int score_run(const struct score_args *a)
+{
+    struct score *s = calloc(1, sizeof *s);
+    struct fl_err err = { 0 };
+    if (s == NULL)
+        return 1;
+    s->beta = a->beta;
+    s->threshold = a->threshold >= 0.0 ? a->threshold : fl_f2_threshold_of(a->beta);
+    int status = 0, rc = score_read(s, a, &err);
+    if (rc == FL_OK)
+        rc = score_figures(s, a->per_class, &err);
+    if (rc == FL_OK && a->report != NULL)
+        rc = score_html(s, a->pred, a->report, &err);
+    if (rc != FL_OK) {
+        fprintf(stderr, "flowrun score: %s: %s\n", fl_status_name(rc), err.text);
+        status = rc == FL_E_CONFIG ? 2 : 1;
+    } else if (a->json) {
+        status = score_json(s, a);
+    } else {
+        score_print(s, a);
+    }
+    score_done(s);
+    return status;
 }
 
 int fl_cmd_score(int argc, char **argv)
 {
-    struct score_args a = { .threshold = 0.2 };
-    struct score s = { 0 };
-    struct fl_err err = { 0 };
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        if (strcmp(argv[i], "--help") == 0) {
-            score_help();
-            return 0;
-        }
-        if (strcmp(argv[i], "--version") == 0)
-            return printf("flowrun %s\n", FL_VERSION) < 0;
-    }
-    int status = score_args(argc, argv, &a);
-    if (status != 0)
+    struct score_args a = { .threshold = -1.0, .beta = 2.0, .column = "fold" };
+    const struct fl_raw_opt opts[] = {
+        { "--threshold", "T", FL_RAW_UNIT, &a.threshold, NULL, "a label is on when its probability is above T (1/(1+beta^2): .2 for F2)" },
+        { "--beta", "B", FL_RAW_POSITIVE, &a.beta, NULL, "recall weighs B times as much as precision (2)" },
+        { "--subset", NULL, FL_RAW_FLAG, &a.subset, NULL, "LABELS may hold more tiles than PREDICTIONS" },
+        { "--names", "A,B,...", FL_RAW_TEXT, &a.names, NULL, "the label set, where it is not the default one" },
+        { "--folds", "TABLE", FL_RAW_TEXT, &a.folds, NULL, "a row a fold: image_name and a column of folds" },
+        { "--fold-column", "NAME", FL_RAW_TEXT, &a.column, NULL, "its column (fold)" },
+        { "--against", "FILE", FL_RAW_TEXT, &a.against, NULL, "other predictions of the same tiles: gain in percent, with --folds a paired t" },
+        { "--per-class", NULL, FL_RAW_FLAG, &a.per_class, NULL, "thresholds fitted by label: their score in sample and, with --folds, cross-fitted" },
+        { "--calibration", NULL, FL_RAW_FLAG, &a.calibration, NULL, "a table of predicted against true frequencies" },
+        { "--report", "FILE.html", FL_RAW_TEXT, &a.report, NULL, "all of it as a page with pictures" },
+        { "--rows", "TABLE|PATTERN", FL_RAW_TEXT, &a.rows, NULL, "of a plain .npy: a table whose image_name names its rows, or a pattern like train_{}" },
+        { "--columns", "A,B,...", FL_RAW_TEXT, &a.columns, NULL, "of a plain .npy: its columns" },
+        { "--json", NULL, FL_RAW_FLAG, &a.json, NULL, "the same as a JSON object" },
+        { 0 }
+    };
+    const struct fl_raw cmd = {
+        .name = "score", .usage = "PREDICTIONS LABELS [--threshold T] [--folds TABLE] [--against FILE] [--report FILE.html] [--json] ...", .opts = opts,
+        .min = 2, .max = 2, .want = "a file of predictions and one of labels",
+        .help = "Compares a file of predictions with the true labels: F-beta, averaged over tiles, and a table by label.\n\n"
+                "  PREDICTIONS              tags (image_name,tags) or probabilities in any form of docs/predictions.md\n"
+                "  LABELS                   CSV with the truth: image_name,tags or image_name and one column of 0 and 1 a label",
+    };
+    const char *files[2];
+    uint32_t n;
+    int status = fl_raw_read(&cmd, argc, argv, files, &n);
+    if (status >= 0)
         return status;
-    int rc = score_compute(&s, &a, &err);
-    if (rc != FL_OK) {
-        fprintf(stderr, "flowrun score: %s: %s\n", fl_status_name(rc), err.text);
-        status = rc == FL_E_CONFIG ? 2 : 1;
-    } else if (a.json) {
-        status = score_json(&s, &a);
-    } else {
-        score_print(&s, &a);
-    }
-    score_done(&s);
-    return status;
+    a.pred = files[0];
+    a.labels = files[1];
+    return score_run(&a);
 }

@@ -1,0 +1,198 @@
+/* The report of `flowrun score`: one HTML file with its pictures inside. */
+#include <stdarg.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "launch/score.h"
+#include "runtime/pred_file.h"
+
+#define HTML_W 460
+#define HTML_H 260
+
+struct html { struct fl_pred_file *f; };
+
+static void html_put(struct html *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void html_put(struct html *o, const char *fmt, ...)
+{
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    fl_pred_bytes(o->f, text, n < (int)sizeof text ? (size_t)n : sizeof text - 1);
+}
+
+static void html_text(struct html *o, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        const char *as = *text == '<' ? "&lt;" : *text == '>' ? "&gt;" : *text == '&' ? "&amp;" : *text == '"' ? "&quot;" : NULL;
+        if (as != NULL)
+            html_put(o, "%s", as);
+        else
+            fl_pred_bytes(o->f, text, 1);
+    }
+}
+
+/* ---- a picture with axes; x and y run over [x0,x1] and [y0,y1] ---- */
+
+struct plot { double x0, x1, y0, y1; };
+
+static double plot_x(const struct plot *p, double x) { return 50 + (x - p->x0) / (p->x1 - p->x0) * (HTML_W - 70); }
+static double plot_y(const struct plot *p, double y) { return HTML_H - 35 - (y - p->y0) / (p->y1 - p->y0) * (HTML_H - 65); }
+
+static void plot_begin(struct html *o, const struct plot *p, const char *title, const char *xname)
+{
+    html_put(o, "<svg width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\"><text x=\"50\" y=\"18\" class=\"t\">%s</text>\n", HTML_W, HTML_H, HTML_W, HTML_H, title);
+    for (int i = 0; i <= 4; i++) {
+        double y = p->y0 + i * (p->y1 - p->y0) / 4, x = p->x0 + i * (p->x1 - p->x0) / 4;
+        html_put(o, "<line x1=\"50\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" class=\"g\"/><text x=\"45\" y=\"%.1f\" class=\"e\">%.4g</text>\n", HTML_W - 20, plot_y(p, y),
+                 plot_y(p, y), plot_y(p, y) + 4, y);
+        if (xname[0] != '\0')
+            html_put(o, "<text x=\"%.1f\" y=\"%d\" class=\"m\">%.3g</text>\n", plot_x(p, x), HTML_H - 18, x);
+    }
+    html_put(o, "<text x=\"%d\" y=\"%d\" class=\"m\">%s</text>\n", HTML_W / 2 + 15, HTML_H - 3, xname);
+}
+
+static void plot_point(struct html *o, const struct plot *p, double x, double y, const char *kind, const char *say)
+{
+    html_put(o, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" class=\"%s\"><title>%s</title></circle>\n", plot_x(p, x), plot_y(p, y), kind, say);
+}
+
+/* ---- the pictures ---- */
+
+static void html_curve(struct html *o, const struct score *s)
+{
+    double low = 1.0;
+    char title[80], name[24], say[80];
+    for (int g = 0; g < SCORE_GRID; g++)
+        low = s->curve[g] < low ? s->curve[g] : low;
+    struct plot p = { 0.05, 0.5, low, s->best > low ? s->best + (s->best - low) / 20 : low + 0.01 };
+    snprintf(title, sizeof title, "%s by threshold", score_name(s, name));
+    plot_begin(o, &p, title, "threshold");
+    html_put(o, "<polyline class=\"l\" points=\"");
+    for (int g = 0; g < SCORE_GRID; g++)
+        html_put(o, "%.1f,%.1f ", plot_x(&p, (g + 10) / 200.0), plot_y(&p, s->curve[g]));
+    html_put(o, "\"/>\n");
+    snprintf(say, sizeof say, "best: %.6f at %g", s->best, s->best_at);
+    plot_point(o, &p, s->best_at, s->best, "a", say);
+    html_put(o, "</svg>\n");
+}
+
+static void html_reliability(struct html *o, const struct score *s)
+{
+    struct plot p = { 0, 1, 0, 1 };
+    char title[80], say[120];
+    snprintf(title, sizeof title, "Reliability (expected calibration error %.4f)", s->ece);
+    plot_begin(o, &p, title, "predicted probability");
+    html_put(o, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"d\"/>\n<polyline class=\"l\" points=\"", plot_x(&p, 0), plot_y(&p, 0), plot_x(&p, 1), plot_y(&p, 1));
+    for (int b = 0; b < SCORE_BINS; b++)
+        if (s->bin_n[b] > 0)
+            html_put(o, "%.1f,%.1f ", plot_x(&p, s->bin_p[b]), plot_y(&p, s->bin_y[b]));
+    html_put(o, "\"/>\n");
+    for (int b = 0; b < SCORE_BINS; b++) {
+        snprintf(say, sizeof say, "%llu values, mean %.4f, true %.4f", (unsigned long long)s->bin_n[b], s->bin_p[b], s->bin_y[b]);
+        if (s->bin_n[b] > 0)
+            plot_point(o, &p, s->bin_p[b], s->bin_y[b], "a", say);
+    }
+    html_put(o, "</svg>\n");
+}
+
+static void html_spread(struct html *o, const struct score *s)
+{
+    double low = 1.0, high = 0.0;
+    char name[24], title[80], say[80];
+    for (uint32_t k = 0; k < s->folds.k; k++)
+        for (int j = 0; j < 2; j++) {
+            double v = j == 0 || s->other.n == 0 ? s->each[k].f : s->each[k].other;
+            if (s->each[k].n > 0) {
+                low = v < low ? v : low;
+                high = v > high ? v : high;
+            }
+        }
+    double room = high > low ? (high - low) / 10 : 0.01;
+    struct plot p = { 0, s->folds.k - 1.0, low - room, high + room };
+    snprintf(title, sizeof title, "%s by fold%s", score_name(s, name), s->other.n > 0 ? " (hollow: against)" : "");
+    plot_begin(o, &p, title, "");
+    for (uint32_t k = 0; k < s->folds.k; k++) {
+        if (s->each[k].n == 0)
+            continue;
+        html_put(o, "<text x=\"%.1f\" y=\"%d\" class=\"m\">%u</text>\n", plot_x(&p, k), HTML_H - 18, k);
+        snprintf(say, sizeof say, "fold %u: %.6f", k, s->each[k].f);
+        plot_point(o, &p, k, s->each[k].f, "a", say);
+        if (s->other.n > 0) {
+            snprintf(say, sizeof say, "fold %u, against: %.6f", k, s->each[k].other);
+            plot_point(o, &p, k, s->each[k].other, "b", say);
+        }
+    }
+    html_put(o, "</svg>\n");
+}
+
+static void html_bars(struct html *o, const struct score *s)
+{
+    static const char *const kinds[] = { "p", "r", "f" };
+    uint32_t L = s->pred.L;
+    html_put(o, "<svg width=\"%d\" height=\"%u\"><text x=\"150\" y=\"14\" class=\"t\">By label: <tspan class=\"p\">precision</tspan>, "
+                "<tspan class=\"r\">recall</tspan>, <tspan class=\"f\">F</tspan></text>\n", 2 * HTML_W, 30 + 26 * L);
+    for (uint32_t l = 0; l < L; l++) {
+        const struct fl_metric_class *c = &s->a.m.label[l];
+        const double v[] = { c->precision, c->recall, c->f };
+        html_put(o, "<text x=\"145\" y=\"%u\" class=\"e\">", 40 + 26 * l);
+        html_text(o, s->pred.labels[l]);
+        html_put(o, "</text>\n");
+        for (int i = 0; i < 3; i++)
+            html_put(o, "<rect x=\"150\" y=\"%u\" width=\"%.1f\" height=\"6\" class=\"%s\"><title>%.4f</title></rect>\n", 26 + 26 * l + 7 * (uint32_t)i,
+                     v[i] * (2 * HTML_W - 240), kinds[i], v[i]);
+        html_put(o, "<text x=\"%.1f\" y=\"%u\">%.3f</text>\n", 155 + c->f * (2 * HTML_W - 240), 48 + 26 * l - 1, c->f);
+    }
+    html_put(o, "</svg>\n");
+}
+
+static void html_summary(struct html *o, const struct score *s)
+{
+    char name[24];
+    html_put(o, "<p>%s <b>%.6f</b> over %llu tiles", score_name(s, name), s->a.m.mean, (unsigned long long)s->a.m.n);
+    if (s->pred.p != NULL)
+        html_put(o, " at threshold %g; best single threshold %g: %.6f; by expected %s: %.6f; log-loss %.6f", s->threshold, s->best_at, s->best, name,
+                 s->a.exact_mean, s->a.bce);
+    if (s->other.n > 0) {
+        html_put(o, "; against %.6f: %+.4f %%", s->b.m.mean, 100 * (s->a.m.mean - s->b.m.mean) / s->b.m.mean);
+        if (isfinite(s->t))
+            html_put(o, ", paired t over folds %.3f", s->t);
+    }
+    if (isfinite(s->fitted_in))
+        html_put(o, "; thresholds by label %.6f in sample", s->fitted_in);
+    if (isfinite(s->fitted_out))
+        html_put(o, ", %.6f cross-fitted", s->fitted_out);
+    html_put(o, ".</p>\n");
+}
+
+int score_html(const struct score *s, const char *title, const char *path, struct fl_err *err)
+{
+    struct html o;
+    int rc = fl_pred_open(path, &o.f, err);
+    if (rc != FL_OK)
+        return rc;
+    html_put(&o, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Score</title><style>\n"
+                 "body{font:14px sans-serif;margin:2em;max-width:960px;color:#222}svg{margin:0 8px 16px 0}svg text{font:11px sans-serif;fill:#333}\n"
+                 "svg .t{font-weight:bold;font-size:12px}.e{text-anchor:end}.m{text-anchor:middle}.g{stroke:#ddd}.d{stroke:#999;stroke-dasharray:4}\n"
+                 ".l{fill:none;stroke:#1f5fa8;stroke-width:2}.a{fill:#1f5fa8}.b{fill:#fff;stroke:#c0392b;stroke-width:2}\n"
+                 "svg .p{fill:#7fb069}svg .r{fill:#e6aa68}svg .f{fill:#1f5fa8}\n</style></head><body><h1>");
+    html_text(&o, title);
+    html_put(&o, "</h1>\n");
+    html_summary(&o, s);
+    if (s->pred.p != NULL) {
+        html_curve(&o, s);
+        html_reliability(&o, s);
+    }
+    if (s->fold != NULL)
+        html_spread(&o, s);
+    html_bars(&o, s);
+    html_put(&o, "</body></html>\n");
+    rc = fl_pred_finish(o.f, err);
+    if (rc == FL_OK)
+        rc = fl_pred_commit(o.f, err);
+    fl_pred_close(o.f);
+    return rc;
+}
