@@ -109,6 +109,11 @@ $(B)/tools/forward: $(call obj,$(call src,tools/forward)) $(B)/libstages.a $(B)/
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
 
+# The cuda executor's list in plain loops behind the same table, in the place of the real object: for tests of the stage.
+$(B)/tests/plugins/forward_cuda.so: $(patsubst %.c,$(B)/pic/%.o,tests/forward/twin_plugin.c tests/lib/cuda_twin.c $(CUDA_PLAIN) $(patsubst %,stages/forward/%.c,$(CUDA_LOWER)) proto/status.c proto/crc32c.c runtime/text.c)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -shared -Wl,-z,defs $^ $(LDFLAGS) -lm -o $@
+
 # Programs that need cuDNN: plans for a described card; checks and speed on a real one.
 GPU_PROGRAMS := $(if $(HAVE_CUDA),$(patsubst %,$(B)/gpu/%,graphs check speed))
 $(B)/pic/bench/gpu/%.o: bench/gpu/%.c
@@ -176,7 +181,7 @@ $(TEST_STAGES:%=$(B)/tests/flow/stages/%): $(B)/tests/flow/stages/%: runtime/sta
 	$(Q)$(CC) $(FLAGS) -DFL_STAGE=fl_stage_$* $^ $(LDFLAGS) $(LIBS_RUNTIME) -o $@
 
 .PHONY: tests
-tests: samples $(B)/flowrun-hdf5 $(TESTS) $(FUZZ) $(TEST_STAGES:%=$(B)/tests/flow/stages/%) $(GPU_PROGRAMS)
+tests: samples $(B)/flowrun-hdf5 $(TESTS) $(FUZZ) $(TEST_STAGES:%=$(B)/tests/flow/stages/%) $(GPU_PROGRAMS) $(B)/tests/plugins/forward_cuda.so
 
 # What is measured lies in bench/; its stages are in no build but this one.
 BENCH_STAGES := bench_fill bench_touch bench_end bench_look

@@ -29,7 +29,8 @@ struct forward {
     struct fl_input input;
     struct fl_prog  *prog;
     struct fl_snap **snaps;              /* [plan.k] */
-    float   *logits;                     /* [rows][L] */
+    float   *logits;                     /* [rows][L]; where the device paints, [K][rows][L] */
+    struct fl_fwd_row *row;              /* [rows], where the device paints */
 };
 
 /* One batch on its way. Tensors are copied out of the descriptor, which moves them when a row is rejected. */
@@ -126,11 +127,15 @@ static bool forward_offers(uint32_t i, char *text, size_t n)
 
 /* ---- opening ---- */
 
+static void forward_alive(void *ctx) { fl_alive(ctx); }
+
 static int forward_compile(struct fl_ctx *ctx)
 {
     struct forward *s = ctx->state;
     struct fl_err err = { 0 };
     struct fl_fwd_opts o = forward_opts_of(ctx);
+    o.alive = forward_alive;
+    o.alive_of = ctx;
     if (s->prec != FL_PREC_F32 && !(s->plan.proven & 1u << s->prec))
         fl_warn(ctx, "precision: %s asked for, but not every manifest says %s_ok: its effect on these weights was not measured",
                 fl_prec_name(s->prec), fl_prec_name(s->prec));
@@ -170,8 +175,9 @@ static int forward_open(struct fl_ctx *ctx)
     if (code != FL_OK)
         return fl_fail(ctx, code, "%s", err.text);
     s->snaps = calloc(s->plan.k, sizeof *s->snaps);
-    s->logits = calloc((size_t)s->rows * s->plan.m.nlabels, sizeof *s->logits);
-    if (s->snaps == NULL || s->logits == NULL)
+    s->logits = calloc((size_t)s->rows * s->plan.m.nlabels * s->plan.k, sizeof *s->logits);
+    s->row = calloc((size_t)s->rows, sizeof *s->row);
+    if (s->snaps == NULL || s->logits == NULL || s->row == NULL)
         return fl_fail(ctx, FL_E_NOMEM, "no memory for the logits of %lld rows", (long long)s->rows);
     if ((code = forward_compile(ctx)) != FL_OK)
         return code;
@@ -300,6 +306,94 @@ static int forward_execute(struct fl_ctx *ctx, const struct forward_job *job, ui
     return code;
 }
 
+/* ---- on a device that paints the views itself ---- */
+
+struct forward_flight { uint64_t ticket, first; };
+
+/* One row of an execution: view `index` of the batch, or blank. Tiles count from `from`. */
+static int forward_row(struct fl_ctx *ctx, const struct forward_job *job, uint64_t index, uint32_t from, struct fl_fwd_row *out)
+{
+    struct fl_err err = { 0 };
+    struct fl_window win;
+    uint32_t row = (uint32_t)(index / job->V);
+    *out = (struct fl_fwd_row){ .tile = FL_FWD_BLANK };
+    if (row >= job->b->n || fl_rejected(job->b, row))
+        return FL_OK;
+    if (fl_window_read(job->view + index * 5, job->tile.h, job->tile.w, &win, &err) != FL_OK)
+        return fl_reject(ctx, job->b, row, FL_E_INPUT, "view %u: %s", (uint32_t)(index % job->V), err.text);
+    *out = (struct fl_fwd_row){ row - from, win.g, win.x0, win.y0, win.w, win.h };
+    return FL_OK;
+}
+
+/* Starts views first .. first+rows-1; *started is false when none of them is to be seen. */
+static int forward_submit(struct fl_ctx *ctx, const struct forward_job *job, uint64_t first, struct forward_flight *f, bool *started)
+{
+    struct forward *s = ctx->state;
+    struct fl_err err = { 0 };
+    uint64_t last = first + (uint64_t)s->rows - 1, end = (uint64_t)job->b->n * job->V, used = 0;
+    uint32_t from = (uint32_t)(first / job->V), to = (uint32_t)((last < end ? last : end - 1) / job->V);
+    int code = FL_OK;
+    for (uint32_t i = 0; i < (uint32_t)s->rows && code == FL_OK; i++) {
+        code = forward_row(ctx, job, first + i, from, &s->row[i]);
+        used += s->row[i].tile != FL_FWD_BLANK;
+    }
+    *started = false;
+    if (code != FL_OK || used == 0)
+        return code;
+    struct fl_fwd_views v = { (const unsigned char *)job->tile.pixels + from * job->tile_bytes, to - from + 1, job->tile.h, job->tile.w,
+                              job->tile.dtype == FL_U16, s->row, s->input.mul, s->input.add };
+    code = s->dev.backend->submit(s->prog, s->snaps, s->plan.k, &v, &f->ticket, &err);
+    if (code != FL_OK)
+        return fl_fail(ctx, code, "batch %llu: %s", (unsigned long long)job->b->batch, err.text);
+    f->first = first;
+    *started = true;
+    fl_count(ctx, FORWARD_VIEWS, used);
+    fl_count(ctx, FORWARD_PADDED, (uint64_t)s->rows - used);
+    return FL_OK;
+}
+
+/* Takes the logits of an execution; after a failure it only waits, since the device still reads the tiles. */
+static int forward_land(struct fl_ctx *ctx, const struct forward_job *job, const struct forward_flight *f, int before)
+{
+    struct forward *s = ctx->state;
+    struct fl_err err = { 0 };
+    uint64_t views = (uint64_t)job->b->n * job->V;
+    int code = s->dev.backend->wait(s->prog, f->ticket, s->logits, &err);
+    if (before != FL_OK)
+        return before;
+    if (code != FL_OK)
+        return fl_fail(ctx, code, "batch %llu: %s", (unsigned long long)job->b->batch, err.text);
+    for (uint32_t k = 0; k < s->plan.k; k++)
+        for (uint64_t i = 0; i < (uint64_t)s->rows && f->first + i < views && code == FL_OK; i++)
+            if (!fl_rejected(job->b, (uint32_t)((f->first + i) / job->V)))
+                code = forward_take(ctx, job, f->first + i, k, s->logits + ((uint64_t)k * (uint64_t)s->rows + i) * s->plan.m.nlabels);
+    fl_count(ctx, FORWARD_RUNS, s->plan.k);
+    fl_alive(ctx);
+    return code;
+}
+
+/* All views of a batch: the next execution is started before the last one is waited for. */
+static int forward_fly(struct fl_ctx *ctx, const struct forward_job *job)
+{
+    struct forward *s = ctx->state;
+    struct forward_flight f[FL_FWD_DEPTH];
+    uint32_t open = 0;
+    int code = FL_OK;
+    for (uint64_t first = 0; first < (uint64_t)job->b->n * job->V && code == FL_OK; first += (uint64_t)s->rows) {
+        if (open == FL_FWD_DEPTH) {
+            code = forward_land(ctx, job, &f[0], code);
+            f[0] = f[--open];
+        }
+        bool started = false;
+        if (code == FL_OK)
+            code = forward_submit(ctx, job, first, &f[open], &started);
+        open += started;
+    }
+    for (uint32_t i = 0; i < open; i++)
+        code = forward_land(ctx, job, &f[i], code);
+    return code;
+}
+
 static int forward_inputs(struct fl_ctx *ctx, struct forward_job *job)
 {
     const struct fl_batch *b = job->b;
@@ -331,7 +425,10 @@ static int forward_run(struct fl_ctx *ctx, struct forward_job *job)
     if (job->prob == NULL)
         return FL_E_BUG;
     memset(job->prob, 0, b->n * tile_probs * sizeof *job->prob);
-    for (uint64_t first = 0; first < (uint64_t)b->n * job->V && code == FL_OK; first += (uint64_t)s->rows)
+    bool fly = s->dev.backend->submit != NULL && job->view != NULL;
+    if (fly)
+        code = forward_fly(ctx, job);
+    for (uint64_t first = 0; !fly && first < (uint64_t)b->n * job->V && code == FL_OK; first += (uint64_t)s->rows)
         code = forward_execute(ctx, job, first);
     for (uint32_t row = 0; row < b->n; row++)      /* what was computed before a later view failed */
         if (fl_rejected(b, row))
@@ -360,6 +457,7 @@ static void forward_close(struct fl_ctx *ctx)
         s->dev.backend->prog_free(s->prog);
     free(s->snaps);
     free(s->logits);
+    free(s->row);
     fl_input_done(&s->input);
     fl_plan_free(&s->plan);
 }
