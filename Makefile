@@ -8,7 +8,7 @@ Q := $(if $(filter 0,$(V)),@)
 B       := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 
 # One name a stage: stages/NAME.c (or the folder stages/NAME/), tests/stages/test_NAME.c.
-STAGES := source predictions decode augment stats forward tta_merge stack decode_f2 sink record feed recording recall
+STAGES := source predictions decode augment stats forward tta_merge stack decode_f2 sink record feed recording recall sheet
 
 DEBS := gcc make pkg-config libzmq3-dev libmsgpack-dev libyaml-dev libjansson-dev libtiff-dev libjpeg62-turbo-dev \
         libturbojpeg0-dev libdnnl-dev zlib1g-dev libzstd-dev libpng-dev libhdf5-dev
@@ -23,7 +23,7 @@ FLAGS   = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS) -ffp-contract=off -fno-ma
 LDFLAGS += -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN))
 LIBS_PROTO   := -lmsgpackc -ljansson -lzstd
 LIBS_RUNTIME := -lzmq -lyaml -lz $(LIBS_PROTO) -lm -lpthread
-LIBS_STAGES  := -lturbojpeg -ljpeg -ltiff -ldnnl -lm
+LIBS_STAGES  := -lturbojpeg -ljpeg -ltiff -lpng -ldnnl -lm
 
 src   = $(sort $(wildcard $1/*.c))
 obj   = $(patsubst %.c,$(B)/o/%.o,$1)

@@ -130,6 +130,59 @@ def what_was_recorded_is_listed(tmp):
     holds("prob             f32  [4,17]" in out and "least " in out, out)
 
 
+def a_contact_sheet(tmp):
+    """Cells are the tiles as another decoder sees them, and as the network's input turns them."""
+    import numpy as np
+    from PIL import Image
+    run, cell, gap = record(tmp), 96, 4
+    first = [line.rstrip("\n").split("\t") for line in open(run + "/inputs")][:4]
+    flowrun("show", run, "--png", tmp + "/s.png", "--batch", "0")
+    sheet = np.asarray(Image.open(tmp + "/s.png")).astype(int)
+    same(sheet.shape, (4 * (cell + 2 * gap + 27), 9 * (cell + gap) + gap, 3), "size")
+    at = np.arange(cell) * 256 // cell
+    for i, (tile, path) in enumerate(first):
+        y = i * (cell + 2 * gap + 27) + gap
+        def column(k):
+            return sheet[y:y + cell, gap + k * (cell + gap):gap + k * (cell + gap) + cell]
+        tile_pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+        holds(np.abs(column(0) - tile_pixels[at][:, at]).max() <= 2, "as decoded: " + tile)
+        same((column(2) == column(1)[:, ::-1]).all(), True, "view 1 is view 0 mirrored: " + tile)
+        mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+        c = np.clip((np.arange(cell) + 0.5) * 256 / cell - 0.5, 0, 255)      # bilinear, half-pixel centres, no antialiasing
+        lo, part = np.floor(c).astype(int), c - np.floor(c)
+        hi = np.minimum(lo + 1, 255)
+        rows = tile_pixels[lo] * (1 - part)[:, None, None] + tile_pixels[hi] * part[:, None, None]
+        small = rows[:, lo] * (1 - part)[None, :, None] + rows[:, hi] * part[None, :, None]
+        want = np.clip(((small / 255 - mean) / std + 2.5) / 5 * 255, 0, 255)
+        holds(np.abs(column(1) - want).max() < 4, "normalised: %s, %r" % (tile, np.abs(column(1) - want).max()))
+        holds((sheet[y + cell:y + cell + 27] > 200).sum() > 100, "words below " + tile)
+    _, _, err = flowrun("show", run, "--png", tmp + "/s.png", "--batch", "99", want=2)
+    holds("none of these batches" in err, err)
+
+
+def sixteen_bits_are_stretched(tmp):
+    import numpy as np
+    from PIL import Image
+    y, x = np.mgrid[0:64, 0:64]
+    bands = np.stack([2000 + 40 * x, 5000 + 10 * y, 300 + 0 * x, 9000 + x * y], -1).astype("<u2")
+    os.mkdir(tmp + "/t")
+    with open(tmp + "/t/a.tif", "wb") as f:                # a plain strip of 64 x 64 x 4, 16 bits
+        def entry(tag, kind, n, value):
+            return np.array([tag, kind], "<u2").tobytes() + np.array([n, value], "<u4").tobytes()
+        tags = [entry(256, 3, 1, 64), entry(257, 3, 1, 64), entry(258, 3, 4, 200), entry(259, 3, 1, 1), entry(262, 3, 1, 2), entry(273, 4, 1, 208),
+                entry(277, 3, 1, 4), entry(278, 3, 1, 64), entry(279, 4, 1, bands.nbytes), entry(284, 3, 1, 1), entry(338, 3, 1, 0)]
+        head = b"II*\0\x08\0\0\0" + np.array([len(tags)], "<u2").tobytes() + b"".join(tags) + b"\0\0\0\0"
+        f.write(head.ljust(200, b"\0") + np.array([16] * 4, "<u2").tobytes() + bands.tobytes())
+    g = write_graph(tmp + "/g.json", {
+        "tiles": {"stage": "source", "options": {"files": tmp + "/t/*.tif", "batch": 1}}, "decode": {"from": "tiles", "options": {"size": 64, "mode": "rgbn", "file_bands": "rgbn"}},
+        "sheet": {"from": "decode", "options": {"out": tmp + "/s.png", "cell": 64}}})
+    flowrun(g, "--run", tmp + "/run", "-q")
+    got = np.asarray(Image.open(tmp + "/s.png")).astype(int)[4:68, 4:68]
+    low, high = np.percentile(bands[..., 0], 2), np.percentile(bands[..., 0], 98)
+    want = np.clip((bands[..., 0] - low) / (high - low), 0, 1) * 255
+    holds(np.abs(got[..., 0] - want).max() <= 8, "the first band is stretched: %r" % np.abs(got[..., 0] - want).max())
+
+
 def a_reproducer_is_one_file(tmp):
     """Cut from a run that is then deleted, merged, replayed: the same bits; a tile alone gives the bits it gave in its batch."""
     run = record(tmp)
@@ -171,5 +224,5 @@ def what_is_refused(tmp):
 
 if __name__ == "__main__":
     sys.exit(flow.run_cases([every_stage_of_a_quiet_run, every_stage_of_a_run_with_kills, joins_are_fed_from_several_recordings, a_wrong_build_is_caught,
-                             under_a_debugger, a_recording_is_a_source, what_was_recorded_is_listed,
+                             under_a_debugger, a_recording_is_a_source, what_was_recorded_is_listed, a_contact_sheet, sixteen_bits_are_stretched,
                              a_reproducer_is_one_file, what_is_refused]))
