@@ -17,7 +17,7 @@ STAGES = ["tiles", "decode", "augment", "net", "tta_merge", "stack", "decode_f2"
 def record(tmp, name="run", kills=0, **chain):
     """A recorded run; its directory."""
     os.mkdir(tmp + "/" + name + "-out")
-    g = write_graph(tmp + "/" + name + ".json", flow.chain(tmp + "/" + name + "-out", TILES + "/*1.jpg", batch=4, models=MODELS[:2], views="flips", **chain))
+    g = write_graph(tmp + "/" + name + ".json", flow.chain(tmp + "/" + name + "-out", TILES + "/*1.jpg", batch=4, models=MODELS[:2], views=["flips", "scaled"], **chain))
     run = Run(g, "--run", tmp + "/" + name, "-q", "--record", "all")
     draw = random.Random(7)
     flow.wait_for(lambda: run.p.poll() is not None or flow.committed(tmp + "/" + name) >= 64, "the first batch")
@@ -107,7 +107,7 @@ def under_a_debugger(tmp):
 def a_recording_is_a_source(tmp):
     run = record(tmp)
     os.mkdir(tmp + "/o")
-    stages = flow.chain(tmp + "/o", TILES + "/*1.jpg", batch=4, models=MODELS[:2], views="flips")
+    stages = flow.chain(tmp + "/o", TILES + "/*1.jpg", batch=4, models=MODELS[:2], views=["flips", "scaled"])
     del stages["tiles"], stages["decode"]
     stages["again"] = {"stage": "recording", "options": {"recording": run + "/recordings/decode", "speed": "recorded"}}
     stages["augment"]["from"] = "again"
