@@ -117,6 +117,7 @@ static bool args_put(struct fl_args *a, const char *flag, const char *value)
     if (strcmp(flag, "--start") == 0 && !args_number(flag, value, &a->start))
         return false;
     a->quiet |= strcmp(flag, "-q") == 0;
+    a->force |= strcmp(flag, "--force") == 0;
     a->dot |= strcmp(flag, "--dot") == 0;
     a->json |= strcmp(flag, "--json") == 0;
     a->help |= strcmp(flag, "--help") == 0;

@@ -7,6 +7,7 @@ const struct fl_flag fl_flags[] = {
     { "--set",     "STAGE.OPTION=VALUE", "changes an option, STAGE.instances, or a key like memory and seed" },
     { "--run",     "DIR",                "the run directory (else runs/NAME-TIME)" },
     { "--resume",  "RUN",                "finishes what the run in this directory lacks" },
+    { "--force",   NULL,                 "resumes although the configuration has changed, and says what is mixed" },
     { "--start",   "BATCH",              "issues nothing before this batch: a trainer has had it (only where no sink keeps a journal)" },
     { "--record",  "EDGE[,EDGE]",        "records what leaves these stages into RUN/recordings (all: every one that is read)" },
     { "--record-limit", "SIZE",          "how much of all edges together is kept (10GB)" },
@@ -32,11 +33,11 @@ const struct fl_flag fl_flags[] = {
 };
 
 const struct fl_cmd fl_cmds[] = {
-    { .name = "", .usage = "flowrun FILE [--set STAGE.OPTION=VALUE]... [--run DIR] [--start BATCH] [-q]\n       flowrun --resume RUN [-q]\n       flowrun COMMAND ...",
+    { .name = "", .usage = "flowrun FILE [--set STAGE.OPTION=VALUE]... [--run DIR] [--start BATCH] [-q]\n       flowrun [FILE] --resume RUN [--set ...] [--force] [-q]\n       flowrun COMMAND ...",
       .help = "Checks the graph in FILE, starts its stages and runs it to the end.\n"
               "Exit status: 0 complete, 1 failed, 2 the configuration or the arguments are wrong,\n"
               "3 complete with rejected tiles, 4 interrupted and drained.",
-      .flags = { "--set", "--run", "--resume", "--start", "--record", "--record-limit", "-q" }, .min = 0, .max = 1, .run = fl_cmd_run },
+      .flags = { "--set", "--run", "--resume", "--force", "--start", "--record", "--record-limit", "-q" }, .min = 0, .max = 1, .run = fl_cmd_run },
     { .name = "check", .usage = "flowrun check FILE [--set STAGE.OPTION=VALUE]...", .help = "Says all that is wrong with FILE; starts nothing.",
       .flags = { "--set" }, .min = 1, .max = 1, .run = fl_cmd_check },
     { .name = "plan", .usage = "flowrun plan FILE [--dot] [--set STAGE.OPTION=VALUE]...",

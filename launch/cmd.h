@@ -14,7 +14,7 @@ struct fl_args {
     const char *stage, *batch, *with, *from, *to, *keep, *png, *tile, *out;   /* of replay, show, cut: as given */
     bool diff, gdb, valgrind, tensor;
     uint64_t start;                            /* a batch number */
-    bool quiet, dot, json, help, version;
+    bool quiet, force, dot, json, help, version;
 };
 
 struct fl_flag {

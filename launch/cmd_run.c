@@ -26,8 +26,8 @@ static struct fl_graph *run_load(const char *file, const struct fl_args *a)
 static int run_resume(const struct fl_args *a)
 {
     struct stat st;
-    if (a->nfiles > 0 || a->run_dir != NULL || a->nsets > 0 || a->start > 0) {
-        fprintf(stderr, "flowrun: --resume takes the configuration of the run as it was: no FILE, --run, --start or --set\n");
+    if (a->run_dir != NULL || a->start > 0) {
+        fprintf(stderr, "flowrun: --resume RUN goes with neither --run nor --start\n");
         return 2;
     }
     char *file = fl_need_text("%s/config.json", a->resume);
@@ -36,11 +36,11 @@ static int run_resume(const struct fl_args *a)
         free(file);
         return 2;
     }
-    struct fl_graph *g = run_load(file, a);
+    struct fl_graph *g = run_load(a->nfiles > 0 ? a->files[0] : file, a);
     free(file);
     if (g == NULL)
         return 2;
-    const struct fl_run_conf conf = { .run_dir = a->resume, .quiet = a->quiet, .resume = true };
+    const struct fl_run_conf conf = { .run_dir = a->resume, .quiet = a->quiet, .resume = true, .force = a->force };
     int status = fl_run_graph(g, &conf);
     fl_graph_free(g);
     return status;
@@ -61,6 +61,10 @@ int fl_cmd_run(const struct fl_args *a)
 {
     if (a->resume != NULL)
         return run_resume(a);
+    if (a->force) {
+        fprintf(stderr, "flowrun: --force goes with --resume RUN\n");
+        return 2;
+    }
     if (a->nfiles == 0) {
         fprintf(stderr, "flowrun: want a FILE or a command; flowrun --help tells more\n");
         return 2;

@@ -3,6 +3,18 @@
 
 #include "launch/super.h"
 
+static uint64_t report_counter(const struct fl_super *s, uint32_t stage, const char *name)
+{
+    const json_t *names = json_object_get(s->g->stages[stage].describe, "counters");
+    uint64_t sum = 0;
+    for (size_t c = 0; c < json_array_size(names) && c < FL_MAX_COUNTERS; c++)
+        for (uint32_t k = 0; strcmp(json_string_value(json_array_get(names, c)), name) == 0 && k < s->g->stages[stage].instances; k++) {
+            const struct fl_inst *in = &s->inst[s->first[stage] + k];
+            sum += atomic_load(&in->page->counters[c]) + in->base.counters[c];
+        }
+    return sum;
+}
+
 static json_t *report_stage(const struct fl_super *s, uint32_t stage)
 {
     const struct fl_stage_node *n = &s->g->stages[stage];
@@ -10,10 +22,8 @@ static json_t *report_stage(const struct fl_super *s, uint32_t stage)
     uint64_t batches = 0, tiles = 0, busy = 0, in_ns = 0, credit = 0, faults = 0, restarts = 0;
     json_t *counters = json_object();
     for (size_t c = 0; c < json_array_size(names) && c < FL_MAX_COUNTERS; c++) {
-        uint64_t sum = 0;
-        for (uint32_t k = 0; k < n->instances; k++)
-            sum += atomic_load(&s->inst[s->first[stage] + k].page->counters[c]) + s->inst[s->first[stage] + k].base.counters[c];
-        json_object_set_new(counters, json_string_value(json_array_get(names, c)), json_integer((json_int_t)sum));
+        const char *name = json_string_value(json_array_get(names, c));
+        json_object_set_new(counters, name, json_integer((json_int_t)report_counter(s, stage, name)));
     }
     for (uint32_t k = 0; k < n->instances; k++) {
         const struct fl_inst *in = &s->inst[s->first[stage] + k];
@@ -54,13 +64,24 @@ static bool report_journal(const struct fl_graph *g)
     return kept;
 }
 
+/* Batches that came to a sink once more and were dropped by their number. */
+static uint64_t report_duplicates(const struct fl_super *s)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < s->g->nstages; i++)
+        if (s->g->stages[i].sink)
+            sum += report_counter(s, i, "duplicates");
+    return sum;
+}
+
 static void report_print(const struct fl_super *s, int status, double seconds)
 {
     fprintf(stderr, "%s: %llu of %llu tiles, %llu predicted, %llu rejected, in %.2f s (%.0f tiles/s)\n", report_word(status), (unsigned long long)s->tiles_done,
             (unsigned long long)s->tiles_total, (unsigned long long)(s->tiles_done - s->rejected), (unsigned long long)s->rejected, seconds,
             seconds > 0 ? (double)s->tiles_done / seconds : 0.0);
-    if (s->restarts > 0)
-        fprintf(stderr, "stages restarted: %llu, batches issued again: %llu\n", (unsigned long long)s->restarts, (unsigned long long)s->reissued);
+    fprintf(stderr, "coverage: %llu in = %llu predicted + %llu rejected (%llu in quarantine); %llu batches issued again, %llu duplicates dropped, %llu deaths of stages\n",
+            (unsigned long long)s->tiles_done, (unsigned long long)(s->tiles_done - s->rejected), (unsigned long long)s->rejected, (unsigned long long)s->quarantined,
+            (unsigned long long)s->reissued, (unsigned long long)report_duplicates(s), (unsigned long long)s->restarts);
     const char *stage, *name;
     json_t *of, *value;
     json_object_foreach(s->results, stage, of) {
@@ -81,10 +102,10 @@ int fl_report(struct fl_super *s, int status)
     json_t *stages = json_object();
     for (uint32_t i = 0; i < s->g->nstages; i++)
         json_object_set_new(stages, s->g->stages[i].name, report_stage(s, i));
-    json_t *j = json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:o}", "status", report_word(status), "exit", status,
+    json_t *j = json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:o}", "status", report_word(status), "exit", status,
         "tiles", (json_int_t)s->tiles_total, "done", (json_int_t)s->tiles_done, "predicted", (json_int_t)(s->tiles_done - s->rejected),
         "rejected", (json_int_t)s->rejected, "batches", (json_int_t)s->total, "resumed_batches", (json_int_t)s->resumed,
-        "reissued_batches", (json_int_t)s->reissued, "restarts", (json_int_t)s->restarts, "quarantined", (json_int_t)s->quarantined,
+        "reissued_batches", (json_int_t)s->reissued, "restarts", (json_int_t)s->restarts, "quarantined", (json_int_t)s->quarantined, "duplicates", (json_int_t)report_duplicates(s),
         "seconds", seconds, "start_s", s->t_start > 0 ? s->t_start - s->t0 : 0.0, "first_result_s", s->t_first > 0 ? s->t_first - s->t0 : 0.0, "stages", stages);
     char path[1200];
     snprintf(path, sizeof path, "%s/report.json", s->dir);

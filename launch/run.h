@@ -11,6 +11,7 @@ struct fl_run_conf {
     const uint64_t *only; uint64_t nonly;   /* replay: these batches alone, ascending; 0 = all */
     const char *attached;      /* replay: a stage that runs under a debugger and shares the terminal, or NULL */
     bool resume;               /* --resume: run_dir exists, go on with what its journal lacks */
+    bool force;                /* --force: under another configuration, too */
 };
 
 /* Exit status: 0 complete, 1 failed, 3 complete with rejected tiles, 4 interrupted and drained. */

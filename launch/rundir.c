@@ -9,7 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "launch/changed.h"
 #include "launch/super.h"
+
+#define RUNDIR_LOG 67108864L            /* bytes at which a new log begins */
 
 /* A place that can't be is an argument to be refused; a disk that is full or broken is not. */
 static int rundir_cant(const char *path, int why, struct fl_err *err)
@@ -90,13 +93,54 @@ static int rundir_fresh(const struct fl_super *s, struct fl_err *err)
     return FL_OK;
 }
 
+/* Results under two configurations in one file are nothing a person should get without knowing. */
+static int rundir_same(struct fl_super *s, const char *path, bool *mixed, struct fl_err *err)
+{
+    json_error_t why;
+    char *text = NULL;
+    json_t *was = json_load_file(path, 0, &why);
+    if (was == NULL)
+        return fl_err_set(err, FL_E_CONFIG, "%s: line %d: %s", path, why.line, why.text);
+    enum fl_changed how = fl_config_changed(was, s->g->resolved, &text);
+    json_decref(was);
+    if (how != FL_CHANGED_NOTHING)
+        fprintf(stderr, "%s was begun with another configuration (as it was -> as it is now):\n%s", s->dir, text);
+    free(text);
+    if (how == FL_CHANGED_BATCHES)
+        return fl_err_set(err, FL_E_CONFIG, "what is done and what is missing can't be put together: the batches are not the same; begin a new run");
+    if (how == FL_CHANGED_RESULTS && !s->conf->force)
+        return fl_err_set(err, FL_E_CONFIG, "not resumed: tiles done and tiles to come would not be treated alike; --force mixes them");
+    *mixed = how == FL_CHANGED_RESULTS;
+    if (*mixed)
+        fprintf(stderr, "warning: --force: batches that are committed keep what the old configuration gave, the others get the new one\n");
+    return FL_OK;
+}
+
+/* The configuration before a change stays beside the new one, as config-1.json and so on. */
+static int rundir_put_aside(const char *dir, const char *path, struct fl_err *err)
+{
+    char to[1300];
+    for (int i = 1; i < 1000; i++) {
+        snprintf(to, sizeof to, "%s/config-%d.json", dir, i);
+        if (link(path, to) == 0)
+            return FL_OK;
+        if (errno != EEXIST)
+            break;
+    }
+    return fl_err_set(err, FL_E_IO, "%s: %s", to, strerror(errno));
+}
+
 /* Written last of what a resume needs: a folder with a config.json can be resumed. */
 static int rundir_config(struct fl_super *s, struct fl_err *err)
 {
     char path[1200], tmp[1300];
-    if (s->conf->resume)
-        return FL_OK;
     snprintf(path, sizeof path, "%s/config.json", s->dir);
+    bool mixed = false;
+    int rc = s->conf->resume ? rundir_same(s, path, &mixed, err) : FL_OK;
+    if (rc == FL_OK && mixed)
+        rc = rundir_put_aside(s->dir, path, err);
+    if (rc != FL_OK || (s->conf->resume && !mixed))
+        return rc;
     snprintf(tmp, sizeof tmp, "%s.tmp", path);
     int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     bool ok = fd >= 0 && json_dumpfd(s->g->resolved, fd, JSON_INDENT(2)) == 0 && fsync(fd) == 0;
@@ -192,6 +236,16 @@ void fl_rundir_close(struct fl_super *s)
     s->log = NULL;
 }
 
+/* The log before this one is kept, those before it are not. */
+static void rundir_next_log(struct fl_super *s)
+{
+    char path[1200], old[1200];
+    snprintf(path, sizeof path, "%s/log.jsonl", s->dir);
+    snprintf(old, sizeof old, "%s/log.old.jsonl", s->dir);
+    if (rename(path, old) == 0 && (s->log = freopen(path, "ae", s->log)) != NULL)
+        setvbuf(s->log, NULL, _IOLBF, 0);
+}
+
 void fl_super_log(struct fl_super *s, const char *stage, uint32_t instance, int level, const char *text)
 {
     static const char *const names[] = { "info", "warning", "error" };
@@ -205,6 +259,8 @@ void fl_super_log(struct fl_super *s, const char *stage, uint32_t instance, int 
     json_decref(probe);
     json_t *j = json_pack("{s:f, s:s, s:s, s:i, s:s}", "time", (double)t.tv_sec + (double)t.tv_nsec / 1e9, "level", names[level >= 0 && level <= 2 ? level : 2],
                           "stage", stage, "instance", (int)instance, "text", plain);
+    if (s->log != NULL && ftell(s->log) > RUNDIR_LOG)
+        rundir_next_log(s);
     if (j != NULL && s->log != NULL) {
         json_dumpf(j, s->log, JSON_COMPACT | JSON_REAL_PRECISION(17));
         fputc('\n', s->log);

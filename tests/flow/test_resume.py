@@ -1,0 +1,100 @@
+"""Resuming under another configuration: what changes no result is allowed, the rest is refused or mixed knowingly."""
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import flow                                                # noqa: E402
+from flow import MODELS, TILES, flowrun, holds, report, same, slurp, write_graph   # noqa: E402
+
+N = 300
+
+
+def begun(tmp, **kw):
+    """A run of which two of 19 batches are committed; its graph, its results when it was whole."""
+    os.mkdir(tmp + "/out")
+    graph = flow.chain(tmp + "/out", TILES + "/*.jpg", **kw)
+    flowrun(write_graph(tmp + "/graph.json", graph), "--run", tmp + "/run", "-q")
+    want = [slurp(tmp + "/out/" + name) for name in ("predictions.csv", "probs.csv")]
+    segment = tmp + "/run/journal/sink/00000000.j"
+    data, at = slurp(segment), 64
+    for _ in range(2):                                     # a record: 36 bytes, its length at 4, payload, 4 bytes of sum
+        at += 36 + int.from_bytes(data[at + 4:at + 8], "little") + 4
+    os.truncate(segment, at)
+    return graph, want
+
+
+def again(tmp, graph, *args, want=0):
+    return flowrun(write_graph(tmp + "/now.json", graph), "--resume", tmp + "/run", *args, want=want)
+
+
+def results(tmp):
+    return [slurp(tmp + "/out/" + name) for name in ("predictions.csv", "probs.csv")]
+
+
+def what_changes_no_result_is_allowed(tmp):
+    graph, want = begun(tmp)
+    before = slurp(tmp + "/run/config.json")
+    graph["decode"]["instances"] = 3
+    flowrun(write_graph(tmp + "/now.json", graph, memory="90MB", stall_timeout=33), "--resume", tmp + "/run", "-q")
+    same(results(tmp), want, "results")
+    r = report(tmp + "/run")
+    same([r["tiles"], r["resumed_batches"], r["stages"]["decode"]["instances"]], [N, 2, 3], "report")
+    same(slurp(tmp + "/run/config.json"), before, "config.json")
+
+
+def sets_go_with_the_configuration_as_it_was(tmp):
+    _, want = begun(tmp)
+    flowrun("--resume", tmp + "/run", "--set", "net.instances=2", "-q")
+    same(results(tmp), want, "results")
+
+
+def another_network_is_refused_and_shown(tmp):
+    graph, _ = begun(tmp)
+    graph["net"]["options"]["weights"] = [MODELS[1]]
+    graph["augment"]["options"]["views"] = "flips"
+    _, _, err = again(tmp, graph, want=2)
+    holds("stages.net.options.weights: [\"%s\"] -> [\"%s\"]" % (MODELS[0], MODELS[1]) in err, "the difference is shown: %s" % err)
+    holds("stages.augment.options.views" in err and "--force" in err, "all of it, and the way out: %s" % err)
+    same(flow.committed(tmp + "/run") > 0, True, "what was done is kept")
+
+
+def force_mixes(tmp):
+    graph, old = begun(tmp)
+    graph["net"]["options"]["weights"] = [MODELS[1]]
+    before = slurp(tmp + "/run/config.json")
+    _, _, err = again(tmp, graph, "--force", want=0)
+    holds("keep what the old configuration gave" in err, "what is mixed is said: %s" % err)
+    new, head = results(tmp)[1].splitlines(), old[1].splitlines()
+    same(new[:33], head[:33], "the 32 tiles that were done")
+    holds(sum(a != b for a, b in zip(new[33:], head[33:])) > 250, "the others are of the new network")
+    same(slurp(tmp + "/run/config-1.json"), before, "the configuration before")
+    same(json.loads(slurp(tmp + "/run/config.json"))["stages"]["net"]["options"]["weights"], [MODELS[1]], "the configuration now")
+
+
+def other_batches_cannot_be_mixed(tmp):
+    graph, _ = begun(tmp)
+    graph["tiles"]["options"]["batch"] = 8
+    for args in ((), ("--force",)):
+        _, _, err = again(tmp, graph, *args, want=2)
+        holds("stages.tiles.options.batch: 16 -> 8" in err and "begin a new run" in err, "refused: %s" % err)
+
+
+def a_stage_that_is_gone_or_new_is_shown(tmp):
+    graph, _ = begun(tmp)
+    graph["sink"]["from"] = ["stack", "decode_f2"]
+    graph["other"] = {"stage": "sink", "from": "decode_f2", "options": {"submission": tmp + "/out/second.csv"}}
+    _, _, err = again(tmp, graph, want=2)
+    holds("stages.other: not there -> {" in err and "stages.sink.from" in err, "shown: %s" % err)
+
+
+def force_alone_is_no_command(tmp):
+    _, _, err = flowrun("pipeline.yaml", "--force", want=2)
+    holds("--resume" in err, err)
+
+
+if __name__ == "__main__":
+    sys.exit(flow.run_cases([
+        what_changes_no_result_is_allowed, sets_go_with_the_configuration_as_it_was, another_network_is_refused_and_shown, force_mixes,
+        other_batches_cannot_be_mixed, a_stage_that_is_gone_or_new_is_shown, force_alone_is_no_command,
+    ]))
