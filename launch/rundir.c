@@ -158,7 +158,7 @@ static int rundir_id(struct fl_super *s, struct fl_err *err)
     snprintf(path, sizeof path, "%s/id", s->dir);
     FILE *f = fopen(path, s->conf->resume ? "re" : "we");
     if (f == NULL)
-        return fl_err_set(err, FL_E_IO, "%s: %s", path, strerror(errno));
+        return fl_err_set(err, s->conf->resume ? FL_E_CONFIG : FL_E_IO, "%s: %s", path, strerror(errno));
     int ok;
     if (s->conf->resume) {
         ok = fscanf(f, "%16lx", &s->run) == 1;

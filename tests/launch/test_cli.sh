@@ -79,7 +79,8 @@ want 2 "--set batch=99: batch is 99, want 1 to 64"            describe src --set
 want 2 "--set bach=9: unknown option bach; did you mean batch?" describe src --set bach=9
 want 2 "no stage is called scr; did you mean src?"            describe scr
 want 0 "Takes them."                                          describe ./stages/snk
-want 2 "--resume takes the configuration of the run as it was" good.yaml --resume run
+want 2 "--resume RUN goes with neither --run nor --start"   good.yaml --resume run --run other
+want 2 "run/id: No such file or directory"                 good.yaml --resume run
 want 2 "--start x3: want a number from 0 up"               good.yaml --start x3
 want 2 "--start 3: snk takes every batch of a run"         good.yaml --start 3
 want 2 "nowhere is no run directory"                          --resume nowhere
