@@ -13,6 +13,8 @@ struct bench {
     char     dir[600];               /* tiles, graphs, run directories: BIN/bench */
     int      cpu;                    /* processor both sides of a pair are pinned to; -1: none */
     uint64_t runs;                   /* pairs of each comparison */
+    uint64_t pair;                   /* the one in hand */
+    unsigned arg;                    /* of the comparison in hand */
 };
 
 struct bench_cost { double cpu, wall; };     /* seconds; cpu: of the process and all its descendants */
@@ -26,6 +28,7 @@ struct bench_case {
     int  (*ours)(struct bench *, double *value, struct fl_err *);
     int  (*other)(struct bench *, double *value, struct fl_err *);     /* NULL: `limit` */
     double limit;
+    unsigned arg;                    /* what its functions find in struct bench */
 };
 
 extern const struct bench_case bench_cases[];                /* ends with { 0 } */
@@ -41,6 +44,17 @@ int bench_fresh(struct bench *, const char *name, char *path, size_t size, struc
 /* A number of the last report: "seconds", or page faults of all stages together. */
 int bench_report(struct bench *, const char *key, double *value, struct fl_err *);
 int bench_report_faults(struct bench *, double *faults, struct fl_err *);
+
+/* forward.c. Tiles a second of net `arg` on two processors, 5: geometric mean over all nets; GFLOP/s; passes a second. */
+#define BENCH_NETS 5
+int bench_forward_f32(struct bench *, double *, struct fl_err *);
+int bench_forward_bf16(struct bench *, double *, struct fl_err *);
+int bench_forward_ort(struct bench *, double *, struct fl_err *);
+int bench_forward_openvino(struct bench *, double *, struct fl_err *);
+int bench_forward_flops(struct bench *, double *, struct fl_err *);
+int bench_forward_matmul(struct bench *, double *, struct fl_err *);
+int bench_forward_three(struct bench *, double *, struct fl_err *);
+int bench_forward_one(struct bench *, double *, struct fl_err *);
 
 /* tiles.c. The tiles in DIR/jpeg and DIR/tif and lists of the first N of them, DIR/jpeg.N.list, unless they are there. */
 #define BENCH_FEW   2048

@@ -36,6 +36,8 @@ static double main_ratio(const struct bench_case *c, double ours, double other)
 static int main_pair(struct bench *b, const struct bench_case *c, uint64_t i, double *ours, double *other, struct fl_err *err)
 {
     int rc = FL_OK;
+    b->pair = i;
+    b->arg = c->arg;
     *other = c->limit;
     if (i % 2 && c->other != NULL)
         rc = c->other(b, other, err);
