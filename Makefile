@@ -191,7 +191,7 @@ $(BENCH_STAGES:%=$(B)/bench/stages/%): $(B)/bench/stages/%: runtime/stage_main.c
 	$(Q)$(CC) $(FLAGS) -DFL_STAGE=fl_stage_$* $< $(BENCH_O) $(B)/libruntime.a $(B)/libproto.a $(LDFLAGS) $(LIBS_RUNTIME) -o $@
 $(B)/bench/bench: $(call obj,$(patsubst %,bench/%.c,main cases forward run graph tiles)) $(B)/libproto.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $^ $(LDFLAGS) -ltiff -lturbojpeg -ljansson -o $@ -lm
+	$(Q)$(CC) $^ $(LDFLAGS) -ltiff -lturbojpeg -ljansson -lm -o $@ -lm
 $(B)/bench/floor $(B)/bench/chain: $(B)/bench/%: $(B)/o/bench/%.o
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) -ltiff -lturbojpeg -lzmq -o $@

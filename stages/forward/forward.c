@@ -468,7 +468,7 @@ static const struct fl_opt forward_opts[] = {
     { .name = "device", .type = FL_OPT_STR, .off = offsetof(struct forward, device), .def = "auto",
       .help = "auto, cpu (oneDNN), cuda or cuda:N (cuDNN), ref (plain C); auto takes the first of cuda, cpu, ref that can be used, once for the whole run" },
     { .name = "precision", .type = FL_OPT_CHOICE, .off = offsetof(struct forward, precision), .def = "auto", .choices = FORWARD_PRECISIONS,
-      .help = "Arithmetic; auto is f16 or bf16 where the device computes in it and every manifest records a passed check (flowrun check-precision), else f32" },
+      .help = "Arithmetic; auto is f16 or bf16 where the device computes in it and every manifest says so (bf16_ok, f16_ok), else f32" },
     { .name = "rows", .type = FL_OPT_INT, .off = offsetof(struct forward, rows), .def = "64", .min = 1, .max = 4096,
       .help = "Rows (tiles times views) of one execution of the network; short ones are padded with zeros" },
     { .name = "mode", .type = FL_OPT_CHOICE, .off = offsetof(struct forward, mode), .def = "manifest", .choices = FL_PLAN_MODES,
