@@ -195,7 +195,7 @@ $(B)/bench/bench: $(call obj,$(patsubst %,bench/%.c,main cases forward run graph
 $(B)/bench/floor $(B)/bench/chain: $(B)/bench/%: $(B)/o/bench/%.o
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) -ltiff -lturbojpeg -lzmq -o $@
-$(B)/bench/level2: $(B)/o/bench/level2.o $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
+$(B)/bench/level2 $(B)/bench/f2: $(B)/bench/%: $(B)/o/bench/%.o $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
 # The floor may use all that this machine has.
@@ -210,7 +210,7 @@ bench:  ## ratios against plain loops and other ways, into build/bench.json (ONL
 	@$(MAKE) --no-print-directory -j2 all samples bench-programs
 	@$(B)/bench/bench $(B) $(ONLY)
 .PHONY: bench-programs
-bench-programs: $(BENCH_STAGES:%=$(B)/bench/stages/%) $(patsubst %,$(B)/bench/%,bench floor floor_augment chain fused level2)
+bench-programs: $(BENCH_STAGES:%=$(B)/bench/stages/%) $(patsubst %,$(B)/bench/%,bench floor floor_augment chain fused level2 f2)
 
 fuzz:  ## a million mutations of each fuzz corpus under sanitizers
 	@$(MAKE) --no-print-directory -j2 SAN=address,undefined fuzz-run

@@ -270,6 +270,48 @@ static int case_start(struct bench *b, double *seconds, struct fl_err *err)
     return rc;
 }
 
+/* ---- decoders ---- */
+
+#define F2_ROWS "40000"
+
+/* The first number a program prints. */
+static int case_says(struct bench *b, const char *const *argv, double *value, struct fl_err *err)
+{
+    char path[700];
+    struct bench_cost c;
+    snprintf(path, sizeof path, "%s/says", b->dir);
+    int rc = bench_run(b, argv, path, &c, err);
+    if (rc != FL_OK)
+        return rc;
+    FILE *f = fopen(path, "re");
+    if (f == NULL || fscanf(f, "%lf", value) != 1)
+        rc = fl_err_set(err, FL_E_INPUT, "%s: no number", path);
+    if (f != NULL)
+        fclose(f);
+    return rc;
+}
+
+static int case_f2(struct bench *b, const char *how, double *rate, struct fl_err *err)
+{
+    char exe[600];
+    snprintf(exe, sizeof exe, "%s/bench/f2", b->bin);
+    return case_says(b, (const char *[]){ exe, how, F2_ROWS, NULL }, rate, err);
+}
+
+static int case_f2_exact(struct bench *b, double *rate, struct fl_err *err) { return case_f2(b, "exact", rate, err); }
+static int case_f2_plain(struct bench *b, double *rate, struct fl_err *err) { return case_f2(b, "plain", rate, err); }
+static int case_f2_enum(struct bench *b, double *rate, struct fl_err *err) { return case_f2(b, "enum", rate, err); }
+
+static int case_f2_numpy(struct bench *b, double *rate, struct fl_err *err)
+{
+    char exe[600], rows[700];
+    struct bench_cost c;
+    snprintf(exe, sizeof exe, "%s/bench/f2", b->bin);
+    snprintf(rows, sizeof rows, "%s/f2.rows", b->dir);
+    int rc = bench_run(b, (const char *[]){ exe, "rows", F2_ROWS, rows, NULL }, NULL, &c, err);
+    return rc == FL_OK ? case_says(b, (const char *[]){ "/usr/bin/python3", "bench/f2.py", rows, F2_ROWS, NULL }, rate, err) : rc;
+}
+
 const struct bench_case bench_cases[] = {
     { .name = "decode/turbojpeg", .what = "source, decode, sink against a tjDecompress2 loop over the same JPEGs", .unit = "tiles/CPU s", .goal = 0.95, .more = true,
       .ours = case_jpeg_ours, .other = case_jpeg_other },
@@ -288,6 +330,11 @@ const struct bench_case bench_cases[] = {
     { .name = "hop/limit", .what = "a batch over one hop, sent and received, supervisor included", .unit = "CPU us", .goal = 1, .ours = case_hop, .limit = 100 },
     { .name = "msgpack/limit", .what = "pack and unpack the header that a sink sees", .unit = "CPU us", .goal = 1, .ours = case_frame, .limit = 1 },
     { .name = "faults/limit", .what = "page faults of five processes in steady state", .unit = "faults/batch", .goal = 1, .ours = case_faults, .limit = 0 },
+    { .name = "exact/plain", .what = "the exact decoder, 17 labels: rows side by side in vectors against one after another", .unit = "tiles/CPU s", .goal = 6, .more = true,
+      .ours = case_f2_exact, .other = case_f2_plain },
+    { .name = "exact/numpy", .what = "the same against NumPy with all rows at once", .unit = "tiles/CPU s", .goal = 100, .more = true, .rival = true,
+      .ours = case_f2_exact, .other = case_f2_numpy },
+    { .name = "bayes_enum/limit", .what = "enumeration of the uncertain labels", .unit = "tiles/CPU s", .goal = 1, .more = true, .ours = case_f2_enum, .limit = 1e5 },
     { .name = "start/limit", .what = "start of flowrun pipeline.yaml to the first result", .unit = "s", .goal = 1, .ours = case_start, .limit = 1 },
     { .name = "vgg16/matmul", .what = "vgg16 in f32, batch 8, one thread, against oneDNN's own matmul", .unit = "GFLOP/s", .goal = 0.85, .more = true,
       .ours = bench_forward_flops, .other = bench_forward_matmul, .arg = 4 },

@@ -144,7 +144,7 @@ static void html_bars(struct html *o, const struct score *s)
         for (int i = 0; i < 3; i++)
             html_put(o, "<rect x=\"150\" y=\"%u\" width=\"%.1f\" height=\"6\" class=\"%s\"><title>%.4f</title></rect>\n", 26 + 26 * l + 7 * (uint32_t)i,
                      v[i] * (2 * HTML_W - 240), kinds[i], v[i]);
-        html_put(o, "<text x=\"%.1f\" y=\"%u\">%.3f</text>\n", 155 + c->f * (2 * HTML_W - 240), 48 + 26 * l - 1, c->f);
+        html_put(o, "<text x=\"%.1f\" y=\"%u\">%.3f</text>\n", 155 + (c->f > c->recall ? c->f : c->recall) * (2 * HTML_W - 240), 46 + 26 * l, c->f);
     }
     html_put(o, "</svg>\n");
 }
