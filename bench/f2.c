@@ -47,7 +47,7 @@ int main(int argc, char **argv)
     size_t need = fl_f2_work(L) > FL_F2_ENUM_WORK ? fl_f2_work(L) : FL_F2_ENUM_WORK;
     double *work = aligned_alloc(64, need * sizeof *work);
     if (p == NULL || value == NULL || sets == NULL || work == NULL)
-        return 1;
+        exit(1);
     fill(p, n);
     if (strcmp(argv[1], "rows") == 0) {
         FILE *o = argc > 3 ? fopen(argv[3], "wb") : NULL;

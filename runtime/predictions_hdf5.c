@@ -131,7 +131,7 @@ static int hdf5_take(const char *path, const struct fl_hdf5_wire *w, size_t byte
         return rc;
     const char *rows = (const char *)(w + 1);
     out->ids = malloc((w->n + 1) * 64);
-    out->p = malloc((w->n + 1) * w->L * sizeof *out->p);
+    out->p = malloc((w->n * w->L + 1) * sizeof *out->p);
     if (out->ids == NULL || out->p == NULL)
         return fl_err_set(err, FL_E_NOMEM, "%s: no memory for %llu rows", path, (unsigned long long)w->n);
     memcpy(out->ids, rows, w->n * 64);

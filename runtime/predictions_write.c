@@ -127,6 +127,8 @@ bool fl_predictions_writable(const char *path)
 
 static int write_prove(const struct fl_predictions *p, struct fl_err *err)
 {
+    if (p->p == NULL)
+        return fl_err_set(err, FL_E_CONFIG, "no probabilities to write");
     for (uint64_t i = 1; i < p->n; i++)
         if (strcmp(p->ids[i - 1], p->ids[i]) == 0)
             return fl_err_set(err, FL_E_LABEL, "the id %s is there twice", p->ids[i]);
