@@ -246,6 +246,74 @@ static int case_faults(struct bench *b, double *faults, struct fl_err *err)
 
 /* ---- the default graph ---- */
 
+/* The default graph as it is, on 300 tiles; record: what of it is recorded, NULL = nothing. The recordings are thrown away. */
+static int case_default(struct bench *b, const char *edges, const char *ring, struct bench_cost *c, double *seconds, struct fl_err *err)
+{
+    char exe[600], run[700], pred[760], prob[760], rec[800];
+    snprintf(exe, sizeof exe, "%s/bin/flowrun", b->bin);
+    int rc = bench_fresh(b, "run", run, sizeof run, err);
+    if (rc != FL_OK)
+        return rc;
+    rmdir(run);
+    snprintf(pred, sizeof pred, "sink.submission=%s/predictions.csv", b->dir);
+    snprintf(prob, sizeof prob, "sink.probabilities=%s/probs.csv", b->dir);
+    snprintf(rec, sizeof rec, "record.edges=%s", edges != NULL ? edges : "");
+    const char *argv[] = { exe, "pipeline.yaml", "-q", "--run", run, "--set", pred, "--set", prob, edges != NULL ? "--set" : NULL, rec, ring != NULL ? "--set" : NULL, ring, NULL };
+    rc = bench_run(b, argv, NULL, c, err);
+    return rc == FL_OK ? bench_report(b, "seconds", seconds, err) : rc;
+}
+
+/* CPU seconds of 300 tiles, all edges in a ring and none. */
+static int case_ring(struct bench *b, double *cpu, struct fl_err *err)
+{
+    struct bench_cost c;
+    double seconds;
+    int rc = case_default(b, "all", "record.ring=8", &c, &seconds, err);
+    *cpu = c.cpu;
+    return rc;
+}
+
+static int case_unrecorded(struct bench *b, double *cpu, struct fl_err *err)
+{
+    struct bench_cost c;
+    double seconds;
+    int rc = case_default(b, NULL, NULL, &c, &seconds, err);
+    *cpu = c.cpu;
+    return rc;
+}
+
+/* Seconds of the whole graph, all edges to disk; against the slower of the graph without that and a plain write of as many bytes. */
+static int case_full(struct bench *b, double *seconds, struct fl_err *err)
+{
+    struct bench_cost c;
+    return case_default(b, "all", NULL, &c, seconds, err);
+}
+
+#define FULL_BYTES (300 * (2 * UINT64_C(196608) + 4096))     /* pixels twice, by decode and augment, and the rest */
+
+static int case_full_other(struct bench *b, double *seconds, struct fl_err *err)
+{
+    struct bench_cost c;
+    char path[700], file[720];
+    static char block[1 << 20];
+    int rc = case_default(b, NULL, NULL, &c, seconds, err);
+    if (rc == FL_OK)
+        rc = bench_fresh(b, "write", path, sizeof path, err);
+    if (rc != FL_OK)
+        return rc;
+    snprintf(file, sizeof file, "%s/x", path);
+    double start = bench_now();
+    FILE *f = fopen(file, "wbe");
+    for (uint64_t done = 0; f != NULL && done < FULL_BYTES; done += sizeof block)
+        if (fwrite(block, 1, sizeof block, f) != sizeof block)
+            break;
+    if (f == NULL || fclose(f) != 0)
+        return fl_err_set(err, FL_E_IO, "%s: can't be written", file);
+    double disk = bench_now() - start;
+    *seconds = disk > *seconds ? disk : *seconds;
+    return FL_OK;
+}
+
 /* From before the process is made to the first acknowledged batch. What flowrun does before and after the time that its report
  * tells of is all counted as start. The first 70 tiles: what comes after the first batch has no part in it. */
 static int case_start(struct bench *b, double *seconds, struct fl_err *err)
@@ -336,6 +404,9 @@ const struct bench_case bench_cases[] = {
       .ours = case_f2_exact, .other = case_f2_numpy },
     { .name = "bayes_enum/limit", .what = "enumeration of the uncertain labels", .unit = "tiles/CPU s", .goal = 1, .more = true, .ours = case_f2_enum, .limit = 1e5 },
     { .name = "start/limit", .what = "start of flowrun pipeline.yaml to the first result", .unit = "s", .goal = 1, .ours = case_start, .limit = 1 },
+    { .name = "record/ring", .what = "the default graph with all edges in a ring of 8 batches against none recorded", .unit = "CPU s", .goal = 0.97, .ours = case_ring, .other = case_unrecorded },
+    { .name = "record/full", .what = "the default graph with all edges recorded against the slower of it unrecorded and a plain write", .unit = "s", .goal = 0.9,
+      .ours = case_full, .other = case_full_other },
     { .name = "vgg16/matmul", .what = "vgg16 in f32, batch 8, one thread, against oneDNN's own matmul", .unit = "GFLOP/s", .goal = 0.85, .more = true,
       .ours = bench_forward_flops, .other = bench_forward_matmul, .arg = 4 },
     { .name = "resnet50/matmul", .what = "resnet50 in f32, batch 8, one thread, against oneDNN's own matmul", .unit = "GFLOP/s", .goal = 0.85, .more = true,

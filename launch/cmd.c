@@ -64,6 +64,8 @@ const struct fl_cmd fl_cmds[] = {
       .flags = { "--batch", "--tile", "--out" }, .min = 1, .max = 1, .run = fl_cmd_cut },
     { .name = "merge", .usage = "flowrun merge RUN|RECORDING|ARCHIVE... --out FILE.tar", .help = "Puts what several runs directories or archives hold of one run into one archive.",
       .flags = { "--out" }, .min = 2, .max = 1000, .run = fl_cmd_cut },
+    { .name = "why", .usage = "flowrun why RUN TILE", .help = "Tells how a tile's labels came about: its batch is computed again, every step told, and held against the journal.\nExit status: 0 the same as in the run, 1 not, 2 it can't be told.",
+      .min = 2, .max = 2, .run = fl_cmd_why },
     { .name = "dump", .usage = "flowrun dump RUN", .help = "Has the recorders of a run at work write out what their rings hold (record: {ring: N}).",
       .min = 1, .max = 1, .run = fl_cmd_dump },
     { .name = "assemble", .usage = "flowrun assemble MODEL --split val|test --out FILE", .help = "Puts the predictions of a model's folds together, checked for leaks.",

@@ -183,6 +183,19 @@ def sixteen_bits_are_stretched(tmp):
     holds(np.abs(got[..., 0] - want).max() <= 8, "the first band is stretched: %r" % np.abs(got[..., 0] - want).max())
 
 
+def why_a_tile_got_its_labels(tmp):
+    run = record(tmp)
+    tile, path = [line.rstrip("\n").split("\t")[:2] for line in open(run + "/inputs")][6]
+    out = flowrun("why", run, tile)[1]
+    holds(out.startswith("%s: %s, number 6, row 2 of batch 1\n" % (tile, path)), out)
+    labels = [line.split(",")[1] for line in open(tmp + "/run-out/predictions.csv").read().splitlines() if line.startswith(tile + ",")][0]
+    holds("    labels: %s\n" % labels in out and "journal of sink, attempt 0: %s\n" % labels in out, "labels %r: %s" % (labels, out))
+    for want in ("    view 1: symmetry 1 ", "    view 2, snapshot 1: ", "pixels: 256 x 256, 3 bands, u8", "sha256 ", "expected F2", "the same, bit by bit"):
+        holds(want in out, "%s: %s" % (want, out))
+    _, _, err = flowrun("why", run, "nobody", want=2)
+    holds("no tile is called nobody" in err, err)
+
+
 def a_reproducer_is_one_file(tmp):
     """Cut from a run that is then deleted, merged, replayed: the same bits; a tile alone gives the bits it gave in its batch."""
     run = record(tmp)
@@ -224,5 +237,5 @@ def what_is_refused(tmp):
 
 if __name__ == "__main__":
     sys.exit(flow.run_cases([every_stage_of_a_quiet_run, every_stage_of_a_run_with_kills, joins_are_fed_from_several_recordings, a_wrong_build_is_caught,
-                             under_a_debugger, a_recording_is_a_source, what_was_recorded_is_listed, a_contact_sheet, sixteen_bits_are_stretched,
+                             under_a_debugger, a_recording_is_a_source, what_was_recorded_is_listed, a_contact_sheet, why_a_tile_got_its_labels, sixteen_bits_are_stretched,
                              a_reproducer_is_one_file, what_is_refused]))
