@@ -20,7 +20,7 @@
 static int case_floor(struct bench *b, const char *kind, const char *files, unsigned have, unsigned n, double *cpu, struct fl_err *err)
 {
     char exe[600], list[700], count[16];
-    struct bench_cost c;
+    struct bench_cost c = { 0 };
     snprintf(exe, sizeof exe, "%s/bench/floor", b->bin);
     snprintf(list, sizeof list, "%s/%s.%u.list", b->dir, files, have);
     snprintf(count, sizeof count, "%u", n);
@@ -34,7 +34,7 @@ static int case_floor(struct bench *b, const char *kind, const char *files, unsi
 static int case_decode(struct bench *b, const char *files, unsigned n, unsigned batch, const char *memory, const char *options, double *rate, struct fl_err *err)
 {
     char yaml[2000];
-    struct bench_cost c;
+    struct bench_cost c = { 0 };
     snprintf(yaml, sizeof yaml,
              "memory: %s\nstages:\n"
              "  tiles: {stage: source, options: {files: \"@%s/%s.%u.list\", batch: %u}}\n"
@@ -83,7 +83,7 @@ static int case_tif_mem(struct bench *b, double *rate, struct fl_err *err)
 static int case_augment_ours(struct bench *b, unsigned cores, double *rate, struct fl_err *err)
 {
     char yaml[2000];
-    struct bench_cost c;
+    struct bench_cost c = { 0 };
     int cpu = b->cpu;
     snprintf(yaml, sizeof yaml,
              "memory: 400MB\nstages:\n"
@@ -102,7 +102,7 @@ static int case_augment_ours(struct bench *b, unsigned cores, double *rate, stru
 static int case_augment_other(struct bench *b, unsigned cores, double *rate, struct fl_err *err)
 {
     char exe[600], list[700], count[16], parts[16];
-    struct bench_cost c;
+    struct bench_cost c = { 0 };
     int cpu = b->cpu;
     snprintf(exe, sizeof exe, "%s/bench/floor_augment", b->bin);
     snprintf(list, sizeof list, "%s/jpeg.%u.list", b->dir, BENCH_JPEGS);
@@ -126,7 +126,7 @@ static int case_augment_two_other(struct bench *b, double *rate, struct fl_err *
 static int case_five_ours(struct bench *b, double *rate, struct fl_err *err)
 {
     char yaml[2000];
-    struct bench_cost c;
+    struct bench_cost c = { 0 };
     snprintf(yaml, sizeof yaml,
              "memory: 40MB\nstage_path: [%s/bench/stages]\nstages:\n"
              "  tiles: {stage: source, options: {files: \"@%s/jpeg.%u.list\", batch: %d}}\n"
@@ -155,7 +155,7 @@ static int case_fused_run(struct bench *b, const char *frames, struct bench_cost
 
 static int case_fused_other(struct bench *b, double *rate, struct fl_err *err)
 {
-    struct bench_cost c;
+    struct bench_cost c = { 0 };
     int rc = case_fused_run(b, NULL, &c, err);
     if (rc == FL_OK)
         *rate = BENCH_JPEGS / c.cpu;
@@ -165,7 +165,7 @@ static int case_fused_other(struct bench *b, double *rate, struct fl_err *err)
 static int case_frame(struct bench *b, double *us, struct fl_err *err)
 {
     char path[700];
-    struct bench_cost c;
+    struct bench_cost c = { 0 };
     int rc = case_fused_run(b, FRAMES, &c, err);
     if (rc != FL_OK)
         return rc;
@@ -184,7 +184,7 @@ static int case_frame(struct bench *b, double *us, struct fl_err *err)
 static int case_row(struct bench *b, unsigned batches, unsigned bytes, const char *touch, const char *memory, double *ms, struct fl_err *err)
 {
     char yaml[2000];
-    struct bench_cost c;
+    struct bench_cost c = { 0 };
     snprintf(yaml, sizeof yaml,
              "memory: %s\nstage_path: [%s/bench/stages]\nstages:\n"
              "  one: {stage: bench_fill, options: {batches: %u, batch: %d, bytes: %u, touch: %s}}\n"
@@ -206,7 +206,7 @@ static int case_touched_ours(struct bench *b, double *ms, struct fl_err *err)
 static int case_chain_other(struct bench *b, double *ms, struct fl_err *err)
 {
     char exe[600], batches[16], bytes[16];
-    struct bench_cost c;
+    struct bench_cost c = { 0 };
     snprintf(exe, sizeof exe, "%s/bench/chain", b->bin);
     snprintf(batches, sizeof batches, "%d", CHAIN);
     snprintf(bytes, sizeof bytes, "%d", BATCH * PAYLOAD);
@@ -266,7 +266,7 @@ static int case_default(struct bench *b, const char *edges, const char *ring, st
 /* CPU seconds of 300 tiles, all edges in a ring and none. */
 static int case_ring(struct bench *b, double *cpu, struct fl_err *err)
 {
-    struct bench_cost c;
+    struct bench_cost c = { 0 };
     double seconds;
     int rc = case_default(b, "all", "record.ring=8", &c, &seconds, err);
     *cpu = c.cpu;
@@ -275,7 +275,7 @@ static int case_ring(struct bench *b, double *cpu, struct fl_err *err)
 
 static int case_unrecorded(struct bench *b, double *cpu, struct fl_err *err)
 {
-    struct bench_cost c;
+    struct bench_cost c = { 0 };
     double seconds;
     int rc = case_default(b, NULL, NULL, &c, &seconds, err);
     *cpu = c.cpu;
@@ -285,7 +285,7 @@ static int case_unrecorded(struct bench *b, double *cpu, struct fl_err *err)
 /* Seconds of the whole graph, all edges to disk; against the slower of the graph without that and a plain write of as many bytes. */
 static int case_full(struct bench *b, double *seconds, struct fl_err *err)
 {
-    struct bench_cost c;
+    struct bench_cost c = { 0 };
     return case_default(b, "all", NULL, &c, seconds, err);
 }
 
@@ -293,7 +293,7 @@ static int case_full(struct bench *b, double *seconds, struct fl_err *err)
 
 static int case_full_other(struct bench *b, double *seconds, struct fl_err *err)
 {
-    struct bench_cost c;
+    struct bench_cost c = { 0 };
     char path[700], file[720];
     static char block[1 << 20];
     int rc = case_default(b, NULL, NULL, &c, seconds, err);
@@ -319,7 +319,7 @@ static int case_full_other(struct bench *b, double *seconds, struct fl_err *err)
 static int case_start(struct bench *b, double *seconds, struct fl_err *err)
 {
     char exe[600], run[700], pred[760], prob[760];
-    struct bench_cost c;
+    struct bench_cost c = { 0 };
     double first = 0, start = 0, rest = 0;
     snprintf(exe, sizeof exe, "%s/bin/flowrun", b->bin);
     int rc = bench_fresh(b, "run", run, sizeof run, err);
