@@ -220,8 +220,8 @@ fuzz-run: $(FUZZ)
 
 lint:  ## clang-tidy over all sources; any warning fails
 	@clang-tidy --version >/dev/null || { echo 'lint: apt-get install clang-tidy' >&2; exit 1; }
-	@printf '%s\n' $(foreach d,proto runtime runtime/hdf5 launch stages stages/* samples tools/* bench bench/* docs/template tests/*,$(wildcard $d/*.c)) | \
-	  xargs -P2 -n1 sh -c 'said=$$(clang-tidy --quiet "$$1" -- -std=c11 -D_GNU_SOURCE -I. $(shell pkg-config --cflags hdf5) -DFL_VERSION="\"$(VERSION)\"" -DFL_STAGE=fl_stage_sink 2>&1) || { printf "%s\n" "$$said"; exit 1; }' lint
+	@printf '%s\n' $(filter-out $(if $(HAVE_CUDA),,bench/gpu/% stages/forward/cuda/%),$(foreach d,proto runtime runtime/hdf5 launch stages stages/* stages/forward/cuda samples tools/* bench bench/* docs/template tests/*,$(wildcard $d/*.c))) | \
+	  xargs -P2 -n1 sh -c 'said=$$(clang-tidy --quiet "$$1" -- -std=c11 -D_GNU_SOURCE -I. $(shell pkg-config --cflags hdf5) $(if $(HAVE_CUDA),$(CUDA_INC)) -DFL_VERSION="\"$(VERSION)\"" -DFL_STAGE=fl_stage_sink 2>&1) || { printf "%s\n" "$$said"; exit 1; }' lint
 
 docs: all  ## write docs/pipeline.md and docs/stages.md from what the program says of itself
 	@/usr/bin/python3 -B docs/generate.py $(B) docs

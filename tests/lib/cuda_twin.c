@@ -112,6 +112,8 @@ static void twin_scale(struct twin *t, struct fl_cu_image in, struct fl_cu_image
 static void twin_layer(struct twin *t, const struct fl_cu_op *op)
 {
     struct fl_cu_image in = twin_image(t, &op->in);
+    if (op->w == FL_CU_NONE || op->bias == FL_CU_NONE)
+        abort();
     struct twin_conv c = { in.p, twin_floats(t, op->w), twin_image(t, &op->in2).p, twin_floats(t, op->bias), twin_floats(t, op->scale),
                            twin_floats(t, op->shift), twin_image(t, &op->out).p };
     if (op->layer.pro && t->split) {
