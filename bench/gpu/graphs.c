@@ -113,6 +113,8 @@ int main(int argc, char **argv)
     fl_be_init(&b, &err);
     if (argc < 2 || g.seen == NULL || !graphs_device(&b, argv[1], &g)) {
         printf("graphs: no device described by %s: %s\n", argc > 1 ? argv[1] : "(nothing)", err.text);
+        fl_be_done(&b);
+        free(g.seen);
         return 1;
     }
     for (size_t i = 0; i < sizeof archs / sizeof archs[0]; i++)

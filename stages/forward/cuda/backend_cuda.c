@@ -200,7 +200,7 @@ static int cuda_profiled(struct fl_prog *g, struct fl_snap *s, struct fl_err *er
 /* cuDNN's ReLU may make 0 of NaN, so a row that isn't finite could leave as a plausible answer. It leaves as NaN. */
 static void cuda_mark(const struct fl_prog *g, float *logits)
 {
-    size_t image = cuda_image(&g->p) / sizeof(float) / g->p.rows;
+    size_t image = (size_t)g->p.low->size * g->p.low->size * g->p.low->channels;
     for (uint32_t row = 0; row < g->p.rows; row++) {
         size_t i = 0;
         while (i < image && isfinite(g->input[row * image + i]))
