@@ -60,6 +60,17 @@ class Feed:
         return list(self._welcome["labels"])
 
     @property
+    def exclusive(self) -> list[str]:
+        """Labels of which a tile has exactly one; may be empty."""
+        return list(self._welcome["exclusive"])
+
+    @property
+    def rest_off(self) -> Optional[str]:
+        """The label that allows no other, or None."""
+        name = self._welcome["rest_off"]
+        return str(name) if name is not None else None
+
+    @property
     def batch_size(self) -> int:
         """Most tiles in a batch."""
         return int(self._welcome["B"])

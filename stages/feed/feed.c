@@ -29,14 +29,18 @@ double feed_now(void)
 static int feed_welcome(struct fl_ctx *ctx)
 {
     struct feed *s = ctx->state;
-    json_t *labels = json_array(), *pools = json_array();
-    for (uint32_t i = 0; i < ctx->nlabels; i++)
+    json_t *labels = json_array(), *exclusive = json_array(), *pools = json_array();
+    for (uint32_t i = 0; i < ctx->nlabels; i++) {
         json_array_append_new(labels, json_string(ctx->labels[i]));
+        if (ctx->exclusive >> i & 1)
+            json_array_append_new(exclusive, json_string(ctx->labels[i]));
+    }
     for (uint32_t i = 0; i < s->npools; i++)
         json_array_append_new(pools, json_pack("{s:i, s:I}", "place", (int)s->pools[i].place, "slab", (json_int_t)s->pools[i].slab));
-    json_t *j = json_pack("{s:i, s:s, s:I, s:i, s:I, s:i, s:i, s:I, s:o, s:o}", "flowrun_feed", 1, "name", ctx->name, "batches", (json_int_t)ctx->batches,
+    json_t *j = json_pack("{s:i, s:s, s:I, s:i, s:I, s:i, s:i, s:I, s:o, s:o, s:o, s:o}", "flowrun_feed", 1, "name", ctx->name, "batches", (json_int_t)ctx->batches,
                           "epochs", (int)ctx->epochs, "start", (json_int_t)ctx->start, "B", (int)ctx->B, "window", (int)ctx->window, "seed", (json_int_t)ctx->seed,
-                          "labels", labels, "pools", pools);
+                          "labels", labels, "exclusive", exclusive,
+                          "rest_off", ctx->rest_off < ctx->nlabels ? json_string(ctx->labels[ctx->rest_off]) : json_null(), "pools", pools);
     char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
     if (text == NULL)

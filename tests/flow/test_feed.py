@@ -340,6 +340,104 @@ def a_graph_that_fails_says_why(tmp):
     del b
 
 
+# ---- epochs ----
+
+def painted(batch=4, instances=1, epochs=3, memory="150MB", **augment):
+    g = graph(batch=batch, memory=memory, tiles={"shuffle": True, "epochs": epochs})
+    g["stages"]["augment"] = {"from": "decode", "instances": instances, "options": augment or {"preset": "n01z3", "size": 256}}
+    g["stages"]["feed"]["from"] = ["augment"]
+    return g
+
+
+def by_tile(feed, into):
+    """Bytes of the input by tile and epoch."""
+    for b in feed:
+        for row, tile in enumerate(b.ids):
+            key = (tile, int(b["epoch"][row]))
+            holds(key not in into, "%r comes once" % (key,))
+            holds(key[1] == b.epoch, "the batch and its rows tell the same epoch")
+            into[key] = hash(b["input"][row].tobytes())
+        del b
+
+
+def a_tile_of_an_epoch_has_the_same_bytes_whoever_made_it(tmp):
+    first = {}
+    with Feed(painted()) as f:
+        for _ in range(f.epochs):
+            by_tile(f, first)
+    same(len(first), 3 * N, "every tile once an epoch")
+    holds(len(set(first.values())) > 2.9 * N, "each epoch draws anew")
+    for change in ({"instances": 2}, {"instances": 5, "batch": 5}, {"batch": 12}):
+        got = {}
+        with Feed(painted(**change)) as f:
+            for _ in range(f.epochs):
+                by_tile(f, got)
+        same(got, first, str(change))
+    got = {}
+    with Feed(painted()) as f:                       # stopped in the second epoch, gone on with elsewhere
+        by_tile(f, got)
+        for b in f:
+            for row, tile in enumerate(b.ids):
+                got[tile, 1] = hash(b["input"][row].tobytes())
+            state = f.state_dict()
+            if b.index == 6:
+                break
+        del b
+    with Feed(painted(instances=2)) as f:
+        f.load_state_dict(state)
+        by_tile(f, got)
+        by_tile(f, got)
+    same(got, first, "after a stop in the middle")
+
+
+def ranks_come_and_go_between_epochs(tmp):
+    seen = {e: [] for e in range(3)}
+    with Feed(painted(), world=1) as f:
+        where = (f.epochs, f.run_dir)[1]
+        seen[0] = [b.number for b in f]
+        f.world = 2
+        def other():
+            with Feed(where, rank=1, world=2) as g:
+                g.load_state_dict({"version": 1, "position": N // 4})
+                seen[1] += [b.number for b in g]
+        t = threading.Thread(target=other)
+        t.start()
+        seen[1] += [b.number for b in f]
+        t.join()
+        f.world = 1
+        seen[2] = [b.number for b in f]
+    for e in range(3):
+        same(sorted(seen[e]), list(range(e * N // 4, (e + 1) * N // 4)), "epoch %d" % e)
+
+
+def the_input_is_that_of_inference(tmp):
+    """Planes that a trainer gets of the view `identity` are the tile's pixels, normalised as forward does it."""
+    with Feed(graph()) as f:
+        pixels = {tile: b["pixels"][row].copy() for b in f for row, tile in enumerate(b.ids)}
+    mean, std = np.array([.485, .456, .406]), np.array([.229, .224, .225])
+    with Feed(painted(epochs=1, views="identity", out="f32")) as f:
+        for b in f:
+            for row, tile in enumerate(b.ids):
+                want = ((pixels[tile] / 255.0 - mean) / std).transpose(2, 0, 1)
+                holds(np.abs(b["input"][row, 0] - want).max() < 1e-5, tile)
+            del b
+
+
+def memory_stays_within_the_plan_over_epochs(tmp):
+    def rss(f):
+        return sum(int(line.split()[1]) for p in slurp("/proc/{0}/task/{0}/children".format(f._run.process.pid)).split()
+                   for line in open("/proc/%d/status" % int(p)) if line.startswith("RssAnon"))
+    with Feed(painted(epochs=10)) as f:
+        sizes = []
+        for _ in range(10):
+            for b in f:
+                last = b.index
+                del b
+                if last == N // 4 - 2:
+                    sizes.append(rss(f))
+        holds(max(sizes[2:]) < sizes[1] * 1.05 + 2000, "memory of the stages by epoch, kB: %r" % sizes)
+
+
 # ---- those who mean no good ----
 
 def hostile_clients_hurt_nobody(tmp):
@@ -403,5 +501,6 @@ if __name__ == "__main__":
         ranks_share_the_same_order_in_any_world, a_rank_over_tcp_gets_the_same_bytes, encoded_tiles_come_as_they_lie_on_disk, another_key_is_not_let_in,
         arrays_keep_the_batch_and_can_not_be_written, a_trainer_goes_on_where_it_was_in_another_world, a_run_that_began_later_says_so,
         a_rank_that_dies_gets_its_batches_again, the_share_of_a_rank_that_stays_away_is_reported, killed_stages_change_nothing,
-        a_feed_that_is_killed_comes_back, a_batch_in_use_when_the_feed_died_is_called_stale, a_graph_that_fails_says_why, hostile_clients_hurt_nobody,
+        a_tile_of_an_epoch_has_the_same_bytes_whoever_made_it, ranks_come_and_go_between_epochs, the_input_is_that_of_inference,
+        memory_stays_within_the_plan_over_epochs, a_feed_that_is_killed_comes_back, a_batch_in_use_when_the_feed_died_is_called_stale, a_graph_that_fails_says_why, hostile_clients_hurt_nobody,
         too_many_clients_are_turned_away, no_run_goes_back_behind_its_sinks]))

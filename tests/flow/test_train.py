@@ -1,0 +1,65 @@
+"""A whole small training through feed: stopped and gone on with, it leaves the same snapshots, which the graph then runs."""
+import csv
+import os
+import signal
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import flow
+from flow import BUILD, FLOWRUN, LABELS, ROOT, TILES, Skip, flowrun, holds, same, slurp, wait_for
+
+SCRIPT = os.path.join(ROOT, "python/examples/train.py")
+SNAPSHOTS = ("resnet18-1.safetensors", "resnet18-2.safetensors")
+
+
+def inputs(tmp):
+    ids = ["sample_%05d" % i for i in range(96)]
+    with open(tmp + "/list", "w") as f:
+        f.writelines(os.path.join(TILES, i + ".jpg") + "\n" for i in ids)
+    with open(tmp + "/folds.csv", "w") as f:
+        f.write("image_name,fold\n" + "".join("%s,%d\n" % (t, k % 3) for k, t in enumerate(ids)))
+
+
+def command(tmp, out):
+    return [sys.executable, SCRIPT, "--tiles", "@" + tmp + "/list", "--labels", LABELS, "--folds", tmp + "/folds.csv", "--fold", "0", "--size", "32", "--batch", "8",
+            "--head", "1", "--epochs", "1", "--cycles", "2", "--cycle-epochs", "1", "--every", "3", "--threads", "1", "--out", out]
+
+
+def environment():
+    return dict(os.environ, FLOWRUN=FLOWRUN, FLOWRUN_STAGES=os.path.join(BUILD, "stages"))
+
+
+def train(tmp, out):
+    p = subprocess.run(command(tmp, out), env=environment(), capture_output=True, text=True, timeout=200)
+    same(p.returncode, 0, "train.py, which said " + p.stdout[-500:] + p.stderr[-1500:])
+    return p.stdout
+
+
+def a_stopped_training_goes_on_to_the_same_snapshots(tmp):
+    try:
+        import torch                                     # noqa: F401
+        import torchvision                               # noqa: F401
+    except ImportError:
+        raise Skip("no torch")
+    inputs(tmp)
+    said = train(tmp, tmp + "/whole")
+    holds("2 snapshots" in said, said)
+    p = subprocess.Popen(command(tmp, tmp + "/stopped"), env=environment(), stdout=subprocess.DEVNULL)
+    wait_for(lambda: os.path.exists(tmp + "/stopped/resnet18-1.safetensors") or p.poll() is not None, "the first snapshot")
+    p.send_signal(signal.SIGKILL)
+    p.wait()
+    same(flow.orphans(10), 0, "processes that a killed trainer left behind")
+    said = train(tmp, tmp + "/stopped")
+    holds("goes on at epoch" in said, said)
+    for name in SNAPSHOTS:
+        holds(slurp(os.path.join(tmp, "whole", name)) == slurp(os.path.join(tmp, "stopped", name)), name + " is the same")
+    flowrun(tmp + "/whole/pipeline.yaml", "-q", "--run", tmp + "/run")
+    with open(tmp + "/whole/probs.csv") as f:
+        same(len(list(csv.reader(f))), 1 + 32, "rows of the held-out fold")
+    with open(tmp + "/run/report.json") as f:
+        holds('"f2"' in f.read(), "it is scored")
+
+
+if __name__ == "__main__":
+    sys.exit(flow.run_cases([a_stopped_training_goes_on_to_the_same_snapshots]))
