@@ -2,6 +2,7 @@
 import json
 import mmap
 import os
+import select
 import socket
 import struct
 import time
@@ -89,6 +90,8 @@ class LocalWire:
         self.parser, self.stale, self.closed = Parser(), -1, False
         self.out: dict[int, Header] = {}                         # batches in use
         self._buffer = bytearray(8192)
+        self._poll = select.poll()
+        self._poll.register(self.socket, 0)
 
     def _greet(self) -> None:
         message, ancillary, _, _ = self.socket.recvmsg(1 << 18, socket.CMSG_SPACE(4 * MOST_FDS))
@@ -123,9 +126,12 @@ class LocalWire:
             return None
         except OSError as why:
             raise Gone(f"the feed is gone: {why}") from None
-        if n == 0:
+        if n == 0 or (self._buffer[0] == ord("B") and self._hung_up()):     # what a dead feed had sent is about to be given up
             raise Gone("the feed has closed the connection")
         return bytes(self._buffer[:n]), None
+
+    def _hung_up(self) -> bool:
+        return any(event & select.POLLHUP for _, event in self._poll.poll(0))
 
     def batch(self, body: bytes, more: Any, per_epoch: int) -> Optional[Batch]:
         h = self.parser.parse(body)

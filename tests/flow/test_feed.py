@@ -54,8 +54,14 @@ def whole():
 
 
 def pids(feed, name):
-    return [int(p) for p in slurp("/proc/{0}/task/{0}/children".format(feed._run.process.pid)).split()
-            if os.path.basename(os.readlink("/proc/%d/exe" % int(p))) == name]
+    found = []
+    for p in slurp("/proc/{0}/task/{0}/children".format(feed._run.process.pid)).split():
+        try:
+            if os.path.basename(os.readlink("/proc/%d/exe" % int(p))) == name:
+                found.append(int(p))
+        except OSError:                                  # it has just ended
+            pass
+    return found
 
 
 # ---- what comes ----
@@ -304,8 +310,10 @@ def a_feed_that_is_killed_comes_back(tmp):
             n = b.number
             del b
             if n in (3, 8):
-                for pid in pids(f, "feed"):
+                dying = pids(f, "feed")
+                for pid in dying:
                     os.kill(pid, signal.SIGKILL)
+                wait_for(lambda: not set(dying) & set(pids(f, "feed")), "its death")
         same(f._run.report()["status"], "complete", "status")
     same(got, whole(), "after two deaths")
 
