@@ -434,13 +434,39 @@ FL_TEST(no_memory_is_an_error)
 #endif
 }
 
+/* Eight rows run as two parts with a cut, four as one: the same tiles, other kernels' shapes. */
+static void parts_agree(const char *arch, uint32_t size)
+{
+    BENCH a = { 0 };
+    BENCH b = { 0 };
+    struct fl_err err = { 0 };
+    float whole[4 * 7], parts[8 * 7];
+    if (!bench_open(&a, &fl_backend_cpu, arch, size, 4, 1, FL_PREC_F32) || !bench_open(&b, &fl_backend_cpu, arch, size, 8, 1, FL_PREC_F32))
+        return;
+    size_t four = (size_t)4 * size * size * 3;
+    memcpy(b.b->input(b.prog) + four, a.b->input(a.prog), four * sizeof(float));
+    CHECK_OK(a.b->run(a.prog, a.snap, whole, &err), err);
+    CHECK_OK(b.b->run(b.prog, b.snap, parts, &err), err);
+    passes_compare(arch, 8, parts, whole, 1e-5);
+    for (int r = 0; r < 8; r++)
+        passes_compare(arch, (unsigned)r, parts + r * 7, whole + r % 4 * 7, 1e-4);
+}
+
+FL_TEST(parts_agree_with_the_whole)
+{
+    parts_agree("resnet50", 96);
+    parts_agree("densenet121", 96);
+    parts_agree("squeezenet1_1", 96);
+    parts_agree("vgg11", 64);
+}
+
 int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
         CASE(passes_keep_tilenet), CASE(passes_keep_resnet),
         CASE(passes_keep_resnext), CASE(passes_keep_densenet), CASE(passes_keep_squeezenet), CASE(passes_keep_squeezenet_planet),
         CASE(one_to_eight_channels), CASE(every_distinct_layer), CASE(no_layer_falls_to_reference_loops), CASE(rows_dont_see_each_other),
-        CASE(snapshots_share_a_prog_and_its_input), CASE(two_threads_agree_with_one), CASE(a_run_touches_no_new_memory),
+        CASE(snapshots_share_a_prog_and_its_input), CASE(parts_agree_with_the_whole), CASE(two_threads_agree_with_one), CASE(a_run_touches_no_new_memory),
         CASE(bad_weights_and_settings_are_refused), CASE(no_memory_is_an_error), { 0 }
     };
     return fl_run(cases, argc, argv);
