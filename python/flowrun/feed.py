@@ -239,11 +239,14 @@ class Feed:
             self._next = self.position + self.rank
             if self._next < end:
                 self._join()
-        while self._joined and (batch := self._receive()) is not None:
-            self._position = min(batch.number - self.rank + self.world, end)
-            self._next = batch.number + self.world
-            yield batch
-            del batch
+        while self._joined:
+            box = [self._receive()]                      # not a variable: this frame must not keep the batch while it waits at yield
+            if box[0] is None:
+                break
+            number = box[0].number
+            self._position = min(number - self.rank + self.world, end)
+            self._next = number + self.world
+            yield box.pop()  # type: ignore[misc]
         self._position, self._joined = end, False
 
     # ---- the end ----

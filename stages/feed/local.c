@@ -97,7 +97,7 @@ int feed_local_read(struct feed_client *c, void *buf, size_t *len)
     ssize_t n;
     do
         n = recv(c->fd, buf, FL_CLIENT_MAX + 1, MSG_DONTWAIT);      /* a longer one is cut, and refused by its length */
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && (errno == EINTR || errno == ECONNRESET));       /* reset: it left something unread; what it said before is still to come */
     if (n < 0 && errno == EAGAIN)
         return FL_END;
     *len = n > 0 ? (size_t)n : 0;
