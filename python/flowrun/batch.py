@@ -43,7 +43,7 @@ class Batch(Mapping[str, Array]):
 
     def __init__(self, header: Header, per_epoch: int, lease: Lease, address: Callable[[Tensor], int]) -> None:
         self._header, self._lease, self._address = header, lease, address
-        self._tensors = {t.name: t for t in header.tensors}
+        self._tensors = header.tensors
         self._arrays: dict[str, Array] = {}
         self.number = header.batch                              # from 0 over the whole run
         self.epoch, self.index = divmod(header.batch, per_epoch)

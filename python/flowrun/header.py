@@ -1,15 +1,16 @@
 """The header of a batch (docs/protocol.md 5): read, proven, and remembered, since all but a few numbers of it stay the same."""
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from flowrun.msgpack import MessageError, Reader, pack
+from flowrun.msgpack import MessageError, Reader
 
 DTYPES = {"u8": np.uint8, "u16": np.uint16, "i32": np.int32, "u32": np.uint32, "i64": np.int64, "u64": np.uint64,
           "f16": np.float16, "f32": np.float32, "f64": np.float64}
 SIZES = {**{k: np.dtype(v).itemsize for k, v in DTYPES.items()}, "bf16": 2}
 ALIGN, DIMS, TENSORS, NAME = 64, 6, 64, 31
 NUMBERS = ("v", "run", "batch", "attempt", "slot", "gen", "n", "crit")
+_QUICK = tuple((bytes([0xA0 | len(k)]) + k.encode(), len(k) + 1) for k in NUMBERS)
 
 
 class Tensor(NamedTuple):
@@ -28,7 +29,7 @@ class Header(NamedTuple):
     slot: int
     gen: int
     n: int
-    tensors: tuple[Tensor, ...]
+    tensors: dict[str, Tensor]       # by name; shared by headers alike, not to be changed
 
 
 def _tensor(t: Any) -> Tensor:
@@ -48,21 +49,48 @@ def _tensor(t: Any) -> Tensor:
     return Tensor(name, dtype, tuple(shape), place, off, size)
 
 
-def _tensors(v: Any) -> tuple[Tensor, ...]:
+def _tensors(v: Any) -> dict[str, Tensor]:
     if not isinstance(v, list) or len(v) > TENSORS:
         raise MessageError(f"no list of at most {TENSORS} tensors")
-    return tuple(map(_tensor, v))
+    out = {t.name: t for t in map(_tensor, v)}
+    if len(out) != len(v):
+        raise MessageError("a tensor comes twice")
+    return out
 
 
 class Parser:
     """Reads headers; keeps the last lists of tensors by their bytes."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, tuple[Tensor, ...]] = {}
+        self._known: dict[bytes, dict[str, Tensor]] = {}
+
+    def _quick(self, data: bytes) -> Optional[Header]:
+        """A header as flowrun writes it, with a list of tensors that is known; None: look closer."""
+        if data[:1] != b"\x89":
+            return None
+        at, numbers = 1, []
+        for key, size in _QUICK:
+            if data[at:at + size] != key or at + size + 9 > len(data):
+                return None
+            code = data[at + size]
+            at += size + 1
+            if code >= 0x80:
+                if not 0xCC <= code <= 0xCF:
+                    return None
+                n = 1 << (code - 0xCC)
+                code, at = int.from_bytes(data[at:at + n], "big"), at + n
+            numbers.append(code)
+        if data[at:at + 2] != b"\xa1t" or numbers[0] != 1 or numbers[7] != 0:
+            return None
+        tensors = self._known.get(data[at + 2:])
+        return Header(numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6], tensors) if tensors is not None else None
 
     def parse(self, data: bytes) -> Header:
         if len(data) > 4096:
             raise MessageError(f"a header of {len(data)} bytes")
+        quick = self._quick(data)
+        if quick is not None:
+            return quick
         r = Reader(data)
         got: dict[str, Any] = {}
         for _ in range(r.map_size()):
@@ -79,7 +107,7 @@ class Parser:
             raise MessageError(f"a header of version {got['v']} with critical bits {got['crit']}")
         return Header(got["run"], got["batch"], got["attempt"], got["slot"], got["gen"], got["n"], got["t"])
 
-    def _list(self, r: Reader) -> tuple[Tensor, ...]:
+    def _list(self, r: Reader) -> dict[str, Tensor]:
         tail = r.data[r.at:]                 # `t` is the last key as flowrun writes it
         known = self._known.get(tail)
         if known is not None:
@@ -92,7 +120,3 @@ class Parser:
             self._known[tail] = tensors
         return tensors
 
-
-def write(h: Header) -> bytes:
-    return pack({"v": 1, "run": h.run, "batch": h.batch, "attempt": h.attempt, "slot": h.slot, "gen": h.gen, "n": h.n, "crit": 0,
-                 "t": [[t.name, t.dtype, list(t.shape), t.place, t.off, t.bytes] for t in h.tensors]})

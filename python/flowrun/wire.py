@@ -92,6 +92,9 @@ class LocalWire:
         self._buffer = bytearray(8192)
         self._poll = select.poll()
         self._poll.register(self.socket, 0)
+        self._waits = select.poll()
+        self._waits.register(self.socket, select.POLLIN)
+        self.socket.setblocking(False)
 
     def _greet(self) -> None:
         message, ancillary, _, _ = self.socket.recvmsg(1 << 18, socket.CMSG_SPACE(4 * MOST_FDS))
@@ -113,17 +116,25 @@ class LocalWire:
 
     def send(self, message: bytes) -> None:
         try:
-            self.socket.sendall(message)
+            self._send(message)
         except OSError as why:
             raise Gone(f"the feed is gone: {why}") from None
 
+    def _send(self, message: bytes) -> None:
+        while True:
+            try:
+                self.socket.send(message)
+                return
+            except BlockingIOError:
+                select.select([], [self.socket], [], 1)
+
     def receive(self, seconds: float) -> Optional[tuple[bytes, Any]]:
         try:
-            if self.socket.gettimeout() != seconds:
-                self.socket.settimeout(seconds)
             n = self.socket.recv_into(self._buffer)
-        except TimeoutError:
-            return None
+        except BlockingIOError:
+            if not self._waits.poll(seconds * 1000):
+                return None
+            return self.receive(0)
         except OSError as why:
             raise Gone(f"the feed is gone: {why}") from None
         if n == 0 or (self._buffer[0] == ord("B") and self._hung_up()):     # what a dead feed had sent is about to be given up
@@ -138,7 +149,7 @@ class LocalWire:
         slot, pools = h.slot, self.pools
         if slot >= self.welcome["window"]:
             raise FeedError(f"slot {slot} of {self.welcome['window']}")
-        for t in h.tensors:
+        for t in h.tensors.values():
             if t.place not in pools or t.off + t.bytes > pools[t.place].slab:
                 raise FeedError(f"tensor {t.name} lies outside of pool {t.place}")
 
@@ -158,7 +169,7 @@ class LocalWire:
         self.out.pop(h.batch, None)
         if not self.closed:
             try:
-                self.socket.sendall(release_message(h.gen, h.batch))
+                self._send(release_message(h.gen, h.batch))
             except OSError:
                 pass                                             # the feed is gone, and knows
 
@@ -239,10 +250,10 @@ class RemoteWire:
 
     def batch(self, body: bytes, more: Any, per_epoch: int) -> Batch:
         h = self.parser.parse(body)
-        for t in h.tensors:
+        for t in h.tensors.values():
             if t.place != -1 or not 1 <= t.off < len(more) or len(more[t.off].buffer) != t.bytes:
                 raise FeedError(f"tensor {t.name} did not come along")
-        where = {t.off: address_of(more[t.off].buffer) for t in h.tensors}
+        where = {t.off: address_of(more[t.off].buffer) for t in h.tensors.values()}
         owed, message = self.owed, release_message(h.gen, h.batch)
         return Batch(h, per_epoch, Lease(lambda: owed.append(message), more), lambda t: where[t.off])
 

@@ -467,7 +467,6 @@ def hostile_clients_hurt_nobody(tmp):
         got = {}
         for b in f:
             got[b.number] = (b.ids, b["pixels"].tobytes(), b.labels.tobytes())
-            del b
             for m in messages[len(got)::15]:
                 s = client()
                 try:
@@ -477,6 +476,7 @@ def hostile_clients_hurt_nobody(tmp):
                 except OSError:
                     pass                                 # refused before all was said
                 s.close()
+            del b
         for s in silent:
             s.close()
         same(got, whole(), "what the honest one gets")
