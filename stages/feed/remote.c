@@ -151,7 +151,7 @@ static bool remote_asks_files(const struct feed_client *c)
 int feed_remote_batch(struct fl_ctx *ctx, struct feed_client *c, const struct fl_batch *b, struct fl_err *err)
 {
     struct feed *s = ctx->state;
-    struct fl_door_part parts[FL_MAX_TENSORS];
+    struct fl_door_part parts[FL_MAX_TENSORS] = { { 0 } };
     unsigned char head[FL_CLIENT_PREFIX + FL_FRAME_MAX];
     size_t len;
     feed_client_select(c, b, &s->out);
