@@ -10,7 +10,8 @@
 /* ---- safetensors ---- */
 
 struct fl_st_tensor { char name[128]; uint8_t dtype; uint32_t ndim; uint32_t shape[6]; const void *data; uint64_t bytes; };   /* dtype: enum fl_dtype; data unaligned, in the mapping */
-struct fl_safetensors { uint32_t n; struct fl_st_tensor *t; void *map; size_t map_len; int owned; };
+struct fl_safetensors { uint32_t n; struct fl_st_tensor *t; void *map; size_t map_len; int owned;
+                        char *text; };      /* text: "flowrun" of __metadata__, or NULL */
 
 /* Maps and proves the file: u64 LE header length (<= 100 MB), JSON without duplicates, offsets inside the data, not overlapping,
  * product(shape)*size = length. F64, F32, F16, BF16, I64, I32, U8, U16. Anything else FL_E_INPUT naming file and tensor. */
@@ -22,6 +23,8 @@ const struct fl_st_tensor *fl_safetensors_find(const struct fl_safetensors *, co
 int  fl_st_to_f32(const struct fl_st_tensor *, float *out, struct fl_err *);
 /* Writes tensors (data f32/f64/... per dtype) to a temporary name, fsync, rename. */
 int  fl_safetensors_write(const char *path, const struct fl_st_tensor *t, uint32_t n, struct fl_err *);
+/* The same with a text as "flowrun" in __metadata__. */
+int  fl_safetensors_write_text(const char *path, const char *text, const struct fl_st_tensor *t, uint32_t n, struct fl_err *);
 
 /* ---- manifest ---- */
 

@@ -88,7 +88,7 @@ static int safetensors_entry(const struct safetensors_view *view, const char *na
     return code != FL_OK ? code : safetensors_place(view, json_object_get(v, "data_offsets"), t, err);
 }
 
-static int safetensors_metadata(const char *file, json_t *meta, struct fl_err *err)
+static int safetensors_metadata(const char *file, json_t *meta, char **text, struct fl_err *err)
 {
     const char *key;
     json_t *v;
@@ -97,6 +97,9 @@ static int safetensors_metadata(const char *file, json_t *meta, struct fl_err *e
     json_object_foreach(meta, key, v)
         if (!json_is_string(v))
             return fl_err_set(err, FL_E_INPUT, "%s: __metadata__: \"%.60s\" is not a text", file, key);
+    const char *ours = json_string_value(json_object_get(meta, "flowrun"));
+    if (ours != NULL && (*text = strdup(ours)) == NULL)
+        return fl_err_set(err, FL_E_NOMEM, "%s: no memory for its text", file);
     return FL_OK;
 }
 
@@ -135,7 +138,7 @@ static int safetensors_entries(const struct safetensors_view *view, json_t *head
     if (st->t == NULL)
         return fl_err_set(err, FL_E_NOMEM, "%s: no memory for %zu tensors", view->file, json_object_size(header));
     json_object_foreach(header, name, v) {
-        int code = strcmp(name, "__metadata__") == 0 ? safetensors_metadata(view->file, v, err)
+        int code = strcmp(name, "__metadata__") == 0 ? safetensors_metadata(view->file, v, &st->text, err)
                                                      : safetensors_entry(view, name, v, &st->t[st->n++], err);
         if (code != FL_OK)
             return code;
@@ -174,6 +177,7 @@ int fl_safetensors_parse(const char *name, const void *bytes, size_t len, struct
     json_decref(header);
     if (code != FL_OK) {
         free(st.t);
+        free(st.text);
         return code;
     }
     *out = st;
@@ -219,6 +223,7 @@ void fl_safetensors_close(struct fl_safetensors *st)
     if (st == NULL)
         return;
     free(st->t);
+    free(st->text);
     if (st->owned)
         munmap(st->map, st->map_len);
     memset(st, 0, sizeof *st);

@@ -112,11 +112,13 @@ static int safetensors_describe(const char *path, const struct fl_st_tensor *t, 
     return FL_OK;
 }
 
-static int safetensors_header(const char *path, const struct fl_st_tensor *t, uint32_t n, char **text, struct fl_err *err)
+static int safetensors_header(const char *path, const char *meta, const struct fl_st_tensor *t, uint32_t n, char **text, struct fl_err *err)
 {
     uint64_t at = 0;
     json_t *header = json_object();
     int code = header == NULL ? fl_err_set(err, FL_E_NOMEM, "%s: no memory for the header", path) : FL_OK;
+    if (code == FL_OK && meta != NULL && json_object_set_new(header, "__metadata__", json_pack("{s:s}", "flowrun", meta)) != 0)
+        code = fl_err_set(err, FL_E_NOMEM, "%s: no memory for the text, or it is not UTF-8", path);
     for (uint32_t i = 0; i < n && code == FL_OK; i++)
         code = safetensors_describe(path, &t[i], &at, header, err);
     if (code == FL_OK) {
@@ -180,12 +182,17 @@ static int safetensors_store(const char *path, const char *header, const struct 
     return bad ? fl_err_set(err, FL_E_IO, "%s: %s", path, strerror(saved)) : FL_OK;
 }
 
-int fl_safetensors_write(const char *path, const struct fl_st_tensor *t, uint32_t n, struct fl_err *err)
+int fl_safetensors_write_text(const char *path, const char *text, const struct fl_st_tensor *t, uint32_t n, struct fl_err *err)
 {
     char *header = NULL;
-    int code = safetensors_header(path, t, n, &header, err);
+    int code = safetensors_header(path, text, t, n, &header, err);
     if (code == FL_OK)
         code = safetensors_store(path, header, t, n, err);
     free(header);
     return code;
+}
+
+int fl_safetensors_write(const char *path, const struct fl_st_tensor *t, uint32_t n, struct fl_err *err)
+{
+    return fl_safetensors_write_text(path, NULL, t, n, err);
 }
