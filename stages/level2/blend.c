@@ -97,7 +97,9 @@ static void blend_between(uint32_t M, const double *w, const double *v, double p
 int fl_l2_blend(const struct fl_l2_blend *b, double *w, double *gap, struct fl_err *err)
 {
     uint32_t M = b->M;
-    double *g = malloc(((size_t)M * M + 5 * (size_t)M + 1) * sizeof *g);
+    if (M == 0)
+        return fl_err_set(err, FL_E_CONFIG, "no predictions to blend");
+    double *g = calloc((size_t)M * M + 5 * (size_t)M, sizeof *g);
     if (g == NULL)
         return fl_err_set(err, FL_E_NOMEM, "no memory for weights of %u predictions", M);
     double *q = g + M, *v = q + M, *s = v + M, *next = s + M, *H = next + M;

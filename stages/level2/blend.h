@@ -13,7 +13,7 @@
 struct fl_l2_blend { uint32_t n, M, L, label; const float *const *p; const uint8_t *y, *fold; uint32_t skip; };
 
 /* w [M]: weights >= 0 of sum 1 that minimise the mean binary cross-entropy of sum w_m p_m (p clamped), to a duality gap below FL_L2_BLEND_GAP; *gap
- * is the one that is left. The problem is convex: Newton steps, each a small quadratic problem on the simplex. FL_E_NOMEM. */
+ * is the one that is left. The problem is convex: Newton steps, each a small quadratic problem on the simplex. FL_E_NOMEM, FL_E_CONFIG (M is 0). */
 int fl_l2_blend(const struct fl_l2_blend *, double *w, double *gap, struct fl_err *);
 
 /* Greedy selection with replacement (Caruana et al. 2004): `rounds` times the prediction is added that makes the mean of those chosen

@@ -228,7 +228,7 @@ int fl_l2_normal(const struct fl_l2_gram *g, const struct fl_l2_folds *f, uint32
         m.n += fl_l2_has(f, k) ? g->n[k] : 0;
     if (m.n == 0)
         return fl_err_set(err, FL_E_CONFIG, "no rows to fit on");
-    double *sums = malloc((P + T) * sizeof *sums);
+    double *sums = calloc((size_t)P + T, sizeof *sums);
     m.mean = malloc((P + T) * sizeof *m.mean);
     m.xx = malloc((size_t)P * P * sizeof *m.xx);
     m.xy = malloc((size_t)P * T * sizeof *m.xy);

@@ -131,7 +131,7 @@ static int mlp_order(const void *a, const void *b)
 /* Puts n positions into the order of an op's draws. */
 static int mlp_shuffle(const struct mlp *p, const char *what, uint32_t epoch, uint32_t n, uint32_t *at, struct fl_err *err)
 {
-    struct mlp_key *keys = malloc(n * sizeof *keys);
+    struct mlp_key *keys = malloc(((size_t)n + 1) * sizeof *keys);
     uint64_t h = mlp_name(p->s, what);
     if (keys == NULL)
         return mlp_nomem(err);

@@ -96,6 +96,7 @@ static void model_fit(const struct fl_l2_model *m, uint32_t fit, uint32_t n, uin
 void fl_l2_predict(const struct fl_l2_model *m, uint32_t part, uint32_t n, const float *x, struct fl_l2_scratch *s, float *out)
 {
     size_t all = (size_t)n * m->L;
+    double many = part == UINT32_MAX && m->parts > 0 ? m->parts : 1;
     uint32_t P, T, from = part == UINT32_MAX ? 0 : part, upto = part == UINT32_MAX ? m->parts : part + 1;
     memset(s->sum, 0, all * sizeof *s->sum);
     if (m->parts == 0)
@@ -107,10 +108,12 @@ void fl_l2_predict(const struct fl_l2_model *m, uint32_t part, uint32_t n, const
         for (uint32_t k = from; k < upto; k++)
             model_fit(m, k * m->problems + q, n, P, T, s);
     }
+    uint32_t l = 0;
     for (size_t i = 0; i < all; i++) {
-        double v = m->parts > 0 ? s->sum[i] / (upto - from) : s->sum[i];
+        double v = s->sum[i] / many;
         if (part == UINT32_MAX && m->a != NULL)
-            v = fl_prob_sigmoid(m->a[i % m->L] * fl_prob_logit(v) + m->b[i % m->L]);
+            v = fl_prob_sigmoid(m->a[l] * fl_prob_logit(v) + m->b[l]);
+        l = l + 1 < m->L ? l + 1 : 0;
         out[i] = v <= 0.0 ? 0.0f : v >= 1.0 ? 1.0f : (float)v;
     }
 }

@@ -154,7 +154,7 @@ int fl_l2_model_write(const struct fl_l2_model *m, const char *path, const char 
         ok = m->linear != NULL ? file_linear(&o, m) : m->trees != NULL ? file_trees(&o, m) : file_mlp(&o, m);
     char *text = ok ? file_text(m, options) : NULL;
     int rc = text != NULL ? fl_safetensors_write_text(path, text, o.t, o.n, err) : fl_err_set(err, FL_E_NOMEM, "%s: no memory, or more than 2^32 nodes", path);
-    for (uint32_t i = 0; i < o.n; i++)
+    for (uint32_t i = 0; i < FILE_TENSORS; i++)
         free(o.data[i]);
     free(text);
     return rc;

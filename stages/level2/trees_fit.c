@@ -152,7 +152,7 @@ static int work_arrays(struct trees_work *w, struct fl_err *err)
     size_t n = w->n, words = (n + TREES_WORD - 1) / TREES_WORD, cuts = ((size_t)w->P + 63) / 32 * 32, swaps = 2 * (n / 16 + 1);
     w->order = malloc((w->P + 1) * sizeof *w->order);
     w->cuts = malloc((cuts > swaps ? cuts : swaps) * sizeof *w->cuts);
-    w->spare = malloc((n + TREES_SLACK) * sizeof(uint32_t));
+    w->spare = malloc((n + TREES_SLACK) * 2 * sizeof *w->spare);      /* of steps, or of row numbers */
     w->bits = malloc(words * w->Tp * sizeof *w->bits);
     w->mask = malloc((words + 1) * sizeof *w->mask);
     w->sum = malloc(3 * (size_t)w->T * sizeof *w->sum);

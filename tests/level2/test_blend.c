@@ -90,11 +90,11 @@ FL_TEST(the_order_of_predictions_has_no_part)
 FL_TEST(greedy_takes_what_helps)
 {
     struct fl_l2_data d = make_data(600, 3, 4, 2, 1, .5);
-    float *p[PREDICTIONS];
+    float *p[PREDICTIONS] = { NULL };
     double w[3], sum = 0;
     struct fl_err err = { 0 };
     columns(&d, p);
-    for (size_t i = 0; i < (size_t)d.n * d.L; i++)
+    for (size_t i = 0; p[1] != NULL && i < (size_t)d.n * d.L; i++)
         p[1][i] = (float)make_unit();
     struct fl_l2_blend b = { .n = d.n, .M = 3, .L = d.L, .p = (const float *const *)p, .y = d.y };
     for (int exact = 0; exact < 2; exact++) {

@@ -16,22 +16,22 @@ static int fitted(const struct fl_l2_data *d, int kind, int features, int transf
     struct fl_l2_model m = { .kind = kind, .features = features, .transform = transform, .M = d->M, .L = d->L, .only = 1, .rest_off = UINT32_MAX,
                              .parts = kind > FL_L2_GMEAN ? d->K : 0, .problems = features == FL_L2_OWN ? d->L : 1 };
     struct fl_l2_gram g = { 0 };
-    uint32_t fits = m.parts * m.problems, columns[6], outputs[2], P, T;
+    uint32_t fits = m.parts * m.problems, columns[6] = { 0 }, outputs[2] = { 0 }, P, T;
     int rc = FL_OK;
-    m.models = calloc(d->M, sizeof *m.models);
-    m.labels = calloc(d->L, sizeof *m.labels);
-    for (uint32_t j = 0; j < d->M; j++)
+    m.models = calloc(d->M + 1u, sizeof *m.models);
+    m.labels = calloc(d->L + 1u, sizeof *m.labels);
+    for (uint32_t j = 0; j < 3; j++)
         m.models[j] = strdup(names[j]);
-    for (uint32_t l = 0; l < d->L; l++)
+    for (uint32_t l = 0; l < 2; l++)
         m.labels[l] = strdup(labels[l]);
     m.exclusive = 2;
     if (fl_l2_kind_is_linear(kind)) {
         rc = fl_l2_gram(d, transform, NULL, &g, err);
-        m.linear = calloc(fits, sizeof *m.linear);
+        m.linear = calloc(fits + 1, sizeof *m.linear);
     } else if (kind == FL_L2_EXTRATREES) {
-        m.trees = calloc(fits, sizeof *m.trees);
+        m.trees = calloc(fits + 1, sizeof *m.trees);
     } else if (kind == FL_L2_MLP) {
-        m.mlp = calloc(fits, sizeof *m.mlp);
+        m.mlp = calloc(fits + 1, sizeof *m.mlp);
     }
     for (uint32_t i = 0; rc == FL_OK && i < fits; i++) {
         struct fl_l2_folds f = fl_l2_all_folds(d->K);
@@ -76,7 +76,7 @@ static int predicted(const struct fl_l2_model *m, const struct fl_l2_data *d, ui
 FL_TEST(what_is_read_predicts_the_same_bits)
 {
     struct fl_l2_data d = make_data(ROWS, 3, 2, 3, .8, 1);
-    float first[ROWS * 2], again[ROWS * 2];
+    float first[ROWS * 2] = { 0 }, again[ROWS * 2] = { 0 };
     char path[300];
     snprintf(path, sizeof path, "%s/m.safetensors", fl_tmpdir());
     for (int kind = FL_L2_MEAN; kind <= FL_L2_MLP; kind++)
