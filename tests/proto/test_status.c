@@ -7,14 +7,14 @@ FL_TEST(names_codes_both_ways)
 {
     static const struct { int code; const char *name; } all[] = {
         { 0, "OK" }, { 1, "END" }, { -1, "E_INPUT" }, { -2, "E_LABEL" }, { -3, "E_SHAPE" }, { -4, "E_NUM" }, { -5, "E_CONFIG" },
-        { -6, "E_NOMEM" }, { -7, "E_IO" }, { -8, "E_PROTO" }, { -9, "E_STALE" }, { -10, "E_PEER" }, { -11, "E_DEVICE" }, { -12, "E_BUG" },
+        { -6, "E_NOMEM" }, { -7, "E_IO" }, { -8, "E_PROTO" }, { -9, "E_STALE" }, { -10, "E_PEER" }, { -11, "E_DEVICE" }, { -12, "E_BUG" }, { -13, "E_POISON" },
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         CHECK_STR(fl_status_name(all[i].code), all[i].name);
         CHECK_INT(fl_status_parse(all[i].name), all[i].code);
     }
     CHECK_STR(fl_status_name(2), "E_?");
-    CHECK_STR(fl_status_name(-13), "E_?");
+    CHECK_STR(fl_status_name(-14), "E_?");
     CHECK_INT(fl_status_parse("E_?"), FL_E_BUG);
     CHECK_INT(fl_status_parse(""), FL_E_BUG);
 }
