@@ -70,6 +70,16 @@ static void size_too_small(const struct fl_config *c, const struct fl_graph *g, 
                     have, size_text(own, self), g->B, need, (unsigned long long)(all + own));
 }
 
+/* A tap beside other readers of its edge works on batches that are in flight anyway. */
+static bool size_rides_along(const struct fl_graph *g, const struct fl_stage_node *tap)
+{
+    for (uint32_t i = 0; tap->tap && tap->nfrom == 1 && i < g->nstages; i++)
+        for (uint32_t k = 0; &g->stages[i] != tap && k < g->stages[i].nfrom; k++)
+            if (g->stages[i].from[k] == tap->from[0])
+                return true;
+    return false;
+}
+
 void fl_size_plan(const struct fl_config *c, const uint32_t *order, struct fl_graph *g)
 {
     uint64_t all = 0, own = 0, instances = 0, bytes;
@@ -85,7 +95,7 @@ void fl_size_plan(const struct fl_config *c, const uint32_t *order, struct fl_gr
             return;
         }
         s->cost = s->slab > 0 ? s->slab : 1;
-        instances += s->instances;
+        instances += size_rides_along(g, s) ? 0 : s->instances;
     }
     if (!g->bounded && !size_add(&g->memory, own))
         g->memory = UINT64_MAX;
