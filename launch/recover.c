@@ -195,6 +195,8 @@ static const char *recover_cause(const struct fl_inst *in, int status, char out[
         snprintf(out, 120, "was killed by the kernel: out of memory");
     else if (WIFSIGNALED(status))
         snprintf(out, 120, "died of signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else if (WEXITSTATUS(status) == FL_EXIT_BROKEN_LINK)
+        snprintf(out, 120, "lost a link");
     else
         snprintf(out, 120, "ended with exit status %d before its work was done", WEXITSTATUS(status));
     return out;
@@ -209,9 +211,11 @@ static bool recover_oom(struct fl_super *s, const struct fl_inst *in, int status
     return true;
 }
 
-/* Kills from outside are not held against the batch in work. */
+/* Kills from outside and broken links are not held against the batch in work. */
 static bool recover_own_doing(const struct fl_inst *in, int status)
 {
+    if (WIFEXITED(status) && WEXITSTATUS(status) == FL_EXIT_BROKEN_LINK)
+        return false;
     return in->hung || in->oom || !WIFSIGNALED(status) || (WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM);
 }
 

@@ -186,6 +186,22 @@ static int spawn_setup_fd(json_t *setup, int *fd, struct fl_err *err)
     return FL_OK;
 }
 
+/* Ours and FLOWRUN_STAGE=NAME.INSTANCE, by which others (ps e, flowrun chaos) tell one stage process from another. The array alone is new. */
+static char **spawn_environ(char *mine)
+{
+    size_t n = 0, k = 1, key = strlen("FLOWRUN_STAGE=");
+    while (environ[n] != NULL)
+        n++;
+    char **env = calloc(n + 2, sizeof *env);
+    if (env == NULL)
+        return NULL;
+    for (size_t i = 0; i < n; i++)
+        if (strncmp(environ[i], mine, key) != 0)
+            env[k++] = environ[i];
+    env[0] = mine;
+    return env;
+}
+
 static int spawn_process(struct fl_super *s, struct fl_inst *in, int setup, int control, posix_spawn_file_actions_t *fa, struct fl_err *err)
 {
     const struct fl_stage_node *n = &s->g->stages[in->stage];
@@ -201,8 +217,11 @@ static int spawn_process(struct fl_super *s, struct fl_inst *in, int setup, int 
     bool attached = s->conf->attached != NULL && strcmp(s->conf->attached, n->name) == 0;
     posix_spawnattr_setflags(&attr, (short)((attached ? 0 : POSIX_SPAWN_SETPGROUP) | POSIX_SPAWN_SETSIGMASK));   /* Ctrl-C is the supervisor's alone */
     posix_spawnattr_setsigmask(&attr, &none);
-    char *argv[] = { n->exe, "--setup", "3", NULL };
-    int rc = posix_spawn(&in->pid, n->exe, fa, &attr, argv, environ);
+    char *argv[] = { n->exe, "--setup", "3", NULL }, mine[64 + FL_NAME_MAX];
+    snprintf(mine, sizeof mine, "FLOWRUN_STAGE=%s.%u", n->name, in->index);
+    char **env = spawn_environ(mine);
+    int rc = env != NULL ? posix_spawn(&in->pid, n->exe, fa, &attr, argv, env) : ENOMEM;
+    free(env);
     posix_spawnattr_destroy(&attr);
     if (rc != 0)
         return fl_err_set(err, FL_E_IO, "%s: can't start %s: %s", n->name, n->exe, strerror(rc));

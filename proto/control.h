@@ -11,6 +11,7 @@
 #include "proto/status.h"
 
 #define FL_CONTROL_MAX 4096      /* bytes; any struct fl_control fits into it */
+#define FL_EXIT_BROKEN_LINK 75   /* exit status of a stage that ends because a link of it broke though both ends lived */
 
 struct fl_control {
     char     type[16];

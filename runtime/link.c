@@ -29,6 +29,7 @@ struct reader {                       /* one instance we send to */
     int64_t  credit;
     uint64_t sent;
     bool     said_end, end_acked;
+    bool     greeted;                 /* its inlet has attached our connection once */
 };
 
 struct queued { uint64_t batch; uint32_t slot, gen; size_t len; unsigned char bytes[MAX_MESSAGE]; };
@@ -54,6 +55,7 @@ struct fl_links {
     _Atomic uint64_t *sent;           /* the status page's table, or NULL */
     uint32_t nout;
     struct out_edge *out;
+    bool     broken;                  /* fl_links_broken */
     zmq_pollitem_t *items;            /* [0] the caller's descriptor, the stage's own if any, inlet, then the writers' sockets */
     uint32_t nitems;
     int      own_fd;                  /* the stage's own; -1 = none */
@@ -81,8 +83,12 @@ static void *link_socket(struct fl_links *l, int type)
     zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &max, sizeof max);
     /* No ZMQ_IMMEDIATE at the writer: with it, a reader that closes after its 'A' makes libzmq drop the writer's pipe with the 'A'
      * still unread in it (session_base_t::reconnect). It isn't needed either, since readers listen before writers connect. */
-    if (type == ZMQ_ROUTER)
+    if (type == ZMQ_ROUTER) {
         zmq_setsockopt(s, ZMQ_ROUTER_MANDATORY, &one, sizeof one);
+        /* An empty message to whoever connects. A writer that gets a second one knows that its connection broke: libzmq reconnects
+         * without a word, and whatever was under way is lost. */
+        zmq_setsockopt(s, ZMQ_PROBE_ROUTER, &one, sizeof one);
+    }
     return s;
 }
 
@@ -218,6 +224,8 @@ int fl_links_next(struct fl_links *l, uint32_t *edge, uint64_t *token, struct fl
             continue;
         if (p[0] == 'H' && w == NULL) {
             rc = link_hello(l, id, (size_t)id_len, e, err);
+        } else if (w == NULL && p[0] == 'E') {
+            rc = FL_OK;              /* its hello was lost with the connection: it will see that, and end */
         } else if (w == NULL) {
             rc = fl_err_set(err, FL_E_PROTO, "link: a message from somebody who did not say hello");
         } else if (p[0] == 'E') {
@@ -269,6 +277,11 @@ void fl_links_drop_writer(struct fl_links *l, const char *prefix, bool over)
 }
 
 /* ---- writing ---- */
+
+bool fl_links_broken(const struct fl_links *l)
+{
+    return l != NULL && l->broken;
+}
 
 int fl_links_edge(struct fl_links *l, uint32_t edge, uint32_t readers, bool keyed, uint64_t cost, struct fl_err *err)
 {
@@ -360,13 +373,29 @@ static struct reader *link_choose(struct out_edge *o, uint64_t batch)
     return best;
 }
 
-static int link_hear(struct reader *r, struct fl_err *err)
+static int link_greeted(struct fl_links *l, struct reader *r, struct fl_err *err)
+{
+    if (!r->greeted) {
+        r->greeted = true;
+        return FL_OK;
+    }
+    l->broken = true;
+    return fl_err_set(err, FL_E_PEER, "a link broke while both its ends were alive");
+}
+
+static int link_hear(struct fl_links *l, struct reader *r, struct fl_err *err)
 {
     while (r->socket != NULL) {              /* not connected before all readers listen */
         unsigned char msg[16];
         int n = zmq_recv(r->socket, msg, sizeof msg, ZMQ_DONTWAIT);
         if (n < 0)
             return zmq_errno() == EAGAIN || zmq_errno() == EINTR ? FL_OK : link_errno(err, "receive");
+        if (n == 0) {
+            int rc = link_greeted(l, r, err);
+            if (rc != FL_OK)
+                return rc;
+            continue;
+        }
         if (n != 9 || (msg[0] != 'C' && msg[0] != 'A'))
             return fl_err_set(err, FL_E_PROTO, "link: a reply of %d bytes that is none of ours", n);
         if (msg[0] == 'C')
@@ -380,7 +409,7 @@ static int link_hear(struct reader *r, struct fl_err *err)
 static int link_flush_edge(struct fl_links *l, struct out_edge *o, struct fl_err *err)
 {
     for (uint32_t i = 0; i < o->nreaders; i++) {
-        int rc = link_hear(&o->readers[i], err);
+        int rc = link_hear(l, &o->readers[i], err);
         if (rc != FL_OK)
             return rc;
     }

@@ -3,7 +3,8 @@
  * A reader binds one socket for all that comes in; a writer connects one socket to each reader. A message from writer to reader is
  * one frame: kind, version, edge (u16 LE), then the batch header (kind 'B') or the number of batches sent (kind 'E', u64 LE).
  * Back flow credit ('C', u64 LE bytes) and the acknowledgement of the end ('A'). High-water marks are off: what bounds a link is
- * the credit that its reader has granted, in bytes. Nothing is delivered by lingering: a writer closes after 'A'. */
+ * the credit that its reader has granted, in bytes. Nothing is delivered by lingering: a writer closes after 'A'.
+ * A reader greets each connection with an empty message: a second one tells the writer that the first broke (fl_links_broken). */
 #ifndef FL_RUNTIME_LINK_H
 #define FL_RUNTIME_LINK_H
 
@@ -48,6 +49,9 @@ int  fl_links_put(struct fl_links *, const struct fl_batch *, struct fl_err *);
 bool fl_links_flush(struct fl_links *, struct fl_err *);
 /* Says the end on every out link, once the queues are empty; true when all readers have acknowledged it. */
 bool fl_links_finish(struct fl_links *, struct fl_err *);
+
+/* A link broke though nobody died, and what was under way is lost: an error was returned, and the process must end for it to be issued again. */
+bool fl_links_broken(const struct fl_links *);
 
 /* Waits until something arrives on a link, or `fd` or the descriptor of fl_links_listen_to is readable, at most ms (-1: for ever). */
 void fl_links_listen_to(struct fl_links *, int fd);     /* the stage's own; -1 = none */

@@ -251,7 +251,10 @@ static int proc_begin(struct proc *p, const struct fl_stage *st, struct fl_ctx *
 static void proc_tell_end(struct proc *p, int rc)
 {
     struct fl_control c = { .type = "done" };
-    if (rc != FL_OK) {
+    if (fl_links_broken(p->links)) {
+        c = (struct fl_control){ .type = "log", .code = FL_LOG_WARN };
+        snprintf(c.text, sizeof c.text, "%s; it ends, what it held is issued again", p->err.text);
+    } else if (rc != FL_OK) {
         const struct fl_err *e = p->host.err.code != FL_OK ? &p->host.err : &p->err;
         snprintf(c.type, sizeof c.type, "fail");
         snprintf(c.name, sizeof c.name, "%s", fl_status_name(rc));
@@ -292,6 +295,8 @@ int fl_proc_run(const struct fl_stage *st, int setup)
     fl_host_done(&p->host);
     if (p->gone)
         return 1;
+    if (fl_links_broken(p->links))        /* nobody is left to wait for */
+        return FL_EXIT_BROKEN_LINK;
     fl_links_free(p->links);
     fl_join_free(p->join);
     for (struct fl_hosted *h = p->spare, *next; h != NULL; h = next) {

@@ -1,5 +1,6 @@
 /* Links: credit bounds what is under way, nothing is lost at an orderly end, strangers are refused. */
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -173,11 +174,47 @@ FL_TEST(garbage_from_a_stranger_is_a_named_error)
     }
 }
 
+/* Shuts every connected stream socket of this process, as a network that breaks would. */
+static int cut_all(void)
+{
+    int cut = 0;
+    for (int fd = 3; fd < 256; fd++) {
+        int type = 0, listens = 1;
+        socklen_t len = sizeof type;
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 &&
+            type == SOCK_STREAM && !listens && shutdown(fd, SHUT_RDWR) == 0)
+            cut++;
+    }
+    return cut;
+}
+
+FL_TEST(a_writer_learns_that_its_link_broke)
+{
+    struct pair p;
+    uint64_t most;
+    CHECK_OK(pair_open(&p, WINDOW), p.err);
+    CHECK_OK(fl_links_put(p.w, &(struct fl_batch){ .batch = 0 }, &p.err), p.err);
+    for (int turn = 0; turn < 1000 && !fl_links_flush(p.w, &p.err); turn++) {      /* until credit has come: both ends are up */
+        uint32_t edge;
+        uint64_t token;
+        struct fl_batch b;
+        fl_links_next(p.r, &edge, &token, &b, &p.err);
+        wait_both(&p);
+    }
+    CHECK(!fl_links_broken(p.w) && p.err.code == FL_OK);
+    CHECK(cut_all() >= 1);
+    CHECK_INT(run_pair(&p, 40, 1, &most), -1);
+    CHECK_INT(p.err.code, FL_E_PEER);
+    CHECK(fl_links_broken(p.w));
+    pair_close(&p);
+}
+
 int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
         CASE(credit_bounds_what_is_under_way), CASE(nothing_is_lost_at_the_end_of_a_link_with_a_slow_reader), CASE(no_credit_no_message),
-        CASE(a_full_window_is_refused_by_name), CASE(garbage_from_a_stranger_is_a_named_error), { 0 }
+        CASE(a_full_window_is_refused_by_name), CASE(garbage_from_a_stranger_is_a_named_error),
+        CASE(a_writer_learns_that_its_link_broke), { 0 }
     };
     return fl_run(cases, argc, argv);
 }
