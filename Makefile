@@ -51,7 +51,7 @@ CUDA_PLUGIN := $(if $(HAVE_CUDA),$(B)/plugins/forward_cuda.so)
 CUDA_LOWER := lower place weights net layer nets_densenet nets_resnet nets_squeezenet nets_tilenet nets_vgg
 CUDA_PIC   := $(patsubst %.c,$(B)/pic/%.o,$(wildcard stages/forward/cuda/*.c) $(patsubst %,stages/forward/%.c,$(CUDA_LOWER)) proto/status.c proto/crc32c.c runtime/text.c)
 
-.PHONY: all deps deps-check demo check check-long bench fuzz lint install docs help clean samples
+.PHONY: all deps deps-check demo check check-long chaos bench fuzz lint install docs help clean samples
 all: $(B)/bin/flowrun $(B)/flowrun-hdf5 $(STAGES:%=$(B)/stages/%) $(CUDA_PLUGIN) $(B)/tools/forward
 
 help:  ## this list
@@ -173,6 +173,13 @@ check: deps-check  ## build, test; needs no GPU
 demo: deps  ## build, then run the default pipeline on the sample tiles
 	@$(MAKE) --no-print-directory -j2 all samples
 	$(B)/bin/flowrun pipeline.yaml
+
+# Paths in a graph are relative to this folder, whatever the build's is.
+build/chaos/labels.csv: $(B)/samples/paint
+	$(Q)$(B)/samples/paint --out build/chaos --n 2000 --seed 2
+chaos:  ## kill, stop and cut off stages over 2,000 tiles, flowrun too: the files must stay the same (SEED=1)
+	@$(MAKE) --no-print-directory -j2 all build/chaos/labels.csv
+	$(B)/bin/flowrun chaos tests/long/chaos.yaml --kills 200 --supervisor-kills 5 --seed $(or $(SEED),1)
 
 # Stages that only tests use: found through stage_path.
 TEST_STAGES := tripwire

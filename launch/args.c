@@ -47,7 +47,7 @@ static const struct fl_flag *args_flag(const struct fl_cmd *cmd, const char *wor
 
 static bool args_unknown(const struct fl_cmd *cmd, const char *word)
 {
-    const char *names[19];
+    const char *names[sizeof cmd->flags / sizeof cmd->flags[0] + 3];
     uint32_t n = 0;
     while (cmd->flags[n] != NULL) {
         names[n] = cmd->flags[n];
@@ -110,10 +110,13 @@ static bool args_put(struct fl_args *a, const char *flag, const char *value)
         args_set(a, value);
     if (strncmp(flag, "--record", 8) == 0 && !args_record(a, flag, value))
         return false;
-    if (strcmp(flag, "--run") == 0)
-        a->run_dir = value;
-    if (strcmp(flag, "--resume") == 0)
-        a->resume = value;
+    const struct { const char *flag, **to; } texts[] = {
+        { "--run", &a->run_dir }, { "--resume", &a->resume }, { "--seconds", &a->seconds }, { "--seed", &a->seed },
+        { "--kills", &a->kills }, { "--supervisor-kills", &a->supervisor_kills }, { "--every", &a->every },
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        if (strcmp(flag, texts[i].flag) == 0)
+            *texts[i].to = value;
     if (strcmp(flag, "--start") == 0 && !args_number(flag, value, &a->start))
         return false;
     a->quiet |= strcmp(flag, "-q") == 0;

@@ -11,6 +11,11 @@ const struct fl_flag fl_flags[] = {
     { "--start",   "BATCH",              "issues nothing before this batch: a trainer has had it (only where no sink keeps a journal)" },
     { "--record",  "EDGE[,EDGE]",        "records what leaves these stages into RUN/recordings (all: every one that is read)" },
     { "--record-limit", "SIZE",          "how much of all edges together is kept (10GB)" },
+    { "--seconds", "N",                  "how long to go on (60, unless --kills is given)" },
+    { "--kills",   "N",                  "goes on until so many stages were killed" },
+    { "--supervisor-kills", "N",         "kills flowrun itself so often, and resumes" },
+    { "--seed",    "S",                  "of the choice of what is done to whom (1)" },
+    { "--every",   "SECONDS",            "mean time between two actions (half of what the graph takes to start)" },
     { "-q",        NULL,                 "no live view" },
     { "--stage",   "NAME",               "the stage to run" },
     { "--batch",   "N[,N]",              "only these batches" },
@@ -43,6 +48,16 @@ const struct fl_cmd fl_cmds[] = {
     { .name = "plan", .usage = "flowrun plan FILE [--dot] [--set STAGE.OPTION=VALUE]...",
       .help = "Prints what travels on each edge and how much memory it takes; starts nothing.",
       .flags = { "--set", "--dot" }, .min = 1, .max = 1, .run = fl_cmd_plan },
+    { .name = "chaos", .usage = "flowrun chaos FILE [--seconds N] [--kills N] [--supervisor-kills N] [--seed S] [--every SECONDS]\n"
+                                "                     [--set STAGE.OPTION=VALUE]... [--run DIR]",
+      .help = "Runs the graph undisturbed and then again under chaos, for as long as it is told, and compares all files byte for byte.\n\n"
+              "At random moments a random stage process is killed (SIGKILL), stopped for up to a second (SIGSTOP, SIGCONT) or loses a link:\n"
+              "one of its connected sockets is shut in both directions (pidfd_getfd, shutdown), as if the connection broke. A line tells of\n"
+              "each. When nothing was committed after five of them, the next waits until something is. The files that stages write (options\n"
+              "of type out) go to the folder of these runs, not to where FILE says. The folder is runs/NAME-chaos-TIME, or --run DIR; it is\n"
+              "removed at the end unless files differ or --run names it.\n"
+              "Exit status: 0 all equal, 1 something differs or failed, 2 refused, 4 interrupted.",
+      .flags = { "--set", "--run", "--seconds", "--kills", "--supervisor-kills", "--seed", "--every" }, .min = 1, .max = 1, .run = fl_cmd_chaos },
     { .name = "stages", .usage = "flowrun stages", .help = "Lists the stages that are found, with one sentence each.",
       .min = 0, .max = 0, .run = fl_cmd_stages },
     { .name = "describe", .usage = "flowrun describe [STAGE [--set OPTION=VALUE]... [--json]]",

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct fl_graph;
+
 /* What was given; texts are those of argv. */
 struct fl_args {
     const char **files;  uint32_t nfiles;      /* what is no option */
@@ -14,6 +16,7 @@ struct fl_args {
     const char *stage, *batch, *with, *from, *to, *keep, *png, *tile, *out;   /* of replay, show, cut: as given */
     bool diff, gdb, valgrind, tensor;
     uint64_t start;                            /* a batch number */
+    const char *seconds, *seed, *kills, *supervisor_kills, *every;     /* of chaos, as given */
     bool quiet, force, dot, json, help, version;
 };
 
@@ -41,11 +44,15 @@ const struct fl_cmd *fl_cmd_find(const char *name);                /* NULL when 
 const char *fl_cmd_near(const char *name);                         /* "; did you mean X?" or "" */
 void fl_cmd_help(const struct fl_cmd *);
 
+/* cmd_run.c. The graph in the file with the --set of the arguments, or NULL after the complaints went to stderr. */
+struct fl_graph *fl_cmd_load(const char *file, const struct fl_args *);
+
 /* Each returns the exit status. */
 int fl_cmd_run(const struct fl_args *);
 int fl_cmd_check(const struct fl_args *);
 int fl_cmd_plan(const struct fl_args *);
 int fl_cmd_stages(const struct fl_args *);
+int fl_cmd_chaos(const struct fl_args *);
 int fl_cmd_describe(const struct fl_args *);
 int fl_cmd_replay(const struct fl_args *);
 

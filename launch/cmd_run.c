@@ -9,8 +9,7 @@
 #include "launch/mem.h"
 #include "launch/run.h"
 
-/* The graph, or NULL after the complaints went to stderr. */
-static struct fl_graph *run_load(const char *file, const struct fl_args *a)
+struct fl_graph *fl_cmd_load(const char *file, const struct fl_args *a)
 {
     struct fl_graph *g = NULL;
     char *complaints = NULL;
@@ -36,7 +35,7 @@ static int run_resume(const struct fl_args *a)
         free(file);
         return 2;
     }
-    struct fl_graph *g = run_load(a->nfiles > 0 ? a->files[0] : file, a);
+    struct fl_graph *g = fl_cmd_load(a->nfiles > 0 ? a->files[0] : file, a);
     free(file);
     if (g == NULL)
         return 2;
@@ -69,7 +68,7 @@ int fl_cmd_run(const struct fl_args *a)
         fprintf(stderr, "flowrun: want a FILE or a command; flowrun --help tells more\n");
         return 2;
     }
-    struct fl_graph *g = run_load(a->files[0], a);
+    struct fl_graph *g = fl_cmd_load(a->files[0], a);
     if (g == NULL)
         return 2;
     const struct fl_run_conf conf = { .run_dir = a->run_dir, .quiet = a->quiet, .start = a->start };
@@ -80,7 +79,7 @@ int fl_cmd_run(const struct fl_args *a)
 
 int fl_cmd_check(const struct fl_args *a)
 {
-    struct fl_graph *g = run_load(a->files[0], a);
+    struct fl_graph *g = fl_cmd_load(a->files[0], a);
     if (g == NULL)
         return 2;
     uint32_t processes = 0;
@@ -93,7 +92,7 @@ int fl_cmd_check(const struct fl_args *a)
 
 int fl_cmd_plan(const struct fl_args *a)
 {
-    struct fl_graph *g = run_load(a->files[0], a);
+    struct fl_graph *g = fl_cmd_load(a->files[0], a);
     if (g == NULL)
         return 2;
     int rc = fl_plan_print(g, a->dot);

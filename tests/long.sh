@@ -46,7 +46,7 @@ fuzzing() {
 
 mkdir -p "$build"
 part links env FLOWRUN_LONG=1 "$build/tests/runtime/test_link"
-part chaos env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=1800 bash tests/run.sh "$build" tests/flow/test_chaos
+part chaos make --no-print-directory chaos
 part model bash tests/delivery/model.sh "$build"
 part parity env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=3600 bash tests/run.sh "$build" tests/parity tests/forward
 part runs /usr/bin/python3 -B tests/long/runs.py "$build"

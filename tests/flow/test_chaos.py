@@ -1,22 +1,20 @@
-"""Kills random stages at random moments, and the supervisor too: the results are those of a quiet run, byte for byte.
-
-FLOWRUN_LONG=1: 200 kills of stages and 5 of the supervisor, else 20 and 1. CHAOS_SEED chooses the moments."""
+"""flowrun chaos: under kills, stops, cut links and a killed supervisor the results are those of a quiet run, byte for byte; the command
+itself notices what differs and leaves nothing behind. CHAOS_SEED chooses what happens; `make chaos` does ten times as much."""
 import os
-import random
+import re
+import shutil
 import signal
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import flow                                                # noqa: E402
-from flow import MODELS, TILES, Run, flowrun, holds, report, same, slurp, write_graph   # noqa: E402
+from flow import MODELS, TILES, Run, chain, holds, same, wait_for, write_graph   # noqa: E402
 
-LONG = bool(os.environ.get("FLOWRUN_LONG"))
-N = 300
+SEED = os.environ.get("CHAOS_SEED", "1")
 
 
 def graph(out):
-    """Fan-out to two networks, two joins, several instances: every kind of link."""
+    """Fan-out to two networks, two joins, several instances, two sinks: every kind of link."""
     def net(model):
         return {"stage": "forward", "from": "augment", "instances": 2, "options": {"weights": [model], "rows": 16}}
     return {
@@ -28,84 +26,63 @@ def graph(out):
         "stack": {"from": ["merge1", "merge2"], "instances": 2},
         "decode_f2": {"from": "stack"},
         "sink": {"from": ["stack", "decode_f2"], "options": {"submission": out + "/predictions.csv", "probabilities": out + "/probs.csv"}},
+        "first": {"stage": "sink", "from": "merge1", "options": {"probabilities": out + "/first.csv"}},
     }
 
 
-def results(out):
-    return [slurp(out + "/predictions.csv"), slurp(out + "/probs.csv")]
+def chaos(tmp, stages, *args):
+    return Run("chaos", write_graph(tmp + "/graph.json", stages), "--seed", SEED, *args, cwd=tmp)
 
 
-def quiet(tmp):
-    os.mkdir(tmp + "/quiet")
-    flowrun(write_graph(tmp + "/quiet.json", graph(tmp + "/quiet")), "--run", tmp + "/quiet-run", "-q")
-    return results(tmp + "/quiet")
+def results_are_those_of_a_quiet_run(tmp):
+    rc, out, err = chaos(tmp, graph(tmp), "--kills", "20", "--supervisor-kills", "1").end(250)
+    same(rc, 0, "status; it said %s%s" % (out, err))
+    done = re.search(r"^chaos: (\d+) kills, (\d+) stops, (\d+) cut links, (\d+) kills of flowrun .*: all equal$", out, re.M)
+    holds(done is not None, "the sum: %s" % out[-300:])
+    kills, stops, cuts, supervisor = map(int, done.groups())
+    same([kills >= 20, stops > 0, supervisor], [True, True, 1], "done: %s" % done.group(0))
+    holds(cuts > 0 or "could not be cut" in out, "links were cut: %s" % done.group(0))
+    same(len(re.findall(r"  (?:killed|stopped for|one of its)", out)), kills + stops + cuts + supervisor, "lines of what was done")
+    holds("4 files equal" in out, "three files of results and the rejects are compared: %s" % out[-300:])
+    same(os.listdir(tmp + "/runs"), [], "what is left of equal runs")
+    holds(not os.path.exists(tmp + "/predictions.csv"), "the files that the graph names are left alone")
 
 
-def at_work(pid):
-    """Whether it is a stage of the run, not one that is just asked to describe itself."""
-    try:
-        return b"--setup" in slurp("/proc/%d/cmdline" % pid)
-    except OSError:
-        return False
+def a_difference_is_told(tmp):
+    shutil.copytree(TILES, tmp + "/tiles", ignore=lambda d, names: sorted(names)[60:])
+    tiles = sorted(os.listdir(tmp + "/tiles"))
+    run = chaos(tmp, chain(tmp, tmp + "/tiles/*.jpg", batch=4), "--seconds", "0.2")
+    wait_for(lambda: "quiet run: " in run.said()[0] or run.p.poll() is not None, "the quiet run")
+    for name in tiles[1:]:
+        shutil.copyfile(os.path.join(tmp, "tiles", tiles[0]), os.path.join(tmp, "tiles", name))
+    rc, out, err = run.end()
+    same(rc, 1, "status; it said %s%s" % (out, err))
+    holds(re.search(r"sink\.probabilities\.probs\.csv: differs from .*/quiet/out/sink\.probabilities\.probs\.csv at byte \d+, line 3\n", out), "where: %s" % out)
+    kept = re.search(r"^what is left of it: (.*)$", out, re.M)
+    same(sorted(os.listdir(kept.group(1))), ["chaos-1", "quiet"], "what is kept")
 
 
-def kill_one(run, draw):
-    pids = [p for of in run.stages().values() for p in of if at_work(p)]
-    if not pids:
-        return 0
-    try:
-        os.kill(draw.choice(pids), signal.SIGKILL)
-        return 1
-    except ProcessLookupError:
-        return 0
+def an_interrupted_one_leaves_nothing(tmp):
+    run = chaos(tmp, graph(tmp), "--seconds", "100", "--every", "0.2")
+    wait_for(lambda: "  stopped for" in run.said()[0] or run.p.poll() is not None, "the first stop")
+    run.p.send_signal(signal.SIGINT)
+    rc, out, err = run.end()
+    same(rc, 4, "status; it said %s%s" % (out, err))
+    same(os.listdir(tmp + "/runs"), [], "folders")
 
 
-def kill_stages(tmp, want, draw, most):
-    """A run under fire; the number of kills that hit."""
-    out = tmp + "/chaos"
-    os.mkdir(out)
-    run = Run(write_graph(tmp + "/chaos.json", graph(out)), "--run", tmp + "/chaos-run", "-q")
-    kills, end = 0, time.monotonic() + 250
-    while run.p.poll() is None:
-        holds(time.monotonic() < end, "the run under fire ends; it said %r" % (run.said(),))
-        time.sleep(draw.uniform(0, 0.3))
-        if kills < most:
-            kills += kill_one(run, draw)
-    rc, _, err = run.end()
-    same(rc, 0, "status after %d kills: %s" % (kills, err))
-    same(results(out), want, "results after %d kills" % kills)
-    r = report(tmp + "/chaos-run")
-    same([r["tiles"], r["predicted"], r["rejected"]], [N, N, 0], "report")
-    holds(r["restarts"] > 0, "restarts are counted: %r" % r)
-    for path in (out, tmp + "/chaos-run"):
-        os.rename(path, path + "-%d" % kills + str(time.monotonic()))
-    return kills
-
-
-def stages_are_killed(tmp):
-    draw = random.Random(int(os.environ.get("CHAOS_SEED", "1")))
-    want, left = quiet(tmp), 200 if LONG else 20
-    while left > 0:
-        left -= kill_stages(tmp, want, draw, left)
-
-
-def the_supervisor_is_killed(tmp):
-    draw = random.Random(int(os.environ.get("CHAOS_SEED", "1")) + 1000)
-    want, out = quiet(tmp), tmp + "/o"
-    os.mkdir(out)
-    args = (write_graph(tmp + "/graph.json", graph(out)), "--run", tmp + "/run", "-q")
-    for _ in range(5 if LONG else 1):
-        run, before = Run(*args), flow.committed(tmp + "/run")
-        flow.wait_for(lambda: flow.committed(tmp + "/run") > max(before, 64) or run.p.poll() is not None, "progress")
-        time.sleep(draw.uniform(0, 0.3))
-        run.p.kill()
-        run.p.wait()
-        same(flow.orphans(2), 0, "stages that outlive a killed supervisor by 2 s")
-        args = ("--resume", tmp + "/run", "-q")
-    flowrun(*args)
-    same(results(out), want, "results after --resume")
-    same(report(tmp + "/run")["predicted"], N, "tiles")
+def what_is_wrong_is_refused(tmp):
+    path = write_graph(tmp + "/graph.json", graph(tmp))
+    for args, says in [(("--kills", "0"), "--kills 0: want a whole number from 1"), (("--seconds", "-1"), "--seconds -1: want a number from 0.1"),
+                       (("--seed", "x"), "--seed x: want a whole number"), (("--set", "nets.rows=1"), "no stage is called nets"),
+                       (("--run", tmp), "File exists")]:
+        rc, out, err = Run("chaos", path, *args, cwd=tmp).end()
+        same([rc, says in err], [2, True], "%s: %s" % (args, err))
+    bad = graph(tmp)
+    bad["net1"]["options"]["weights"] = [tmp + "/graph.json"]
+    rc, out, err = Run("chaos", write_graph(tmp + "/bad.json", bad), cwd=tmp).end()
+    same(rc, 2, "a graph that is refused: %s" % err)
 
 
 if __name__ == "__main__":
-    sys.exit(flow.run_cases([stages_are_killed, the_supervisor_is_killed]))
+    sys.exit(flow.run_cases([results_are_those_of_a_quiet_run, a_difference_is_told, an_interrupted_one_leaves_nothing, what_is_wrong_is_refused]))

@@ -48,7 +48,7 @@ echo '{"file": "good.yaml", "window": 1, "stages": {"src": {}, "snk": {"from": [
 
 want 0 "flowrun "                                             --version
 want 0 "usage: flowrun FILE"                                  --help
-for c in check plan stages describe score completion; do
+for c in check plan chaos stages describe score completion; do
     want 0 "usage: flowrun $c"                                $c --help
     want 0 "$c"                                               --help
 done

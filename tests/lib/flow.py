@@ -109,10 +109,10 @@ class Run:
         self.err.seek(0)
         return self.out.read().decode(), self.err.read().decode()
 
-    def end(self):
+    def end(self, patience=PATIENCE):
         """Exit status, standard output, standard error; nothing of it may be left alive."""
         try:
-            rc = self.p.wait(PATIENCE)
+            rc = self.p.wait(patience)
         except subprocess.TimeoutExpired:
             self.p.kill()
             self.p.wait()
