@@ -146,14 +146,13 @@ static int cut_options(struct cut *c, json_t *options)
     int rc = FL_OK;
     json_object_foreach_safe(options, next, key, v) {
         json_t *value = v;
-        if (json_is_string(v) && rc == FL_OK && (rc = cut_value(c, &value)) == FL_OK && value != v)
-            json_object_set_new(options, key, value);
-        if (json_is_array(v))
-            json_array_foreach(v, i, one) {
-                value = one;
-                if (rc == FL_OK && (rc = cut_value(c, &value)) == FL_OK && value != one)
-                    json_array_set_new(v, i, value);
-            }
+        json_array_foreach(v, i, one) {
+            json_t *item = one;
+            if (rc == FL_OK && (rc = cut_value(c, &item)) == FL_OK && item != one)
+                json_array_set_new(v, i, item);
+        }
+        if (rc == FL_OK && (rc = cut_value(c, &value)) == FL_OK && value != v)
+            json_object_set_new(options, key, value);          /* v is gone from here on */
     }
     return rc;
 }

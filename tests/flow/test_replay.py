@@ -1,5 +1,4 @@
 """Every stage of the default graph, replayed on what was recorded, gives the same bits; a wrong build is caught, by its element."""
-import glob
 import os
 import random
 import signal
@@ -97,6 +96,8 @@ def a_wrong_build_is_caught(tmp):
 
 
 def under_a_debugger(tmp):
+    if "address" in BUILD:
+        raise flow.Skip("sanitizers and debuggers get in each other's way")
     run = record(tmp)
     same(replay(run, "--stage", "tta_merge", "--batch", "1", "--diff", "--valgrind"), "the same: 1 batches compared\n", "valgrind")
     p = subprocess.run([flow.FLOWRUN, "replay", run, "--stage", "tta_merge", "--batch", "1", "--diff", "--gdb"], input=b"break tta_merge_batch\nrun\nbt\ncontinue\nquit\n",
@@ -232,7 +233,9 @@ def what_is_refused(tmp):
         holds(want in err, "%r: %s" % (args, err))
     rc, out, _ = flowrun("replay", tmp + "/run", "--stage", "augment", "--diff", want=1)
     holds("nothing to compare" in out, out)
-    same(len(glob.glob("/tmp/flowrun-replay-*")), 0, "folders left behind") if "TMPDIR" not in os.environ else None
+    os.mkdir(tmp + "/t")
+    flowrun("replay", tmp + "/run", "--stage", "augment", "--diff", want=1, env=dict(os.environ, TMPDIR=tmp + "/t"))
+    same(os.listdir(tmp + "/t"), [], "folders left behind")
 
 
 if __name__ == "__main__":
