@@ -10,6 +10,7 @@
 
 #include "proto/journal_own.h"
 #include "proto/journal_scan.h"
+#include "proto/read_at.h"
 
 #define JOURNAL_PAGE 4096u                     /* batches in a page of the index */
 
@@ -118,7 +119,7 @@ static int journal_bytes(struct fl_journal *j, uint64_t at, size_t skip, void *o
     if (rc != FL_OK)
         return rc;
     struct fl_err why;
-    rc = fl_jread(fd, off, out, len, &why);
+    rc = fl_read_at(fd, off, out, len, &why);
     return rc == FL_OK ? FL_OK : fl_jfail(j, number, FL_E_IO, rc == FL_END ? "became shorter" : why.text, err);
 }
 

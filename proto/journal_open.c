@@ -11,6 +11,7 @@
 
 #include "proto/journal_own.h"
 #include "proto/journal_scan.h"
+#include "proto/read_at.h"
 
 #define JOURNAL_SEGMENT (UINT64_C(1) << 30)
 
@@ -79,7 +80,7 @@ static int journal_check_header(struct fl_journal *j, int fd, uint32_t number, s
 {
     uint8_t bytes[FL_JSEG_SIZE];
     struct fl_jseg seg;
-    int rc = fl_jread(fd, 0, bytes, sizeof bytes, err);
+    int rc = fl_read_at(fd, 0, bytes, sizeof bytes, err);
     if (rc == FL_END)
         return fl_err_set(err, FL_E_INPUT, "shorter than a journal header");
     if (rc != FL_OK || (rc = fl_jseg_get(bytes, &seg, err)) != FL_OK)

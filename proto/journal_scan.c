@@ -1,34 +1,20 @@
 /* Finding the records of a segment, over damaged places too. */
 #include "proto/journal_scan.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "proto/read_at.h"
 
 #define JSCAN_CHUNK 65536u
 
 struct jscan_buf { uint8_t *p; size_t cap; };
 
-int fl_jread(int fd, uint64_t off, void *out, size_t len, struct fl_err *err)
-{
-    for (size_t got = 0; got < len;) {
-        ssize_t n = pread(fd, (char *)out + got, len - got, (off_t)(off + got));
-        if (n == 0)
-            return FL_END;
-        if (n < 0 && errno != EINTR)
-            return fl_err_set(err, FL_E_IO, "%s", strerror(errno));
-        if (n > 0)
-            got += (size_t)n;
-    }
-    return FL_OK;
-}
-
 /* FL_OK when a whole record with right checksums begins at off, FL_END when none does. */
 static int jscan_prove(int fd, uint64_t off, uint64_t size, struct jscan_buf *buf, struct fl_jhead *h, struct fl_err *err)
 {
     uint8_t head[FL_JHEAD_SIZE];
-    int rc = fl_jread(fd, off, head, sizeof head, err);
+    int rc = fl_read_at(fd, off, head, sizeof head, err);
     if (rc != FL_OK)
         return rc;
     if (!fl_jhead_get(head, h) || off + FL_JHEAD_SIZE + h->length + FL_JTAIL_SIZE > size)
@@ -40,7 +26,7 @@ static int jscan_prove(int fd, uint64_t off, uint64_t size, struct jscan_buf *bu
             return fl_err_set(err, FL_E_NOMEM, "%zu bytes for a record", len);
         *buf = (struct jscan_buf){ p, len };
     }
-    if ((rc = fl_jread(fd, off + FL_JHEAD_SIZE, buf->p, len, err)) != FL_OK)
+    if ((rc = fl_read_at(fd, off + FL_JHEAD_SIZE, buf->p, len, err)) != FL_OK)
         return rc;
     return fl_get_u32(buf->p + h->length) == fl_jhead_payload_crc(h, buf->p) ? FL_OK : FL_END;
 }
@@ -51,7 +37,7 @@ static int jscan_next_magic(int fd, uint64_t *off, uint64_t size, struct fl_err 
     uint8_t chunk[JSCAN_CHUNK];
     while (*off + 4 <= size) {
         size_t len = size - *off < sizeof chunk ? (size_t)(size - *off) : sizeof chunk;
-        int rc = fl_jread(fd, *off, chunk, len, err);
+        int rc = fl_read_at(fd, *off, chunk, len, err);
         if (rc != FL_OK)
             return rc;
         const uint8_t *at = memmem(chunk, len, FL_JMAGIC, 4);

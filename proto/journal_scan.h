@@ -4,9 +4,6 @@
 
 #include "proto/journal_rec.h"
 
-/* Bytes `off`..`off + len` of the file. FL_END when it ends before; FL_E_IO with errno's text, without file name. */
-int fl_jread(int fd, uint64_t off, void *out, size_t len, struct fl_err *err);
-
 struct fl_jscan {
     int  (*found)(void *user, const struct fl_jhead *, uint64_t off, struct fl_err *err);   /* each proven record, in file order */
     void  *user;

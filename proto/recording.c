@@ -11,23 +11,10 @@
 #include <zstd.h>
 
 #include "proto/crc32c.h"
+#include "proto/read_at.h"
 #include "proto/recording_own.h"
 
 #define REC_ZSTD_MOST 65536u             /* a byte of a zstd frame stands for no more than this: a block of 128 KiB takes 4 */
-
-int fl_rread(int fd, uint64_t off, void *out, size_t len, struct fl_err *err)
-{
-    for (size_t got = 0; got < len;) {
-        ssize_t n = pread(fd, (char *)out + got, len - got, (off_t)(off + got));
-        if (n == 0)
-            return FL_END;
-        if (n < 0 && errno != EINTR)
-            return fl_err_set(err, FL_E_IO, "%s", strerror(errno));
-        if (n > 0)
-            got += (size_t)n;
-    }
-    return FL_OK;
-}
 
 /* ---- opening ---- */
 
@@ -36,7 +23,7 @@ static int rec_head(struct fl_rec *r, uint32_t file, uint64_t *first, struct fl_
     const struct fl_rec_segment *f = &r->files[file];
     uint8_t fixed[FL_RSEG_SIZE];
     struct fl_rseg s;
-    int rc = fl_rread(f->fd, 0, fixed, sizeof fixed, err);
+    int rc = fl_read_at(f->fd, 0, fixed, sizeof fixed, err);
     if (rc == FL_END)
         return fl_err_set(err, FL_E_INPUT, "shorter than the head of a recording");
     if (rc != FL_OK || (rc = fl_rseg_get(fixed, &s, err)) != FL_OK)
@@ -44,7 +31,7 @@ static int rec_head(struct fl_rec *r, uint32_t file, uint64_t *first, struct fl_
     char *head = malloc((size_t)s.size + 1);                  /* at most 64 KiB and a bit */
     if (head == NULL)
         return fl_err_set(err, FL_E_NOMEM, "no memory");
-    rc = fl_rread(f->fd, 0, head, s.size, err);
+    rc = fl_read_at(f->fd, 0, head, s.size, err);
     if (rc == FL_END || (rc == FL_OK && !fl_rseg_prove((uint8_t *)head, &s)))
         rc = fl_err_set(err, FL_E_INPUT, "damaged head of a recording");
     if (rc == FL_OK && file > 0 && (s.run != r->info.run || strcmp(s.edge, r->info.edge) != 0))
@@ -221,11 +208,11 @@ static int rec_read_head(struct fl_rec *r, const struct fl_rec_entry *e, struct 
 {
     const struct fl_rec_segment *f = &r->files[e->file];
     uint8_t head[FL_RHEAD_MAX];
-    int rc = fl_rread(f->fd, e->off, head, FL_RHEAD_SIZE, err);
+    int rc = fl_read_at(f->fd, e->off, head, FL_RHEAD_SIZE, err);
     if (rc == FL_OK && (!fl_rhead_get(head, h) || h->bytes > f->size - e->off))
         rc = FL_END;
     if (rc == FL_OK)
-        rc = fl_rread(f->fd, e->off + FL_RHEAD_SIZE, head + FL_RHEAD_SIZE, fl_rhead_size(h) - FL_RHEAD_SIZE, err);
+        rc = fl_read_at(f->fd, e->off + FL_RHEAD_SIZE, head + FL_RHEAD_SIZE, fl_rhead_size(h) - FL_RHEAD_SIZE, err);
     if (rc == FL_E_IO) {
         fl_err_context(err, "%.300s", f->path);
         return FL_E_IO;
@@ -250,7 +237,7 @@ static int rec_tensor(const struct fl_rec *r, const struct fl_rec_entry *e, cons
     const struct fl_rec_segment *f = &r->files[e->file];
     uint8_t *into = t->codec == FL_RCODEC_PLAIN ? at : packed;
     to->data = at;
-    int rc = fl_rread(f->fd, off, into, t->stored, err);
+    int rc = fl_read_at(f->fd, off, into, t->stored, err);
     if (rc == FL_E_IO) {
         fl_err_context(err, "%.300s", f->path);
         return FL_E_IO;

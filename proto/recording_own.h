@@ -51,7 +51,6 @@ struct fl_rec {
     struct fl_rec_segment *files; uint32_t nfiles;
     struct fl_rec_entry *entries; uint64_t nentries, cap;
 };
-int  fl_rread(int fd, uint64_t off, void *out, size_t len, struct fl_err *);      /* FL_END: the file is shorter */
 /* recording_scan.c: adds the records of a file, by its index or by walking. */
 int  fl_rscan(struct fl_rec *, uint32_t file, uint64_t first, struct fl_err *);
 /* Names of the segments of an edge: highest number + 1, and how many bytes they have; *numbers malloc'd, ascending, or NULL. */

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "proto/crc32c.h"
+#include "proto/read_at.h"
 #include "proto/recording_own.h"
 
 #define RSCAN_CHUNK 65536u               /* a multiple of 64 */
@@ -58,7 +59,7 @@ static int rscan_index(struct fl_rec *r, uint32_t file, uint64_t first, struct f
     uint32_t n, crc;
     if (f->size < first + FL_RINDEX_HEAD + FL_RTAIL)
         return FL_END;
-    int rc = fl_rread(f->fd, f->size - FL_RTAIL, tail, sizeof tail, err);
+    int rc = fl_read_at(f->fd, f->size - FL_RTAIL, tail, sizeof tail, err);
     if (rc != FL_OK)
         return rc;
     if (!fl_rtail_get(tail, &at, &n, &crc) || at < first || at > f->size || f->size - at != FL_RINDEX_HEAD + (uint64_t)n * FL_RINDEX + FL_RTAIL)
@@ -68,7 +69,7 @@ static int rscan_index(struct fl_rec *r, uint32_t file, uint64_t first, struct f
     if (bytes == NULL)
         return fl_err_set(err, FL_E_NOMEM, "no memory for the index of a recording");
     fl_rindex_head(head, n);
-    rc = fl_rread(f->fd, at, bytes, len, err);
+    rc = fl_read_at(f->fd, at, bytes, len, err);
     if (rc == FL_OK && (memcmp(bytes, head, sizeof head) != 0 || fl_crc32c(0, bytes, len) != crc))
         rc = FL_END;
     if (rc == FL_OK)
@@ -85,12 +86,12 @@ static int rscan_prove(const struct fl_rec_segment *f, uint64_t off, struct fl_r
     uint8_t head[FL_RHEAD_MAX];
     struct fl_rtensor table[FL_MAX_TENSORS];
     struct fl_batch b;
-    int rc = fl_rread(f->fd, off, head, FL_RHEAD_SIZE, err);
+    int rc = fl_read_at(f->fd, off, head, FL_RHEAD_SIZE, err);
     if (rc != FL_OK)
         return rc;
     if (!fl_rhead_get(head, h) || h->bytes > f->size - off)
         return FL_END;
-    rc = fl_rread(f->fd, off + FL_RHEAD_SIZE, head + FL_RHEAD_SIZE, fl_rhead_size(h) - FL_RHEAD_SIZE, err);
+    rc = fl_read_at(f->fd, off + FL_RHEAD_SIZE, head + FL_RHEAD_SIZE, fl_rhead_size(h) - FL_RHEAD_SIZE, err);
     if (rc != FL_OK)
         return rc;
     if (!fl_rhead_prove(head, h, table) || fl_frame_unpack(head + FL_RHEAD_SIZE, h->hlen, &b, NULL) != FL_OK)
@@ -105,7 +106,7 @@ static int rscan_next(const struct fl_rec_segment *f, uint64_t *off, struct fl_e
     uint8_t chunk[RSCAN_CHUNK];
     while (*off < f->size) {
         size_t len = f->size - *off < sizeof chunk ? (size_t)(f->size - *off) : sizeof chunk;
-        int rc = fl_rread(f->fd, *off, chunk, len, err);
+        int rc = fl_read_at(f->fd, *off, chunk, len, err);
         if (rc != FL_OK)
             return rc;
         for (size_t i = 0; i + 4 <= len; i += FL_ALIGN)
@@ -122,7 +123,7 @@ static int rscan_next(const struct fl_rec_segment *f, uint64_t *off, struct fl_e
 static bool rscan_is_index(const struct fl_rec_segment *f, uint64_t off)
 {
     uint8_t magic[4];
-    return fl_rread(f->fd, off, magic, sizeof magic, NULL) == FL_OK && memcmp(magic, "FLIX", 4) == 0;
+    return fl_read_at(f->fd, off, magic, sizeof magic, NULL) == FL_OK && memcmp(magic, "FLIX", 4) == 0;
 }
 
 static int rscan_walk(struct fl_rec *r, uint32_t file, uint64_t first, struct fl_err *err)

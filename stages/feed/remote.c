@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "proto/frame.h"
+#include "proto/read_at.h"
 #include "stages/feed/feed.h"
 
 #define REMOTE_FILE_MAX (64u << 20)              /* bytes of one tile's file */
@@ -66,21 +67,6 @@ static unsigned char *remote_room(struct remote_files *f, size_t want)
     return f->bytes + f->len;
 }
 
-static bool remote_read(int fd, unsigned char *to, size_t want, uint64_t off)
-{
-    while (want > 0) {
-        ssize_t n = pread(fd, to, want, (off_t)off);
-        if (n <= 0 && errno != EINTR)
-            return false;
-        if (n > 0) {
-            to += n;
-            off += (uint64_t)n;
-            want -= (size_t)n;
-        }
-    }
-    return true;
-}
-
 /* span: NULL, or begin and length within an archive, which the path without its last step names; length 0 is the whole file. */
 static void remote_file(struct remote_files *f, const char *path, const uint64_t *span)
 {
@@ -94,7 +80,7 @@ static void remote_file(struct remote_files *f, const char *path, const uint64_t
     bool ok = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (part ? span[1] : (uint64_t)st.st_size) <= REMOTE_FILE_MAX;
     size_t want = !ok ? 0 : part ? (size_t)span[1] : (size_t)st.st_size;
     unsigned char *to = ok ? remote_room(f, want) : NULL;
-    ok = to != NULL && remote_read(fd, to, want, part ? span[0] : 0);
+    ok = to != NULL && fl_read_at(fd, part ? span[0] : 0, to, want, NULL) == FL_OK;
     if (fd >= 0)
         close(fd);
     f->len += ok ? want : 0;

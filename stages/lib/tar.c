@@ -1,9 +1,9 @@
 /* Tar archives: headers of 512 bytes, each proven by its checksum, names in the header or in a member before it. */
 #include "stages/lib/tar.h"
 
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "proto/read_at.h"
 
 #define TAR_BLOCK 512u
 #define TAR_EXTRA 65536u           /* bytes of a long name or of pax records at most */
@@ -24,15 +24,9 @@ static int tar_read(const struct fl_tar *t, uint64_t off, void *buf, size_t n, s
         memcpy(buf, t->mem + off, n);
         return FL_OK;
     }
-    for (size_t have = 0; have < n; ) {
-        ssize_t got = pread(t->fd, (char *)buf + have, n - have, (off_t)(off + have));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return tar_damaged(t, got < 0 ? strerror(errno) : "it is cut off", err);
-        have += (size_t)got;
-    }
-    return FL_OK;
+    struct fl_err why = { 0 };
+    int rc = fl_read_at(t->fd, off, buf, n, &why);
+    return rc == FL_OK ? FL_OK : tar_damaged(t, rc == FL_END ? "it is cut off" : why.text, err);
 }
 
 /* Octal text, or, with the top bit set, a binary number. False when it is neither. */
