@@ -9,26 +9,9 @@
 #include <unistd.h>
 
 #include "launch/cmd.h"
+#include "launch/diff.h"
 #include "launch/mem.h"
 #include "launch/replay.h"
-
-static double show_value(const struct fl_tensor *t, uint64_t i)
-{
-    const unsigned char *p = (const unsigned char *)t->data + i * fl_dtype_size(t->dtype);
-    union { uint8_t u8; uint16_t u16; int32_t i32; uint32_t u32; int64_t i64; uint64_t u64; float f32; double f64; } v;
-    memcpy(&v, p, fl_dtype_size(t->dtype));
-    switch (t->dtype) {
-    case FL_U8:  return v.u8;
-    case FL_U16: return v.u16;
-    case FL_I32: return v.i32;
-    case FL_U32: return v.u32;
-    case FL_I64: return (double)v.i64;
-    case FL_U64: return (double)v.u64;
-    case FL_F32: return v.f32;
-    case FL_F64: return v.f64;
-    default:     return NAN;
-    }
-}
 
 static void show_statistics(const struct fl_tensor *t)
 {
@@ -37,7 +20,7 @@ static void show_statistics(const struct fl_tensor *t)
     if (t->dtype == FL_F16 || t->dtype == FL_BF16)
         return;
     for (uint64_t i = 0; i < n; i++) {
-        double v = show_value(t, i);
+        double v = fl_diff_value(t->dtype, (const unsigned char *)t->data + i * fl_dtype_size(t->dtype));
         if (isnan(v)) {
             nan++;
             continue;

@@ -23,7 +23,7 @@ static double diff_half(uint16_t h)
     return h & 0x8000 ? -v : v;
 }
 
-static double diff_value(int dtype, const unsigned char *p)
+double fl_diff_value(int dtype, const unsigned char *p)
 {
     union { uint8_t u8; uint16_t u16; int32_t i32; uint32_t u32; int64_t i64; uint64_t u64; float f32; double f64; } v;
     memcpy(&v, p, fl_dtype_size(dtype));
@@ -62,13 +62,13 @@ static uint64_t diff_ulp(int dtype, const unsigned char *a, const unsigned char 
         uint64_t x = (uint64_t)diff_order(dtype, a), y = (uint64_t)diff_order(dtype, b);
         return (int64_t)x > (int64_t)y ? x - y : y - x;
     }
-    double d = fabs(diff_value(dtype, a) - diff_value(dtype, b));
+    double d = fabs(fl_diff_value(dtype, a) - fl_diff_value(dtype, b));
     return d < 1e18 ? (uint64_t)d : UINT64_MAX;
 }
 
 static void diff_element(struct diff *d, int dtype, uint64_t i, const unsigned char *want, const unsigned char *got, bool loose)
 {
-    double w = diff_value(dtype, want), g = diff_value(dtype, got), a = fabs(w - g);
+    double w = fl_diff_value(dtype, want), g = fl_diff_value(dtype, got), a = fabs(w - g);
     if (loose && diff_is_float(dtype) && (a <= 1e-4 || a <= 1e-3 * fabs(w)))
         return;
     uint64_t ulp = diff_ulp(dtype, want, got);

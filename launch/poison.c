@@ -4,15 +4,13 @@
  * alone. If it kills again its rows are tested, half by half: a test is the batch with all other rows marked, and sinks keep nothing of it.
  * A row that kills twice when alone goes to quarantine. In the end the batch is issued once more without those rows. */
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "launch/mem.h"
 #include "launch/super.h"
+#include "runtime/text.h"
 
 #define POISON_DEATHS 2                /* that make a batch suspect, and that put a row into quarantine */
 #define POISON_TILES  64               /* in quarantine, and more than 1 in 1000: then it is no matter of tiles */
@@ -57,30 +55,18 @@ static int poison_by_number(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static bool poison_marked(const struct fl_super *s, uint64_t batch)
+bool fl_poison_has_marks(const struct fl_super *s, uint64_t batch)
 {
     return s->nmarked > 0 && bsearch(&batch, s->marked, s->nmarked, sizeof batch, poison_by_number) != NULL;
 }
 
 static void poison_mark(struct fl_super *s, uint64_t batch)
 {
-    if (poison_marked(s, batch))
+    if (fl_poison_has_marks(s, batch))
         return;
     s->marked = fl_need_grow(s->marked, s->nmarked + 1, sizeof *s->marked);
     s->marked[s->nmarked++] = batch;
     qsort(s->marked, s->nmarked, sizeof *s->marked, poison_by_number);
-}
-
-/* All or nothing, and on disk before anybody relies on it. */
-static bool poison_write(const char *path, const void *bytes, size_t n)
-{
-    char tmp[1300];
-    snprintf(tmp, sizeof tmp, "%s.tmp", path);
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    bool ok = fd >= 0 && write(fd, bytes, n) == (ssize_t)n && fsync(fd) == 0;
-    if (fd >= 0)
-        close(fd);
-    return ok && rename(tmp, path) == 0;
 }
 
 static void poison_path(const struct fl_super *s, uint64_t batch, const char *tail, char out[1200])
@@ -88,69 +74,67 @@ static void poison_path(const struct fl_super *s, uint64_t batch, const char *ta
     snprintf(out, 1200, "%s/quarantine/%llu%s", s->dir, (unsigned long long)batch, tail);
 }
 
-/* One entry more in RUN/quarantine/BATCH.json. */
-static bool poison_save(struct fl_super *s, uint64_t batch, json_t *tile)
+/* Entries more in RUN/quarantine/BATCH.json; takes tiles. */
+static int poison_save(struct fl_super *s, uint64_t batch, json_t *tiles, struct fl_err *err)
 {
     char path[1200];
-    snprintf(path, sizeof path, "%s/quarantine", s->dir);
-    if (mkdir(path, 0777) != 0 && errno != EEXIST) {
-        json_decref(tile);
-        return false;
-    }
     poison_path(s, batch, ".json", path);
     json_t *j = json_load_file(path, 0, NULL);
     if (j == NULL)
         j = json_pack("{s:I, s:[]}", "batch", (json_int_t)batch, "tiles");
-    json_array_append_new(json_object_get(j, "tiles"), tile);
+    json_array_extend(json_object_get(j, "tiles"), tiles);
+    json_decref(tiles);
     char *text = json_dumps(j, JSON_INDENT(2));
-    bool ok = text != NULL && poison_write(path, text, strlen(text));
+    int rc = text != NULL ? fl_write_file(path, 0666, text, strlen(text), err) : fl_err_set(err, FL_E_NOMEM, "quarantine");
     free(text);
     json_decref(j);
-    return ok;
+    return rc;
 }
 
-/* What the dead process had noted of the batch under test: the header as it came. */
-static const char *poison_header(struct fl_super *s, const struct fl_inst *in, uint64_t batch, uint32_t row, char name[64])
+/* What the dead process had noted of the batch under test: the header as it came, and the id of the row. */
+static void poison_note(struct fl_super *s, const struct fl_inst *in, uint64_t batch, uint32_t row, json_t *tile)
 {
-    char path[1200];
+    char name[64], path[1200], id[FL_ID_SIZE];
     uint32_t len = atomic_load_explicit(&in->page->probe_len, memory_order_acquire);
-    snprintf(name, 64, "%llu-%u.header", (unsigned long long)batch, row);
-    snprintf(path, sizeof path, "%s/quarantine", s->dir);
-    mkdir(path, 0777);
+    snprintf(id, sizeof id, "%.*s", FL_ID_SIZE - 1, in->page->probe_id);
+    json_t *text = json_string(id);
+    json_object_set_new(tile, "id", text != NULL ? text : json_null());
+    snprintf(name, sizeof name, "%llu-%u.header", (unsigned long long)batch, row);
     snprintf(path, sizeof path, "%s/quarantine/%s", s->dir, name);
-    return len > 0 && len <= FL_FRAME_MAX && poison_write(path, in->page->probe_header, len) ? name : NULL;
+    bool kept = len > 0 && len <= FL_FRAME_MAX && fl_write_file(path, 0666, in->page->probe_header, len, NULL) == FL_OK;
+    json_object_set_new(tile, "header", kept ? json_string(name) : json_null());
 }
 
 static json_t *poison_tile(struct fl_super *s, const struct fl_inst *in, uint64_t batch, uint32_t row, const char *cause, bool alone)
 {
     const char *stage = s->g->stages[in->stage].name;
-    char reason[FL_REASON_SIZE], header[64], id[FL_ID_SIZE] = "", command[1400];
+    char reason[FL_REASON_SIZE], command[1400];
     snprintf(reason, sizeof reason, "%s: E_POISON: %s %s", stage, cause, alone ? "over this tile, twice" : "over this batch, though over none of its tiles alone");
     snprintf(command, sizeof command, "flowrun replay %s --from %s --to %s --batch %llu", s->dir, s->g->stages[0].name, stage, (unsigned long long)batch);
     json_t *j = json_pack("{s:i, s:s, s:i, s:s, s:s, s:s}", "row", (int)row, "stage", stage, "instance", (int)in->index, "cause", cause, "reason", reason, "command", command);
-    if (!alone)
-        return j;
-    snprintf(id, sizeof id, "%.*s", FL_ID_SIZE - 1, in->page->probe_id);
-    json_t *text = json_string(id);
-    json_object_set_new(j, "id", text != NULL ? text : json_null());
-    const char *name = poison_header(s, in, batch, row, header);
-    json_object_set_new(j, "header", name != NULL ? json_string(name) : json_null());
+    if (alone)
+        poison_note(s, in, batch, row, j);
     return j;
 }
 
-static void poison_quarantine(struct fl_super *s, const struct fl_inst *in, uint64_t batch, uint32_t row, const char *cause, bool alone)
+static void poison_quarantine(struct fl_super *s, const struct fl_inst *in, uint64_t batch, struct poison_range r, const char *cause, bool alone)
 {
     const char *stage = s->g->stages[in->stage].name;
-    char text[400];
-    if (!poison_save(s, batch, poison_tile(s, in, batch, row, cause, alone))) {
-        snprintf(text, sizeof text, "quarantine/%llu.json: %s", (unsigned long long)batch, strerror(errno));
-        fl_super_fail(s, "flowrun", 0, text);
+    char text[400], dir[1200];
+    struct fl_err err = { 0 };
+    snprintf(dir, sizeof dir, "%s/quarantine", s->dir);
+    mkdir(dir, 0777);                                     /* a failure shows when the file is made */
+    json_t *tiles = json_array();
+    for (uint32_t i = 0; i < r.rows; i++)
+        json_array_append_new(tiles, poison_tile(s, in, batch, r.first + i, cause, alone));
+    if (poison_save(s, batch, tiles, &err) != FL_OK) {
+        fl_super_fail(s, "flowrun", 0, err.text);
         return;
     }
     poison_mark(s, batch);
-    s->quarantined++;
+    s->quarantined += r.rows;
     if (alone) {
-        snprintf(text, sizeof text, "tile %u of batch %llu (%.63s) %s twice when alone: to quarantine", row, (unsigned long long)batch, in->page->probe_id, cause);
+        snprintf(text, sizeof text, "tile %u of batch %llu (%.63s) %s twice when alone: to quarantine", r.first, (unsigned long long)batch, in->page->probe_id, cause);
         fl_super_log(s, stage, in->index, FL_LOG_WARN, text);
         fl_dump(s, text);
     }
@@ -207,7 +191,7 @@ static void poison_half_died(struct fl_super *s, struct fl_suspect *p, const str
     } else if (++p->deaths == POISON_DEATHS) {
         p->depth--;
         p->deaths = 0;
-        poison_quarantine(s, in, p->batch, r.first, cause, true);
+        poison_quarantine(s, in, p->batch, r, cause, true);
         if (p->depth == 0)
             p->phase = POISON_REST;
     }
@@ -219,8 +203,7 @@ static void poison_rest_died(struct fl_super *s, struct fl_suspect *p, const str
     if (++p->deaths < POISON_DEATHS)
         return;
     p->phase = POISON_NOTHING;
-    for (uint32_t row = 0; row < s->g->B && !s->failed; row++)
-        poison_quarantine(s, in, p->batch, row, cause, false);
+    poison_quarantine(s, in, p->batch, (struct poison_range){ 0, s->g->B }, cause, false);
 }
 
 static void poison_died(struct fl_super *s, struct fl_suspect *p, const struct fl_inst *in, const char *cause)
@@ -306,11 +289,6 @@ enum fl_poison fl_poison_next(struct fl_super *s, struct fl_redo *next)
     }
     due->out = due->tried = true;
     return FL_POISON_NEXT;
-}
-
-bool fl_poison_has_marks(const struct fl_super *s, uint64_t batch)
-{
-    return poison_marked(s, batch);
 }
 
 bool fl_poison_passed(struct fl_super *s, uint64_t batch)

@@ -287,16 +287,17 @@ void fl_recover_death(struct fl_super *s, struct fl_inst *in, int status)
     }
     uint64_t current = atomic_load(&in->page->current);
     in->oom = recover_oom(s, in, status);
+    bool own = recover_own_doing(in, status), blamed = own && current > 0;
     recover_cause(in, status, cause);
     in->deaths++;
     in->stillborn = was_ready ? 0 : in->stillborn + 1;
-    if ((!s->started && recover_own_doing(in, status)) || in->stillborn > STILLBORN_MOST) {
+    if ((!s->started && own) || in->stillborn > STILLBORN_MOST) {
         fl_super_fail(s, name, in->index, cause);
         return;
     }
-    if (current > 0 && recover_own_doing(in, status))
+    if (blamed)
         fl_poison_blame(s, in, current - 1, cause);
-    uint32_t barren = current > 0 && recover_own_doing(in, status) ? recover_barren(s, in->stage) : 0;
+    uint32_t barren = blamed ? recover_barren(s, in->stage) : 0;
     if (barren > BARREN_MOST + 2 * s->g->window) {
         snprintf(text, sizeof text, "%s, %u times in a row without finishing a batch", cause, barren);
         fl_super_fail(s, name, in->index, text);
@@ -305,13 +306,13 @@ void fl_recover_death(struct fl_super *s, struct fl_inst *in, int status)
         return;
     if (atomic_load(&in->page->batches) > 0)
         in->idle_deaths = 0;
-    if (current == 0 && was_ready && recover_own_doing(in, status) && ++in->idle_deaths > STILLBORN_MOST) {
+    if (current == 0 && was_ready && own && ++in->idle_deaths > STILLBORN_MOST) {
         snprintf(text, sizeof text, "%s, %u times between batches", cause, in->idle_deaths);
         fl_super_fail(s, name, in->index, text);
         return;
     }
     fl_dump(s, cause);
-    snprintf(text, sizeof text, "%s%s; starting it again", cause, current > 0 && recover_own_doing(in, status) ? " over a batch" : "");
+    snprintf(text, sizeof text, "%s%s; starting it again", cause, blamed ? " over a batch" : "");
     fl_super_log(s, name, in->index, FL_LOG_WARN, text);
     s->restarts++;
     in->ready = in->done = in->hung = false;
@@ -325,7 +326,7 @@ void fl_recover_death(struct fl_super *s, struct fl_inst *in, int status)
         recover_excuse(s, in);
         return;
     }
-    recover_schedule(in, current > 0 && recover_own_doing(in, status));
+    recover_schedule(in, blamed);
     recover_keep_counts(in);
     if (in->await == NULL && (in->await = calloc(s->ninst, sizeof *in->await)) == NULL) {
         fl_super_fail(s, name, in->index, "no memory");

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
@@ -11,6 +12,7 @@
 
 #include "launch/changed.h"
 #include "launch/super.h"
+#include "runtime/text.h"
 
 #define RUNDIR_LOG 67108864L            /* bytes at which a new log begins */
 
@@ -133,7 +135,7 @@ static int rundir_put_aside(const char *dir, const char *path, struct fl_err *er
 /* Written last of what a resume needs: a folder with a config.json can be resumed. */
 static int rundir_config(struct fl_super *s, struct fl_err *err)
 {
-    char path[1200], tmp[1300];
+    char path[1200];
     snprintf(path, sizeof path, "%s/config.json", s->dir);
     bool mixed = false;
     int rc = s->conf->resume ? rundir_same(s, path, &mixed, err) : FL_OK;
@@ -141,14 +143,10 @@ static int rundir_config(struct fl_super *s, struct fl_err *err)
         rc = rundir_put_aside(s->dir, path, err);
     if (rc != FL_OK || (s->conf->resume && !mixed))
         return rc;
-    snprintf(tmp, sizeof tmp, "%s.tmp", path);
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    bool ok = fd >= 0 && json_dumpfd(s->g->resolved, fd, JSON_INDENT(2)) == 0 && fsync(fd) == 0;
-    if (fd >= 0)
-        close(fd);
-    if (!ok || rename(tmp, path) != 0)
-        return fl_err_set(err, FL_E_IO, "%s: %s", path, strerror(errno));
-    return FL_OK;
+    char *text = json_dumps(s->g->resolved, JSON_INDENT(2));
+    rc = text != NULL ? fl_write_file(path, 0666, text, strlen(text), err) : fl_err_set(err, FL_E_NOMEM, "config.json");
+    free(text);
+    return rc;
 }
 
 /* The run's id, the same after a resume: batches and journal carry it. */

@@ -10,6 +10,7 @@
 #endif
 
 #include "runtime/model.h"
+#include "runtime/text.h"
 
 #define SHA256_CHUNK (1u << 20)     /* a multiple of the 64-byte block */
 
@@ -154,30 +155,13 @@ void fl_sha256_plain(const void *bytes, size_t len, char hex[65])
     sha256_bytes(sha256_blocks_plain, bytes, len, hex);
 }
 
-/* Fills buf as far as the file goes; < 0: errno says why not. */
-static ssize_t sha256_fill(int fd, unsigned char *buf)
-{
-    size_t n = 0;
-    while (n < SHA256_CHUNK) {
-        ssize_t got = read(fd, buf + n, SHA256_CHUNK - n);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -1;
-        if (got == 0)
-            break;
-        n += (size_t)got;
-    }
-    return (ssize_t)n;
-}
-
 static int sha256_fd(int fd, const char *path, unsigned char *buf, char hex[65], struct fl_err *err)
 {
     sha256_fn *blocks = sha256_best();
     uint32_t state[8];
     memcpy(state, sha256_start, sizeof state);
     for (uint64_t total = 0;;) {
-        ssize_t n = sha256_fill(fd, buf);
+        ssize_t n = fl_read_fill(fd, buf, SHA256_CHUNK);
         if (n < 0)
             return fl_err_set(err, FL_E_INPUT, "%s: %s", path, strerror(errno));
         total += (uint64_t)n;

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -146,6 +148,49 @@ int fl_read_file(const char *path, size_t limit, char **text, size_t *len, struc
     int code = text_read_fd(fd, path, limit, text, len, err);
     close(fd);
     return code;
+}
+
+ssize_t fl_read_fill(int fd, void *buf, size_t room)
+{
+    size_t n = 0;
+    while (n < room) {
+        ssize_t got = read(fd, (char *)buf + n, room - n);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            break;
+        n += (size_t)got;
+    }
+    return (ssize_t)n;
+}
+
+static bool text_write_fd(int fd, const char *p, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, p, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        p += n;
+        len -= (size_t)n;
+    }
+    return fsync(fd) == 0;
+}
+
+int fl_write_file(const char *path, unsigned mode, const void *bytes, size_t len, struct fl_err *err)
+{
+    char tmp[4200];
+    if (snprintf(tmp, sizeof tmp, "%s.tmp", path) >= (int)sizeof tmp)
+        return fl_err_set(err, FL_E_IO, "%.300s...: name too long", path);
+    unlink(tmp);                                 /* of a writer that died; `mode` must hold */
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    bool ok = fd >= 0 && text_write_fd(fd, bytes, len);
+    if (fd >= 0)
+        ok = close(fd) == 0 && ok;
+    return ok && rename(tmp, path) == 0 ? FL_OK : fl_err_set(err, FL_E_IO, "%s: %s", path, strerror(errno));
 }
 
 uint64_t fl_fnv1a(const void *bytes, size_t len)

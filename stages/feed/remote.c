@@ -12,23 +12,12 @@
 
 #include "proto/frame.h"
 #include "proto/read_at.h"
+#include "runtime/text.h"
 #include "stages/feed/feed.h"
 
 #define REMOTE_FILE_MAX (64u << 20)              /* bytes of one tile's file */
 
 /* ---- opening ---- */
-
-static int remote_write(const char *path, const json_t *j)
-{
-    char tmp[1400];
-    snprintf(tmp, sizeof tmp, "%s.tmp", path);
-    unlink(tmp);
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    bool ok = fd >= 0 && json_dumpfd(j, fd, JSON_INDENT(2)) == 0 && fsync(fd) == 0;
-    if (fd >= 0)
-        close(fd);
-    return ok && rename(tmp, path) == 0 ? FL_OK : FL_E_IO;
-}
 
 int feed_remote_open(struct fl_ctx *ctx)
 {
@@ -45,9 +34,11 @@ int feed_remote_open(struct fl_ctx *ctx)
     json_t *j = json_pack("{s:i, s:s, s:s, s:s, s:s}", "flowrun_feed", 1, "address", address, "server_key", fl_door_key(s->door, FL_DOOR_SERVER),
                           "public_key", fl_door_key(s->door, FL_DOOR_PUBLIC), "secret_key", fl_door_key(s->door, FL_DOOR_SECRET));
     snprintf(path, sizeof path, "%s/%s.json", ctx->run_dir, ctx->name);
-    rc = j != NULL ? remote_write(path, j) : FL_E_NOMEM;
+    char *text = j != NULL ? json_dumps(j, JSON_INDENT(2)) : NULL;
+    rc = text != NULL ? fl_write_file(path, 0600, text, strlen(text), &err) : fl_err_set(&err, FL_E_NOMEM, "%s: no memory", path);
+    free(text);
     json_decref(j);
-    return rc == FL_OK ? FL_OK : fl_fail(ctx, rc, "%s: %s", path, strerror(errno));
+    return rc == FL_OK ? FL_OK : fl_fail(ctx, rc, "%s", err.text);
 }
 
 /* ---- encoded tiles ---- */
@@ -112,18 +103,20 @@ static void remote_free(void *data, void *hint)
 
 /* ---- batches ---- */
 
-static void remote_add(struct fl_batch *out, struct fl_door_part *parts, const char *name, int dtype, uint64_t n, void *data, size_t bytes)
+/* Takes *data: it goes with the parts, or, where the batch is full, is freed and nulled. */
+static void remote_add(struct fl_batch *out, struct fl_door_part *parts, const char *name, int dtype, uint64_t n, void **data, size_t bytes)
 {
     struct fl_tensor *t = fl_batch_add(out, name);
     if (t == NULL) {
-        free(data);
+        free(*data);
+        *data = NULL;
         return;
     }
     t->dtype = (uint8_t)dtype;
     t->ndim = 1;
     t->shape[0] = (uint32_t)n;
     t->bytes = bytes;
-    parts[out->ntensors - 1] = (struct fl_door_part){ .data = data, .len = bytes, .free = remote_free };
+    parts[out->ntensors - 1] = (struct fl_door_part){ .data = *data, .len = bytes, .free = remote_free };
 }
 
 static bool remote_asks_files(const struct feed_client *c)
@@ -143,16 +136,16 @@ int feed_remote_batch(struct fl_ctx *ctx, struct feed_client *c, const struct fl
     feed_client_select(c, b, &s->out);
     for (uint32_t i = 0; i < s->out.ntensors; i++)      /* the slab stays until the trainer has released the batch, or is gone */
         parts[i] = (struct fl_door_part){ .data = s->out.t[i].data, .len = s->out.t[i].bytes };
+    struct remote_files f = { 0 };
     if (remote_asks_files(c)) {
-        struct remote_files f = { 0 };
         int rc = remote_files(b, &f, err);
         if (rc != FL_OK || f.len > UINT32_MAX) {
             free(f.bytes);
             free(f.ends);
             return rc != FL_OK ? rc : fl_err_set(err, FL_E_INPUT, "the batch's files have %zu bytes", f.len);
         }
-        remote_add(&s->out, parts, "file", FL_U8, f.len, f.bytes, f.len);
-        remote_add(&s->out, parts, "file_end", FL_U64, b->n, f.ends, b->n * sizeof *f.ends);
+        remote_add(&s->out, parts, "file", FL_U8, f.len, (void **)&f.bytes, f.len);
+        remote_add(&s->out, parts, "file_end", FL_U64, b->n, (void **)&f.ends, b->n * sizeof *f.ends);
     }
     for (uint32_t i = 0; i < s->out.ntensors; i++) {
         s->out.t[i].place = -1;
@@ -162,8 +155,7 @@ int feed_remote_batch(struct fl_ctx *ctx, struct feed_client *c, const struct fl
     int rc = fl_frame_pack(&s->out, head + FL_CLIENT_PREFIX, FL_FRAME_MAX, &len, err);
     if (rc == FL_OK)
         return fl_door_send(s->door, c->peer, head, FL_CLIENT_PREFIX + len, parts, s->out.ntensors, err);
-    for (uint32_t i = 0; i < s->out.ntensors; i++)
-        if (parts[i].free != NULL)
-            parts[i].free((void *)parts[i].data, NULL);
+    free(f.bytes);
+    free(f.ends);
     return rc;
 }

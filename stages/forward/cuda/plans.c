@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "proto/crc32c.h"
+#include "runtime/text.h"
 
 #define PLANS_HEAD "flowrun cuda plans 1"
 #define PLANS_LINE 1024
@@ -203,23 +204,6 @@ bool fl_cu_plans_path(const char *target, char *path, size_t n)
     return len > 0 && (size_t)len < n;
 }
 
-/* Up to `room` bytes of fd; -1 on a fault. */
-static ssize_t plans_read(int fd, char *to, size_t room)
-{
-    size_t n = 0;
-    while (n < room) {
-        ssize_t got = read(fd, to + n, room - n);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -1;
-        if (got == 0)
-            break;
-        n += (size_t)got;
-    }
-    return (ssize_t)n;
-}
-
 static int plans_load_fd(struct fl_cu_plans *p, int fd, struct fl_err *err)
 {
     struct stat st;
@@ -232,7 +216,7 @@ static int plans_load_fd(struct fl_cu_plans *p, int fd, struct fl_err *err)
     char *text = malloc((size_t)st.st_size + 1);
     if (text == NULL)
         return fl_err_set(err, FL_E_NOMEM, "no memory for %lld bytes", (long long)st.st_size);
-    ssize_t n = plans_read(fd, text, (size_t)st.st_size);
+    ssize_t n = fl_read_fill(fd, text, (size_t)st.st_size);
     int code = n < 0 ? fl_err_set(err, FL_E_INPUT, "%s", strerror(errno)) : fl_cu_plans_parse(p, text, (size_t)n, err);
     free(text);
     return code;
