@@ -2,6 +2,7 @@
  *
  * Rows as in the published measurements of such decoders: 17 labels, three to four of them between .05 and .5 on average. `rows` writes
  * them as float64 for the NumPy version beside it. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,15 +34,28 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static bool save(const char *path, const double *p, size_t n)
+{
+    FILE *o = fopen(path, "wb");
+    bool ok = o != NULL && fwrite(p, sizeof *p, n, o) == n;
+    return o != NULL && fclose(o) == 0 && ok;
+}
+
+static bool known(const char *what)
+{
+    return strcmp(what, "exact") == 0 || strcmp(what, "plain") == 0 || strcmp(what, "enum") == 0 || strcmp(what, "rows") == 0;
+}
+
 int main(int argc, char **argv)
 {
     struct fl_f2 f;
     double e, total = 0.0;
     uint32_t n = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
-    if (n == 0 || n > 10000000 || fl_f2_init(&f, L, 2.0, 0.0, 0, UINT32_MAX, NULL) != FL_OK) {
+    if (n == 0 || n > 10000000 || !known(argv[1]) || fl_f2_init(&f, L, 2.0, 0.0, 0, UINT32_MAX, NULL) != FL_OK) {
         fprintf(stderr, "usage: f2 exact|plain|enum N, or f2 rows N FILE\n");
         return 2;
     }
+    bool exact = strcmp(argv[1], "exact") == 0, plain = strcmp(argv[1], "plain") == 0, rows = strcmp(argv[1], "rows") == 0;
     double *p = malloc((size_t)n * L * sizeof *p), *value = malloc(n * sizeof *value);
     uint64_t *sets = malloc(n * sizeof *sets);
     size_t need = fl_f2_work(L) > FL_F2_ENUM_WORK ? fl_f2_work(L) : FL_F2_ENUM_WORK;
@@ -49,25 +63,23 @@ int main(int argc, char **argv)
     if (p == NULL || value == NULL || sets == NULL || work == NULL)
         exit(1);
     fill(p, n);
-    if (strcmp(argv[1], "rows") == 0) {
-        FILE *o = argc > 3 ? fopen(argv[3], "wb") : NULL;
-        return o == NULL || fwrite(p, sizeof *p, (size_t)n * L, o) != (size_t)n * L || fclose(o) != 0;
-    }
+    int many, bad = 0;
     double start = seconds();
-    int many;
-    if (strcmp(argv[1], "exact") == 0)
+    if (rows)
+        bad = !save(argc > 3 ? argv[3] : "", p, (size_t)n * L);
+    else if (exact)
         fl_f2_exact_rows(&f, n, p, sets, value, work);
-    for (uint32_t i = 0; strcmp(argv[1], "plain") == 0 && i < n; i++)
-        sets[i] = fl_f2_exact(&f, p + (size_t)i * L, &value[i]);
-    for (uint32_t i = 0; strcmp(argv[1], "enum") == 0 && i < n; i++)
-        sets[i] = fl_f2_bayes_enum(&f, p + (size_t)i * L, work, &many);
+    else
+        for (uint32_t i = 0; i < n; i++)
+            sets[i] = plain ? fl_f2_exact(&f, p + (size_t)i * L, &value[i]) : fl_f2_bayes_enum(&f, p + (size_t)i * L, work, &many);
     e = seconds() - start;
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n && !rows; i++)
         total += (double)__builtin_popcountll(sets[i]);
-    printf("%.6g %.6f\n", n / e, total / n);
+    if (!rows)
+        printf("%.6g %.6f\n", n / e, total / n);
     free(p);
     free(value);
     free(sets);
     free(work);
-    return 0;
+    return bad;
 }

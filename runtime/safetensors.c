@@ -137,12 +137,13 @@ static int safetensors_entries(const struct safetensors_view *view, json_t *head
     st->t = calloc(json_object_size(header) + 1, sizeof *st->t);
     if (st->t == NULL)
         return fl_err_set(err, FL_E_NOMEM, "%s: no memory for %zu tensors", view->file, json_object_size(header));
-    json_object_foreach(header, name, v) {
-        int code = strcmp(name, "__metadata__") == 0 ? safetensors_metadata(view->file, v, &st->text, err)
-                                                     : safetensors_entry(view, name, v, &st->t[st->n++], err);
-        if (code != FL_OK)
-            return code;
-    }
+    json_t *meta = json_object_get(header, "__metadata__");
+    int code = meta != NULL ? safetensors_metadata(view->file, meta, &st->text, err) : FL_OK;
+    json_object_foreach(header, name, v)
+        if (code == FL_OK && v != meta)
+            code = safetensors_entry(view, name, v, &st->t[st->n++], err);
+    if (code != FL_OK)
+        return code;
     return safetensors_overlap(view->file, st, err);
 }
 

@@ -236,7 +236,7 @@ static int forward_paint(struct fl_ctx *ctx, const struct forward_job *job, uint
     struct fl_err err = { 0 };
     uint32_t row = (uint32_t)(index / job->V), v = (uint32_t)(index % job->V);
     struct fl_window win;
-    if (row < job->b->n && job->view == NULL && !fl_rejected(job->b, row)) {
+    if (row < job->b->n && job->painted != NULL && !fl_rejected(job->b, row)) {
         forward_take_painted(s, job->painted + index * s->input.size * s->input.size * s->input.channels, out);
         return FL_OK;
     }

@@ -1,5 +1,7 @@
 /* Nearest names, natural order, whole files, FNV-1a. */
 #include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "runtime/text.h"
@@ -108,6 +110,29 @@ FL_TEST(missing_file_and_folder_are_named)
     CHECK(text == NULL);
 }
 
+FL_TEST(file_is_written_anew_or_not_at_all)
+{
+    char path[600], beside[620], buf[8];
+    struct fl_err err = { 0 };
+    struct stat st;
+    snprintf(path, sizeof path, "%s/written", fl_tmpdir());
+    snprintf(beside, sizeof beside, "%s.tmp", path);
+    CHECK_INT(fl_write_file(path, 0600, "longer", 6, &err), FL_OK);
+    CHECK_INT(fl_write_file(path, 0600, "short", 5, &err), FL_OK);
+    CHECK_INT(stat(path, &st), 0);
+    CHECK_INT(st.st_mode & 0777, 0600);
+    int fd = open(path, O_RDONLY);
+    CHECK_INT(fl_read_fill(fd, buf, sizeof buf), 5);
+    CHECK(memcmp(buf, "short", 5) == 0);
+    CHECK_INT(fl_read_fill(fd, buf, sizeof buf), 0);
+    close(fd);
+    CHECK(fl_read_fill(fd, buf, sizeof buf) < 0);
+    CHECK(access(beside, F_OK) != 0);
+    snprintf(path, sizeof path, "%s/no/folder", fl_tmpdir());
+    CHECK_INT(fl_write_file(path, 0666, "x", 1, &err), FL_E_IO);
+    CHECK_HAS(err.text, "/no/folder: No such file");
+}
+
 FL_TEST(fnv1a_known_answers)
 {
     CHECK(fl_fnv1a("", 0) == UINT64_C(0xcbf29ce484222325));
@@ -119,7 +144,8 @@ int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
         CASE(nearest_is_a_typing_error_away), CASE(far_words_have_no_nearest), CASE(nearest_bounds_the_distance), CASE(natural_order_is_total),
-        CASE(file_is_read_whole), CASE(empty_file_is_empty_text), CASE(missing_file_and_folder_are_named), CASE(fnv1a_known_answers), { 0 },
+        CASE(file_is_read_whole), CASE(empty_file_is_empty_text), CASE(missing_file_and_folder_are_named),
+        CASE(file_is_written_anew_or_not_at_all), CASE(fnv1a_known_answers), { 0 },
     };
     return fl_run(cases, argc, argv);
 }

@@ -59,7 +59,7 @@ int fl_tool_model_make(const char *arch, uint32_t size, uint32_t channels, struc
     size_t all = 0;
     for (uint32_t i = 0; i < fl_net_nparams(m->net); i++)
         all += fl_param_count(fl_net_param(m->net, i));
-    m->all = malloc(all * sizeof *m->all);
+    m->all = malloc((all > 0 ? all : 1) * sizeof *m->all);
     m->data = calloc(fl_net_nparams(m->net), sizeof *m->data);
     if (m->all == NULL || m->data == NULL) {
         fl_tool_model_free(m);
