@@ -81,7 +81,7 @@ static int cut_edge(struct cut *c, const struct fl_replay *r, const char *edge)
         if (rc == FL_OK)
             cut_rows(c, &b.b);
         if (rc == FL_OK && b.b.n > 0) {
-            rc = fl_rec_append(out, &b.b, b.time, &c->err);
+            rc = fl_rec_append(out, &b.b, NULL, b.time, &c->err);
             c->kept++;
         }
     }

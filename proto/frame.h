@@ -18,6 +18,9 @@
 #define FL_FRAME_PROBE   1u      /* critical: nothing of this batch may be kept */
 #define FL_FRAME_CRIT    FL_FRAME_PROBE
 
+/* A header as it came, unknown keys and all. */
+struct fl_frame { uint32_t len; uint8_t bytes[FL_FRAME_MAX]; };
+
 /* Writes the header of b into buf; *len on success. FL_E_PROTO for a descriptor that can't be read back (naming the
  * tensor), and naming the size when the header takes more than FL_FRAME_MAX or cap. */
 int fl_frame_pack(const struct fl_batch *b, void *buf, size_t cap, size_t *len, struct fl_err *err);

@@ -204,8 +204,9 @@ static int rec_room(struct fl_rec_batch *b, size_t bytes, struct fl_err *err)
     return FL_OK;
 }
 
-static int rec_read_head(struct fl_rec *r, const struct fl_rec_entry *e, struct fl_rhead *h, struct fl_rtensor *table, struct fl_batch *b, struct fl_err *err)
+static int rec_read_head(struct fl_rec *r, const struct fl_rec_entry *e, struct fl_rhead *h, struct fl_rtensor *table, struct fl_rec_batch *to, struct fl_err *err)
 {
+    struct fl_batch *b = &to->b;
     const struct fl_rec_segment *f = &r->files[e->file];
     uint8_t head[FL_RHEAD_MAX];
     int rc = fl_read_at(f->fd, e->off, head, FL_RHEAD_SIZE, err);
@@ -223,6 +224,8 @@ static int rec_read_head(struct fl_rec *r, const struct fl_rec_entry *e, struct 
         return rec_damaged(r, e, err->text, err);
     if (b->batch != e->batch || b->attempt != e->attempt || b->n != e->n || b->ntensors != h->ntensors)
         return rec_damaged(r, e, "its head is of another batch", err);
+    to->head.len = h->hlen;
+    memcpy(to->head.bytes, head + FL_RHEAD_SIZE, h->hlen);
     for (uint32_t i = 0; i < b->ntensors; i++) {
         uint64_t stored = table[i].stored, bytes = b->t[i].bytes;
         bool fits = table[i].codec == FL_RCODEC_PLAIN ? stored == bytes : bytes <= FL_REC_TENSOR && bytes / REC_ZSTD_MOST <= stored;
@@ -257,7 +260,7 @@ int fl_rec_peek(struct fl_rec *r, uint64_t i, struct fl_rec_batch *b, struct fl_
     struct fl_rhead h;
     struct fl_rtensor table[FL_MAX_TENSORS];
     struct fl_err local;
-    int rc = rec_read_head(r, &r->entries[i], &h, table, &b->b, err != NULL ? err : &local);
+    int rc = rec_read_head(r, &r->entries[i], &h, table, b, err != NULL ? err : &local);
     for (uint32_t k = 0; rc == FL_OK && k < b->b.ntensors; k++)
         b->stored[k] = table[k].stored;
     b->time = rc == FL_OK ? h.time : 0;
@@ -272,7 +275,7 @@ int fl_rec_read(struct fl_rec *r, uint64_t i, struct fl_rec_batch *b, struct fl_
     struct fl_err local;
     uint64_t sum = 0, packed = 0;
     err = err != NULL ? err : &local;
-    int rc = rec_read_head(r, e, &h, table, &b->b, err);
+    int rc = rec_read_head(r, e, &h, table, b, err);
     for (uint32_t k = 0; rc == FL_OK && k < h.ntensors; k++) {
         sum += fl_ralign(b->b.t[k].bytes);                     /* each at most 4 GiB, at most 256 of them */
         packed = table[k].codec == FL_RCODEC_ZSTD && table[k].stored > packed ? table[k].stored : packed;

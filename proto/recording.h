@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "proto/batch.h"
+#include "proto/frame.h"
 #include "proto/status.h"
 
 #define FL_REC_TEXT_MAX  65536u          /* of a segment's text */
@@ -47,8 +48,9 @@ struct fl_rec_out;
 
 /* Begins behind the segments that are there; the first file is made by the first append. Texts are copied. */
 int  fl_rec_out_new(const struct fl_rec_conf *, struct fl_rec_out **, struct fl_err *);
-/* Writes b; all tensors must be mapped. After FL_E_IO the torn record is cut off again and another may be tried. */
-int  fl_rec_append(struct fl_rec_out *, const struct fl_batch *b, uint64_t time_ns, struct fl_err *);
+/* Writes b; all tensors must be mapped. head: b's header as it came, stored byte for byte; NULL: it is made from b.
+ * After FL_E_IO the torn record is cut off again and another may be tried. */
+int  fl_rec_append(struct fl_rec_out *, const struct fl_batch *b, const struct fl_frame *head, uint64_t time_ns, struct fl_err *);
 /* Writes the index and closes the segment; the next append begins another. Nothing to do: FL_OK. */
 int  fl_rec_finish(struct fl_rec_out *, struct fl_err *);
 uint64_t fl_rec_out_bytes(const struct fl_rec_out *);      /* written so far */
@@ -87,6 +89,7 @@ int  fl_rec_batches(const struct fl_rec *, uint64_t **records, uint64_t *n, stru
 /* A record being read. Zeroed at first, used for any number of records, then done. */
 struct fl_rec_batch {
     struct fl_batch b;                   /* data points into the record; place and off are those of the run that was recorded */
+    struct fl_frame head;                /* the wire header as it was stored */
     uint64_t time;
     uint64_t stored[FL_MAX_TENSORS];     /* bytes each takes in the file */
     void    *mem;

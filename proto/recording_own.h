@@ -2,7 +2,6 @@
 #ifndef FL_PROTO_RECORDING_OWN_H
 #define FL_PROTO_RECORDING_OWN_H
 
-#include "proto/frame.h"
 #include "proto/recording.h"
 
 #define FL_RSEG_SIZE   128u

@@ -196,12 +196,21 @@ static int rec_index(struct fl_rec_out *o, const struct fl_batch *b, uint64_t ti
     return FL_OK;
 }
 
-static int rec_record(struct fl_rec_out *o, const struct fl_batch *b, uint64_t time, struct fl_err *err)
+static int rec_head(const struct fl_batch *b, const struct fl_frame *head, uint8_t *out, size_t *len, struct fl_err *err)
+{
+    if (head == NULL)
+        return fl_frame_pack(b, out, FL_FRAME_MAX, len, err);
+    memcpy(out, head->bytes, head->len);
+    *len = head->len;
+    return FL_OK;
+}
+
+static int rec_record(struct fl_rec_out *o, const struct fl_batch *b, const struct fl_frame *wire, uint64_t time, struct fl_err *err)
 {
     uint8_t head[FL_RHEAD_MAX + FL_ALIGN];
     struct fl_rtensor table[FL_MAX_TENSORS];
     size_t hlen;
-    int rc = fl_frame_pack(b, head + FL_RHEAD_SIZE, FL_FRAME_MAX, &hlen, err);
+    int rc = rec_head(b, wire, head + FL_RHEAD_SIZE, &hlen, err);
     if (rc == FL_OK)
         rc = rec_index(o, b, time, err);
     struct fl_rhead h = { .hlen = (uint32_t)hlen, .ntensors = b->ntensors, .time = time };
@@ -226,7 +235,7 @@ static int rec_record(struct fl_rec_out *o, const struct fl_batch *b, uint64_t t
     return rc;
 }
 
-int fl_rec_append(struct fl_rec_out *o, const struct fl_batch *b, uint64_t time, struct fl_err *err)
+int fl_rec_append(struct fl_rec_out *o, const struct fl_batch *b, const struct fl_frame *head, uint64_t time, struct fl_err *err)
 {
     uint64_t bytes = FL_RHEAD_MAX;
     for (uint32_t i = 0; i < b->ntensors; i++)
@@ -239,7 +248,7 @@ int fl_rec_append(struct fl_rec_out *o, const struct fl_batch *b, uint64_t time,
         rc = rec_begin(o, err);
     if (rc != FL_OK)
         return rc;
-    rc = rec_record(o, b, time, err);
+    rc = rec_record(o, b, head, time, err);
     if (rc != FL_OK && ftruncate(o->fd, (off_t)o->end) != 0)      /* a torn end is passed over by readers */
         fl_err_context(err, "can't be cut");
     return rc;

@@ -322,6 +322,12 @@ int fl_reject(struct fl_ctx *ctx, struct fl_batch *b, uint32_t row, int code, co
     return fl_host_mark(ctx, b, row, code, text);
 }
 
+const struct fl_frame *fl_head(const struct fl_batch *b)
+{
+    const struct fl_hosted *h = b->host;
+    return h->head.len > 0 ? &h->head : NULL;
+}
+
 int fl_rejected(const struct fl_batch *b, uint32_t row)
 {
     for (uint32_t i = 0; i < b->ntensors && row < b->n; i++)

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 
+#include "proto/frame.h"
 #include "runtime/stage.h"
 
 #define FL_MAX_COUNTERS 32
@@ -29,6 +30,7 @@ struct fl_hosted {
     uint64_t used;                  /* bytes taken of this stage's slab */
     bool     marks;                 /* the reject marks already lie in this stage's slab */
     uint32_t nparts;
+    struct fl_frame head;           /* into a tap: the wire header as it came; len 0 = not known */
     struct fl_hosted *next;         /* in whichever queue it waits */
     struct { uint32_t edge; uint64_t token; } parts[];        /* of the link layer: what to give credit back for */
 };

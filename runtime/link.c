@@ -56,6 +56,8 @@ struct fl_links {
     uint32_t nout;
     struct out_edge *out;
     bool     broken;                  /* fl_links_broken */
+    unsigned char in[MAX_MESSAGE];    /* the message that came last */
+    size_t   in_len;
     zmq_pollitem_t *items;            /* [0] the caller's descriptor, the stage's own if any, inlet, then the writers' sockets */
     uint32_t nitems;
     int      own_fd;                  /* the stage's own; -1 = none */
@@ -208,11 +210,11 @@ static int link_end(struct fl_links *l, struct writer *w, const unsigned char *p
 int fl_links_next(struct fl_links *l, uint32_t *edge, uint64_t *token, struct fl_batch *b, struct fl_err *err)
 {
     while (l->inlet != NULL) {
-        unsigned char id[MAX_IDENTITY], p[MAX_MESSAGE];
+        unsigned char id[MAX_IDENTITY], *p = l->in;
         int id_len = zmq_recv(l->inlet, id, sizeof id, ZMQ_DONTWAIT);
         if (id_len < 0)
             return zmq_errno() == EAGAIN || zmq_errno() == EINTR ? FL_END : link_errno(err, "receive");
-        int more = 0, n = zmq_recv(l->inlet, p, sizeof p, ZMQ_DONTWAIT);
+        int more = 0, n = zmq_recv(l->inlet, p, sizeof l->in, ZMQ_DONTWAIT);
         size_t more_len = sizeof more;
         zmq_getsockopt(l->inlet, ZMQ_RCVMORE, &more, &more_len);
         if (id_len > MAX_IDENTITY || n < PREFIX || n > MAX_MESSAGE || more || p[1] != LINK_VERSION)
@@ -234,6 +236,7 @@ int fl_links_next(struct fl_links *l, uint32_t *edge, uint64_t *token, struct fl
             w->received++;
             *edge = w->edge;
             *token = (uint64_t)(w - l->writers);
+            l->in_len = (size_t)n;
             return fl_frame_unpack(p + PREFIX, (size_t)n - PREFIX, b, err);
         } else {
             rc = fl_err_set(err, FL_E_PROTO, "link: unknown kind %u", p[0]);
@@ -242,6 +245,12 @@ int fl_links_next(struct fl_links *l, uint32_t *edge, uint64_t *token, struct fl
             return rc;
     }
     return FL_END;
+}
+
+const void *fl_links_header(const struct fl_links *l, size_t *len)
+{
+    *len = l->in_len - PREFIX;
+    return l->in + PREFIX;
 }
 
 void fl_links_credit(struct fl_links *l, uint64_t token, uint64_t bytes)

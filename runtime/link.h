@@ -27,6 +27,8 @@ void fl_links_free(struct fl_links *);        /* closes at once: everything must
 int  fl_links_listen(struct fl_links *, const char *endpoint, uint32_t nedges, const uint32_t *writers, const uint64_t *grant, struct fl_err *);
 /* Next batch header that has arrived: *edge, *token (for fl_links_credit) and the descriptor (tensors not resolved). FL_END: none now. */
 int  fl_links_next(struct fl_links *, uint32_t *edge, uint64_t *token, struct fl_batch *, struct fl_err *);
+/* The header of the batch that next gave last, as it came; good until next is called again. */
+const void *fl_links_header(const struct fl_links *, size_t *len);
 /* Gives `bytes` of credit back to the writer a batch came from. Sent by fl_links_flush. */
 void fl_links_credit(struct fl_links *, uint64_t token, uint64_t bytes);
 bool fl_links_ended(const struct fl_links *);  /* every writer has said that it ended */

@@ -52,6 +52,7 @@ struct fl_hosted *fl_proc_take(struct proc *p)
     h->used = 0;
     h->marks = false;
     h->nparts = 0;
+    h->head.len = 0;
     h->next = NULL;
     return h;
 }
@@ -155,6 +156,18 @@ static int proc_resolve(struct proc *p, struct fl_batch *b, uint32_t edge)
     return FL_OK;
 }
 
+/* Taps alone look at it. */
+static void proc_keep_header(const struct proc *p, struct fl_hosted *h)
+{
+    size_t len;
+    const struct fl_port *in = fl_stage_port(p->host.stage, FL_IN);
+    if (in == NULL || !(in->flags & FL_TAP))
+        return;
+    const void *bytes = fl_links_header(p->links, &len);
+    memcpy(h->head.bytes, bytes, len);
+    h->head.len = (uint32_t)len;
+}
+
 static void proc_enqueue(struct proc *p, struct fl_hosted *h)
 {
     h->next = NULL;
@@ -178,6 +191,7 @@ int fl_proc_receive(struct proc *p)
             p->spare = h;
             return rc == FL_END ? FL_OK : rc;
         }
+        proc_keep_header(p, h);
         h->nparts = 1;
         h->parts[0].edge = edge;
         h->parts[0].token = token;

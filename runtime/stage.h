@@ -14,6 +14,8 @@
 #include "proto/status.h"
 #include "runtime/opt.h"
 
+struct fl_frame;
+
 struct fl_ctx {
     void            *state;      /* the stage's state: zeroed, then options filled in */
     struct fl_host  *host;       /* of the runtime */
@@ -98,6 +100,9 @@ int fl_rejected(const struct fl_batch *b, uint32_t row);
 const char *fl_reason(const struct fl_batch *b, uint32_t row);
 /* The row's id, NUL-terminated (at most 63 bytes). */
 const char *fl_id(const struct fl_batch *b, uint32_t row);
+
+/* Into a tap: the wire header of b as it came, byte for byte; NULL where there was none (the harness). Good as long as b. */
+const struct fl_frame *fl_head(const struct fl_batch *b);
 
 /* ---- ends of a batch ---- */
 

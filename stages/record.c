@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "proto/frame.h"
 #include "proto/recording.h"
 #include "runtime/stage.h"
 
@@ -17,7 +18,7 @@ enum { RECORD_BATCHES, RECORD_BYTES, RECORD_SKIPPED, RECORD_DROPPED };
 
 #define RECORD_RETRY 10                      /* seconds after a failed write until the next is tried */
 
-struct record_held { struct fl_batch b; unsigned char *mem; size_t cap; uint64_t time; bool waits; };    /* waits: not written yet */
+struct record_held { struct fl_batch b; struct fl_frame head; unsigned char *mem; size_t cap; uint64_t time; bool waits; };    /* waits: not written yet */
 
 struct record {
     int64_t  every, ring, zstd;              /* options */
@@ -107,11 +108,11 @@ static void record_failed(struct fl_ctx *ctx, const struct fl_err *err)
     s->failed = record_seconds();
 }
 
-static bool record_write(struct fl_ctx *ctx, const struct fl_batch *b, uint64_t time)
+static bool record_write(struct fl_ctx *ctx, const struct fl_batch *b, const struct fl_frame *head, uint64_t time)
 {
     struct record *s = ctx->state;
     struct fl_err err = { 0 };
-    if (fl_rec_append(s->out, b, time, &err) != FL_OK) {
+    if (fl_rec_append(s->out, b, head, time, &err) != FL_OK) {
         record_failed(ctx, &err);
         fl_count(ctx, RECORD_SKIPPED, 1);
         return false;
@@ -135,6 +136,10 @@ static bool record_write(struct fl_ctx *ctx, const struct fl_batch *b, uint64_t 
 static void record_copy(struct record_held *h, const struct fl_batch *b)
 {
     unsigned char *at = h->mem;
+    const struct fl_frame *head = fl_head(b);
+    h->head.len = head != NULL ? head->len : 0;
+    if (head != NULL)
+        memcpy(h->head.bytes, head->bytes, head->len);
     memcpy(&h->b, b, offsetof(struct fl_batch, t) + b->ntensors * sizeof b->t[0]);
     for (uint32_t i = 0; i < b->ntensors; i++) {
         memcpy(at, b->t[i].data, b->t[i].bytes);
@@ -179,7 +184,7 @@ static int record_dump(struct fl_ctx *ctx, const char *why)
         if (!h->waits)
             continue;
         fl_alive(ctx);
-        if (!record_write(ctx, &h->b, h->time))
+        if (!record_write(ctx, &h->b, h->head.len > 0 ? &h->head : NULL, h->time))
             break;
         h->waits = false;
         n++;
@@ -202,7 +207,7 @@ static int record_batch(struct fl_ctx *ctx, struct fl_batch *b)
         if (s->held != NULL)
             record_hold(ctx, b);
         else if (s->failed == 0 || record_seconds() - s->failed >= RECORD_RETRY)
-            record_write(ctx, b, record_now());
+            record_write(ctx, b, fl_head(b), record_now());
         else
             fl_count(ctx, RECORD_SKIPPED, 1);
     }

@@ -84,12 +84,18 @@ def _align(n):
 
 
 def _zstd(data, size):
+    """None: not a zstd frame, or one that holds more."""
     try:
         import zstandard
     except ImportError:
         import subprocess
-        return subprocess.run(["zstd", "-dcq"], input=bytes(data), stdout=subprocess.PIPE, check=True).stdout
-    return zstandard.ZstdDecompressor().decompress(bytes(data), max_output_size=size)
+        with subprocess.Popen(["zstd", "-dcq"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
+            out = p.communicate(bytes(data))[0]
+        return out if p.returncode == 0 else None
+    try:
+        return zstandard.ZstdDecompressor().decompress(bytes(data), max_output_size=size)
+    except zstandard.ZstdError:
+        return None
 
 
 class Batch:
@@ -117,11 +123,13 @@ class _Segment:
         version, first, self.run, self.number, self.B = struct.unpack_from("<IIQII", m, 8)
         if version != 1:
             raise ValueError("%s: recording of version %d, this is version 1" % (path, version))
-        self.edge = m[32:64].split(b"\0")[0].decode()
         text, = struct.unpack_from("<I", m, 64)
         if text > 65536 or first != _align(128 + text) or first > size or struct.unpack_from("<I", m, 124)[0] != crc32c(m[128:128 + text], crc32c(m[:124])):
             raise DamagedError("%s: damaged head" % path)
-        self.text = json.loads(m[128:128 + text].decode())
+        try:
+            self.edge, self.text = m[32:64].split(b"\0")[0].decode(), json.loads(m[128:128 + text].decode())
+        except ValueError as why:
+            raise DamagedError("%s: its head is no text: %s" % (path, why)) from None
         self.entries = self._index(first) or self._walk(first)
 
     def _index(self, first):
@@ -145,14 +153,33 @@ class _Segment:
             return None
         return (hlen, size, time, n) if crc32c(m[at + 40:at + whole], crc32c(m[at:at + 36])) == crc else None
 
+    def _wire(self, at, hlen, ntensors):
+        """The wire header of a record as a dict, proven: what a reader needs is there and tensors are what their shapes say. None: it isn't so."""
+        try:
+            h = msgpack.unpackb(self.map[at + 40:at + 40 + hlen], strict_map_key=False)
+            for key in ("run", "batch", "attempt", "n"):
+                if type(h[key]) is not int or h[key] < 0:
+                    return None
+            for name, dtype, shape, _, _, size in h["t"]:
+                want = np.dtype(DTYPES[dtype]).itemsize
+                for x in shape:
+                    if type(x) is not int or not 0 <= x < 1 << 32:
+                        return None
+                    want *= x
+                if type(name) is not str or size != want:
+                    return None
+            return h if len(h["t"]) == ntensors else None
+        except (ValueError, KeyError, TypeError, msgpack.UnpackException):
+            return None
+
     def _walk(self, first):
         at, found = first, []
         while at < len(self.map) and self.map[at:at + 4] != b"FLIX":
             head = self._head(at)
-            if head:
-                h = msgpack.unpackb(self.map[at + 40:at + 40 + head[0]], strict_map_key=False)
+            h = self._wire(at, head[0], head[3]) if head else None
+            if h:
                 found.append((h["batch"], h["attempt"], at))
-            at += head[1] if head else 64
+            at += head[1] if h else 64
         return found
 
     def read(self, at):
@@ -160,17 +187,17 @@ class _Segment:
         if head is None:
             raise DamagedError("%s: offset %d: damaged head of a record" % (self.path, at))
         hlen, _, time, n = head
-        h = msgpack.unpackb(m[at + 40:at + 40 + hlen], strict_map_key=False)
-        if len(h["t"]) != n:
-            raise DamagedError("%s: batch %d: damaged table" % (self.path, h["batch"]))
+        h = self._wire(at, hlen, n)
+        if h is None:
+            raise DamagedError("%s: offset %d: a wire header that can't be" % (self.path, at))
         off, tensors = at + _align(40 + hlen + 16 * n), {}
         for i, (name, dtype, shape, _, _, size) in enumerate(h["t"]):
             stored, codec, crc = struct.unpack_from("<QII", m, at + 40 + hlen + 16 * i)
             if stored > len(m) - off or codec > 1 or size > TENSOR_MAX or crc32c(memoryview(m)[off:off + stored]) != crc:
                 raise DamagedError("%s: batch %d: damaged tensor %s" % (self.path, h["batch"], name))
             data = memoryview(m)[off:off + stored] if codec == 0 else _zstd(m[off:off + stored], size)
-            if len(data) != size:
-                raise DamagedError("%s: batch %d: tensor %s has %d bytes, want %d" % (self.path, h["batch"], name, len(data), size))
+            if data is None or len(data) != size:
+                raise DamagedError("%s: batch %d: tensor %s doesn't have the %d bytes of its shape" % (self.path, h["batch"], name, size))
             tensors.setdefault(name, np.frombuffer(data, DTYPES[dtype]).reshape(shape))
             off += _align(stored)
         return Batch(h["batch"], h["attempt"], h["n"], time, h, tensors)

@@ -73,7 +73,7 @@ static int write_batches(const struct fl_rec_conf *c, uint64_t from, uint64_t n,
     if (rc != FL_OK)
         return rc;
     for (uint64_t b = from; rc == FL_OK && b < from + n; b++)
-        rc = fl_rec_append(o, make(&m, b, 0), 1000 + b, err);
+        rc = fl_rec_append(o, make(&m, b, 0), NULL, 1000 + b, err);
     if (rc == FL_OK && finish)
         rc = fl_rec_finish(o, err);
     fl_rec_out_free(o);
@@ -181,9 +181,9 @@ FL_TEST(the_last_attempt_of_a_batch_counts)
     struct made m;
     struct fl_rec_conf c = conf();
     CHECK_OK(fl_rec_out_new(&c, &o, &err), err);
-    CHECK_OK(fl_rec_append(o, make(&m, 5, 0), 1, &err), err);
-    CHECK_OK(fl_rec_append(o, make(&m, 4, 0), 2, &err), err);
-    CHECK_OK(fl_rec_append(o, make(&m, 5, 1), 3, &err), err);
+    CHECK_OK(fl_rec_append(o, make(&m, 5, 0), NULL, 1, &err), err);
+    CHECK_OK(fl_rec_append(o, make(&m, 4, 0), NULL, 2, &err), err);
+    CHECK_OK(fl_rec_append(o, make(&m, 5, 1), NULL, 3, &err), err);
     CHECK_OK(fl_rec_finish(o, &err), err);
     fl_rec_out_free(o);
     CHECK_OK(fl_rec_open(in_tmp("decode"), &r, &err), err);
@@ -225,6 +225,40 @@ FL_TEST(segments_follow_each_other_and_the_oldest_go)
     CHECK(bytes <= 400000 && bytes > 200000);
     CHECK_INT(fl_rec_at(r, fl_rec_count(r) - 1)->batch, 911);
     CHECK(fl_rec_at(r, 0)->batch > 100);
+    fl_rec_close(r);
+}
+
+/* A header of a later version, with a key more and numbers as another encoder writes them, is kept as it came. */
+FL_TEST(the_wire_header_is_kept_byte_for_byte)
+{
+    struct fl_err err;
+    struct fl_rec_conf c = conf();
+    struct fl_rec_out *o;
+    struct fl_rec *r;
+    struct fl_rec_batch b = { 0 };
+    struct made m;
+    struct fl_frame head = { 0 };
+    size_t len;
+    CHECK_OK(fl_frame_pack(make(&m, 5, 1), head.bytes, sizeof head.bytes, &len, &err), err);
+    CHECK_INT(head.bytes[0], 0x80 | 9);
+    head.bytes[0] = 0x80 | 10;
+    memcpy(head.bytes + len, "\xa5later\x92\xcd\x00\x07\xa1?", 12);
+    head.len = (uint32_t)len + 12;
+    CHECK_OK(fl_rec_out_new(&c, &o, &err), err);
+    CHECK_OK(fl_rec_append(o, &m.b, &head, 1, &err), err);
+    CHECK_OK(fl_rec_append(o, make(&m, 6, 0), NULL, 2, &err), err);
+    CHECK_OK(fl_rec_finish(o, &err), err);
+    fl_rec_out_free(o);
+    CHECK_OK(fl_rec_open(in_tmp("decode"), &r, &err), err);
+    CHECK_OK(fl_rec_read(r, 0, &b, &err), err);
+    CHECK(same(&b.b, make(&m, 5, 1)));
+    CHECK_INT(b.head.len, head.len);
+    CHECK(memcmp(b.head.bytes, head.bytes, head.len) == 0);
+    CHECK_OK(fl_frame_pack(make(&m, 6, 0), head.bytes, sizeof head.bytes, &len, &err), err);
+    CHECK_OK(fl_rec_peek(r, 1, &b, &err), err);
+    CHECK_INT(b.head.len, len);
+    CHECK(memcmp(b.head.bytes, head.bytes, len) == 0);
+    fl_rec_batch_done(&b);
     fl_rec_close(r);
 }
 
@@ -309,13 +343,13 @@ FL_TEST(a_full_disk_leaves_what_was_whole)
     small.rlim_max = old.rlim_max;
     CHECK_OK(fl_rec_out_new(&c, &o, &err), err);
     setrlimit(RLIMIT_FSIZE, &small);
-    while (n < 100 && fl_rec_append(o, make(&m, n, 0), n, &err) == FL_OK)
+    while (n < 100 && fl_rec_append(o, make(&m, n, 0), NULL, n, &err) == FL_OK)
         n++;
     CHECK(n > 1 && n < 100);
     CHECK_INT(err.code, FL_E_IO);
     CHECK_HAS(err.text, "decode.0000.flr");
     setrlimit(RLIMIT_FSIZE, &old);
-    CHECK_OK(fl_rec_append(o, make(&m, n, 0), n, &err), err);      /* there is room again */
+    CHECK_OK(fl_rec_append(o, make(&m, n, 0), NULL, n, &err), err);      /* there is room again */
     CHECK_OK(fl_rec_finish(o, &err), err);
     fl_rec_out_free(o);
     CHECK_INT(intact(in_tmp("decode"), &got, &damaged), n + 1);
@@ -355,7 +389,7 @@ int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
         CASE(comes_back_as_it_was), CASE(the_last_attempt_of_a_batch_counts), CASE(segments_follow_each_other_and_the_oldest_go),
-        CASE(torn_at_every_length), CASE(every_byte_changed), CASE(a_missing_index_is_made_again),
+        CASE(the_wire_header_is_kept_byte_for_byte), CASE(torn_at_every_length), CASE(every_byte_changed), CASE(a_missing_index_is_made_again),
         CASE(a_full_disk_leaves_what_was_whole), CASE(what_is_no_recording_is_refused), { 0 },
     };
     return fl_run(cases, argc, argv);

@@ -63,5 +63,80 @@ def damage_is_told_and_the_rest_stays(tmp):
     same(recording.Recording(tmp + "/torn.0000.flr").batches(), [0], "torn")
 
 
+def small(tmp):
+    """A recording of two batches, as bytes, and its records."""
+    path = run(tmp) + "stack.0000.flr"
+    return bytearray(slurp(path)), [(b.batch, b.attempt, b.ids, {k: v.tobytes() for k, v in b.tensors.items()}) for b in recording.Recording(path)]
+
+
+def intact(path, data, want):
+    """How many records are as they were written; None: refused as a whole. Another exception than the two that are promised goes through."""
+    with open(path, "wb") as f:
+        f.write(data)
+    try:
+        r = recording.Recording(path)
+    except (recording.DamagedError, ValueError) as why:
+        holds(path in str(why), "the file is named: " + str(why))
+        return None
+    good = 0
+    for i in range(len(r)):
+        try:
+            b = r.read(i)
+        except recording.DamagedError as why:
+            holds(path in str(why), "the file is named: " + str(why))
+            continue
+        holds((b.batch, b.attempt, b.ids, {k: v.tobytes() for k, v in b.tensors.items()}) in want, "a record that was never written")
+        good += 1
+    return good
+
+
+def every_byte_changed(tmp):
+    data, want = small(tmp)
+    lost = 0
+    first = int.from_bytes(data[12:16], "little")
+    for at in range(len(data)):
+        data[at] ^= 1 << at % 8
+        good = intact(tmp + "/x", data, want)
+        holds(good is None and at < first or good in (1, 2), "byte %d: %r records" % (at, good))
+        lost += good == 1
+        data[at] ^= 1 << at % 8
+    holds(lost > 2 * 64 * 5, "damage was seen at %d bytes" % lost)
+
+
+def torn_at_every_length(tmp):
+    data, want = small(tmp)
+    before, first = 0, int.from_bytes(data[12:16], "little")
+    for cut in range(len(data)):
+        good = intact(tmp + "/x", data[:cut], want)
+        holds(good is None and cut < first or good is not None and good >= before, "cut at %d: %r records" % (cut, good))
+        before = good or 0
+    same(before, 2, "records at the end")
+
+
+def forged_with_right_checksums(tmp):
+    """Heads changed at random, their checksum put right: refused, or read as what they now say."""
+    data, _ = small(tmp)
+    at, rng = int.from_bytes(data[12:16], "little"), np.random.default_rng(5)
+    hlen, n = int.from_bytes(data[at + 4:at + 8], "little"), int.from_bytes(data[at + 24:at + 28], "little")
+    refused = 0
+    for _ in range(3000):
+        copy = bytearray(data)
+        for i in rng.integers(4, 36 if rng.random() < 0.2 else 40 + hlen + 16 * n, rng.integers(1, 4)):
+            copy[at + i] = rng.integers(0, 256)
+        size = 40 + int.from_bytes(copy[at + 4:at + 8], "little") + 16 * int.from_bytes(copy[at + 24:at + 28], "little")
+        copy[at + 36:at + 40] = recording.crc32c(bytes(copy[at + 40:at + size]), recording.crc32c(bytes(copy[at:at + 36]))).to_bytes(4, "little")
+        with open(tmp + "/x", "wb") as f:
+            f.write(copy[:-32])                            # no index: heads are walked over
+        r = recording.Recording(tmp + "/x")
+        for i in range(len(r)):
+            try:
+                r.read(i)
+            except recording.DamagedError:
+                refused += 1
+        refused += len(r) < 2
+    holds(refused > 1000, "%d were refused" % refused)
+
+
 if __name__ == "__main__":
-    sys.exit(flow.run_cases([checksum, pixels_are_those_of_another_decoder, damage_is_told_and_the_rest_stays]))
+    sys.exit(flow.run_cases([checksum, pixels_are_those_of_another_decoder, damage_is_told_and_the_rest_stays,
+                             every_byte_changed, torn_at_every_length, forged_with_right_checksums]))

@@ -174,6 +174,42 @@ FL_TEST(garbage_from_a_stranger_is_a_named_error)
     }
 }
 
+FL_TEST(a_header_is_seen_as_it_came)
+{
+    struct pair p = { 0 };
+    struct fl_batch b = { .run = 1, .batch = 3, .n = 2 };
+    unsigned char msg[4 + FL_FRAME_MAX] = "B\1\0";
+    size_t len, seen;
+    uint32_t writers = 1, edge;
+    uint64_t grant = 10, token;
+    snprintf(p.endpoint, sizeof p.endpoint, "ipc://%s/r", fl_tmpdir());
+    CHECK_OK(fl_links_new(WINDOW, &p.r, &p.err), p.err);
+    CHECK_OK(fl_links_listen(p.r, p.endpoint, 1, &writers, &grant, &p.err), p.err);
+    CHECK_OK(fl_frame_pack(&b, msg + 4, FL_FRAME_MAX, &len, &p.err), p.err);
+    msg[4]++;                                        /* one key more, and a number that takes more bytes than it needs */
+    memcpy(msg + 4 + len, "\xa5later\xcd\x00\x07", 9);
+    len += 9;
+    void *ctx = zmq_ctx_new(), *s = zmq_socket(ctx, ZMQ_DEALER);
+    int zero = 0, rc = FL_END;
+    bool ready;
+    zmq_setsockopt(s, ZMQ_LINGER, &zero, sizeof zero);
+    CHECK_INT(zmq_connect(s, p.endpoint), 0);
+    CHECK_INT(zmq_send(s, "H\1\0\0", 4, 0), 4);
+    CHECK_INT(zmq_send(s, msg, 4 + len, 0), (int)(4 + len));
+    for (int turn = 0; turn < 1000 && rc == FL_END; turn++) {
+        fl_links_wait(p.r, -1, 1, &ready, &p.err);
+        rc = fl_links_next(p.r, &edge, &token, &b, &p.err);
+    }
+    CHECK_OK(rc, p.err);
+    CHECK_INT(b.batch, 3);
+    const void *head = fl_links_header(p.r, &seen);
+    CHECK_INT(seen, len);
+    CHECK(memcmp(head, msg + 4, len) == 0);
+    zmq_close(s);
+    zmq_ctx_term(ctx);
+    fl_links_free(p.r);
+}
+
 /* Shuts every connected stream socket of this process, as a network that breaks would. */
 static int cut_all(void)
 {
@@ -213,7 +249,7 @@ int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
         CASE(credit_bounds_what_is_under_way), CASE(nothing_is_lost_at_the_end_of_a_link_with_a_slow_reader), CASE(no_credit_no_message),
-        CASE(a_full_window_is_refused_by_name), CASE(garbage_from_a_stranger_is_a_named_error),
+        CASE(a_full_window_is_refused_by_name), CASE(garbage_from_a_stranger_is_a_named_error), CASE(a_header_is_seen_as_it_came),
         CASE(a_writer_learns_that_its_link_broke), { 0 }
     };
     return fl_run(cases, argc, argv);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "proto/recording.h"
+#include "runtime/host.h"
 #include "tests/lib/check.h"
 #include "tests/lib/harness.h"
 
@@ -110,6 +111,35 @@ FL_TEST(a_ring_is_written_on_demand)
     CHECK_STR(held(), "4 5 6 7");
 }
 
+/* The header as it came by the link, stored at once or out of the ring. */
+FL_TEST(the_wire_header_is_stored_as_it_came)
+{
+    struct fl_err err = { 0 };
+    for (int ring = 0; ring < 2; ring++) {
+        struct fl_harness *h = open_record(ring ? "{'ring': 2}" : "{}");
+        CHECK(h != NULL);
+        struct fl_batch *b = fl_harness_batch(h, 4, 3);
+        struct fl_frame head = { 0 }, *came = &((struct fl_hosted *)b->host)->head;
+        size_t len;
+        CHECK_OK(fl_frame_pack(b, head.bytes, sizeof head.bytes, &len, &err), err);
+        head.bytes[0]++;                                     /* one key more, unknown here */
+        memcpy(head.bytes + len, "\xa1z\xcd\x00\x07", 5);
+        head.len = (uint32_t)len + 5;
+        *came = head;
+        CHECK_OK(fl_harness_push(h, b, &err), err);
+        CHECK_OK(fl_harness_dump(h, "test", &err), err);
+        fl_harness_close(h);
+        struct fl_rec *r = recorded();
+        struct fl_rec_batch got = { 0 };
+        CHECK_OK(fl_rec_read(r, fl_rec_count(r) - 1, &got, &err), err);
+        CHECK_INT(fl_rec_count(r), (uint64_t)ring + 1);
+        CHECK_INT(got.head.len, head.len);
+        CHECK(memcmp(got.head.bytes, head.bytes, head.len) == 0);
+        fl_rec_batch_done(&got);
+        fl_rec_close(r);
+    }
+}
+
 FL_TEST(a_full_disk_is_told_once_and_the_run_goes_on)
 {
     struct fl_err err = { 0 };
@@ -152,7 +182,7 @@ FL_TEST(at_the_limit_the_oldest_go)
 int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
-        CASE(stores_all), CASE(stores_every_kth), CASE(a_ring_is_written_on_demand), CASE(a_full_disk_is_told_once_and_the_run_goes_on),
+        CASE(stores_all), CASE(stores_every_kth), CASE(a_ring_is_written_on_demand), CASE(the_wire_header_is_stored_as_it_came), CASE(a_full_disk_is_told_once_and_the_run_goes_on),
         CASE(at_the_limit_the_oldest_go), { 0 },
     };
     return fl_run(cases, argc, argv);
