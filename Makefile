@@ -11,10 +11,10 @@ B       := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 STAGES := source predictions decode augment stats forward tta_merge stack decode_f2 sink record feed recording recall sheet
 
 DEBS := gcc make pkg-config libzmq3-dev libmsgpack-dev libyaml-dev libjansson-dev libtiff-dev libjpeg62-turbo-dev \
-        libturbojpeg0-dev libdnnl-dev zlib1g-dev libzstd-dev libpng-dev libhdf5-dev
+        libturbojpeg0-dev libdnnl-dev zlib1g-dev libzstd-dev libpng-dev libhdf5-dev libmicrohttpd-dev
 DEBS_CHECK := python3 python3-numpy python3-msgpack python3-pil python3-torch python3-torchvision python3-scipy python3-sklearn python3-pandas \
         python3-tables python3-h5py python3-opencv python3-zmq mypy spin valgrind gdb zstd iproute2 nftables slurm-wlm munge
-PKGS := libzmq msgpack yaml-0.1 jansson libtiff-4 libjpeg libturbojpeg zlib libzstd libpng hdf5
+PKGS := libzmq msgpack yaml-0.1 jansson libtiff-4 libjpeg libturbojpeg zlib libzstd libpng hdf5 libmicrohttpd
 
 WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CFLAGS ?= -O3 -g
@@ -23,6 +23,7 @@ FLAGS   = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS) -ffp-contract=off -fno-ma
 LDFLAGS += -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN))
 LIBS_PROTO   := -lmsgpackc -ljansson -lzstd
 LIBS_RUNTIME := -lzmq -lyaml -lz $(LIBS_PROTO) -lm -lpthread
+LIBS_LAUNCH  := -lmicrohttpd $(LIBS_RUNTIME)
 LIBS_STAGES  := -lturbojpeg -ljpeg -ltiff -lpng -ldnnl -lm
 
 src   = $(sort $(wildcard $1/*.c))
@@ -82,7 +83,7 @@ $(STAGES:%=$(B)/stages/%): $(B)/stages/%: runtime/stage_main.c $(B)/libstages.a 
 
 $(B)/bin/flowrun: $(LAUNCH) $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(LAUNCH) $(B)/libruntime.a $(B)/libproto.a $(LDFLAGS) $(LIBS_RUNTIME) -o $@
+	$(Q)$(CC) $(LAUNCH) $(B)/libruntime.a $(B)/libproto.a $(LDFLAGS) $(LIBS_LAUNCH) -o $@
 
 # The one program that knows libhdf5, which crashes on some files: read and written in a process of its own.
 HDF5_O := $(call obj,$(call src,runtime/hdf5))
@@ -150,13 +151,13 @@ $(B)/tests/runtime/test_%: $(B)/o/tests/runtime/test_%.o $(B)/libtest.a $(B)/lib
 	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_RUNTIME) -o $@
 $(B)/tests/launch/test_%: $(B)/o/tests/launch/test_%.o $(B)/libtest.a $(filter-out $(B)/o/launch/main.o,$(LAUNCH)) $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_RUNTIME) -o $@
+	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_LAUNCH) -o $@
 $(B)/tests/samples/test_%: $(B)/o/tests/samples/test_%.o $(filter-out $(B)/o/samples/paint.o,$(call obj,$(call src,samples))) $(B)/o/tests/lib/check.o $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) -ljpeg -ltiff $(LIBS_RUNTIME) -o $@
 $(B)/tests/fuzz/fuzz_yaml $(B)/tests/fuzz/fuzz_describe: $(B)/tests/fuzz/%: $(B)/o/tests/fuzz/%.o $(B)/o/tests/fuzz/replay.o $(filter-out $(B)/o/launch/main.o,$(LAUNCH)) $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_RUNTIME) -o $@
+	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_LAUNCH) -o $@
 $(B)/tests/fuzz/fuzz_%: $(B)/o/tests/fuzz/fuzz_%.o $(B)/o/tests/fuzz/replay.o $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@

@@ -95,6 +95,7 @@ static const struct { const char *flag; size_t off; } args_texts[] = {
     { "--stage", offsetof(struct fl_args, stage) }, { "--batch", offsetof(struct fl_args, batch) }, { "--with", offsetof(struct fl_args, with) },
     { "--from", offsetof(struct fl_args, from) }, { "--to", offsetof(struct fl_args, to) }, { "--keep", offsetof(struct fl_args, keep) },
     { "--png", offsetof(struct fl_args, png) }, { "--tile", offsetof(struct fl_args, tile) }, { "--out", offsetof(struct fl_args, out) },
+    { "--metrics", offsetof(struct fl_args, metrics) },
 };
 
 static bool args_put(struct fl_args *a, const char *flag, const char *value)

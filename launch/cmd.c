@@ -16,6 +16,7 @@ const struct fl_flag fl_flags[] = {
     { "--supervisor-kills", "N",         "kills flowrun itself so often, and resumes" },
     { "--seed",    "S",                  "of the choice of what is done to whom (1)" },
     { "--every",   "SECONDS",            "mean time between two actions (half of what the graph takes to start)" },
+    { "--metrics", "[HOST:]PORT",        "numbers over HTTP while it runs: / (a page), /metrics (Prometheus), /status.json; loopback unless HOST is given" },
     { "-q",        NULL,                 "no live view" },
     { "--stage",   "NAME",               "the stage to run" },
     { "--batch",   "N[,N]",              "only these batches" },
@@ -38,11 +39,11 @@ const struct fl_flag fl_flags[] = {
 };
 
 const struct fl_cmd fl_cmds[] = {
-    { .name = "", .usage = "flowrun FILE [--set STAGE.OPTION=VALUE]... [--run DIR] [--start BATCH] [-q]\n       flowrun [FILE] --resume RUN [--set ...] [--force] [-q]\n       flowrun COMMAND ...",
+    { .name = "", .usage = "flowrun FILE [--set STAGE.OPTION=VALUE]... [--run DIR] [--start BATCH] [--metrics [HOST:]PORT] [-q]\n       flowrun [FILE] --resume RUN [--set ...] [--force] [-q]\n       flowrun COMMAND ...",
       .help = "Checks the graph in FILE, starts its stages and runs it to the end.\n"
               "Exit status: 0 complete, 1 failed, 2 the configuration or the arguments are wrong,\n"
               "3 complete with rejected tiles, 4 interrupted and drained.",
-      .flags = { "--set", "--run", "--resume", "--force", "--start", "--record", "--record-limit", "-q" }, .min = 0, .max = 1, .run = fl_cmd_run },
+      .flags = { "--set", "--run", "--resume", "--force", "--start", "--record", "--record-limit", "--metrics", "-q" }, .min = 0, .max = 1, .run = fl_cmd_run },
     { .name = "check", .usage = "flowrun check FILE [--set STAGE.OPTION=VALUE]...", .help = "Says all that is wrong with FILE; starts nothing.",
       .flags = { "--set" }, .min = 1, .max = 1, .run = fl_cmd_check },
     { .name = "plan", .usage = "flowrun plan FILE [--dot] [--set STAGE.OPTION=VALUE]...",

@@ -12,7 +12,7 @@ struct fl_args {
     const char **files;  uint32_t nfiles;      /* what is no option */
     const char **sets;   uint32_t nsets;
     char *made[2];       uint32_t nmade;       /* sets that stand for --record and --record-limit */
-    const char *run_dir, *resume;
+    const char *run_dir, *resume, *metrics;
     const char *stage, *batch, *with, *from, *to, *keep, *png, *tile, *out;   /* of replay, show, cut: as given */
     bool diff, gdb, valgrind, tensor;
     uint64_t start;                            /* a batch number */

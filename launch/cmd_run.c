@@ -39,7 +39,7 @@ static int run_resume(const struct fl_args *a)
     free(file);
     if (g == NULL)
         return 2;
-    const struct fl_run_conf conf = { .run_dir = a->resume, .quiet = a->quiet, .resume = true, .force = a->force };
+    const struct fl_run_conf conf = { .run_dir = a->resume, .quiet = a->quiet, .metrics = a->metrics, .resume = true, .force = a->force };
     int status = fl_run_graph(g, &conf);
     fl_graph_free(g);
     return status;
@@ -71,7 +71,7 @@ int fl_cmd_run(const struct fl_args *a)
     struct fl_graph *g = fl_cmd_load(a->files[0], a);
     if (g == NULL)
         return 2;
-    const struct fl_run_conf conf = { .run_dir = a->run_dir, .quiet = a->quiet, .start = a->start };
+    const struct fl_run_conf conf = { .run_dir = a->run_dir, .quiet = a->quiet, .metrics = a->metrics, .start = a->start };
     int status = run_may_start(g, a) ? fl_run_graph(g, &conf) : 2;
     fl_graph_free(g);
     return status;

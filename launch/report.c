@@ -19,7 +19,7 @@ static json_t *report_stage(const struct fl_super *s, uint32_t stage)
 {
     const struct fl_stage_node *n = &s->g->stages[stage];
     const json_t *names = json_object_get(n->describe, "counters");
-    uint64_t batches = 0, tiles = 0, busy = 0, in_ns = 0, credit = 0, faults = 0, restarts = 0;
+    uint64_t batches = 0, tiles = 0, busy = 0, in_ns = 0, credit = 0, faults = 0, restarts = 0, waiting = 0;
     json_t *counters = json_object();
     for (size_t c = 0; c < json_array_size(names) && c < FL_MAX_COUNTERS; c++) {
         const char *name = json_string_value(json_array_get(names, c));
@@ -35,10 +35,11 @@ static json_t *report_stage(const struct fl_super *s, uint32_t stage)
         credit += atomic_load(&p->wait_credit_ns) + in->base.credit;
         faults += atomic_load(&p->faults);
         restarts += in->deaths;
+        waiting += in->pid > 0 ? atomic_load(&p->waiting) : 0;
     }
-    json_t *j = json_pack("{s:i, s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:o}", "instances", (int)n->instances, "batches", (json_int_t)batches, "tiles", (json_int_t)tiles,
+    json_t *j = json_pack("{s:i, s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:I, s:o}", "instances", (int)n->instances, "batches", (json_int_t)batches, "tiles", (json_int_t)tiles,
                           "busy_s", (double)busy / 1e9, "wait_input_s", (double)in_ns / 1e9, "wait_credit_s", (double)credit / 1e9,
-                          "page_faults", (json_int_t)faults, "deaths", (json_int_t)restarts, "counters", counters);
+                          "waiting", (json_int_t)waiting, "page_faults", (json_int_t)faults, "deaths", (json_int_t)restarts, "counters", counters);
     const json_t *res = json_object_get(s->results, n->name);
     if (res != NULL)
         json_object_set(j, "results", (json_t *)res);
@@ -74,6 +75,11 @@ static uint64_t report_duplicates(const struct fl_super *s)
     return sum;
 }
 
+static double report_seconds(const struct fl_super *s)
+{
+    return fl_now() - (s->t_start > 0 ? s->t_start : s->t0);
+}
+
 static void report_print(const struct fl_super *s, int status, double seconds)
 {
     fprintf(stderr, "%s: %llu of %llu tiles, %llu predicted, %llu rejected, in %.2f s (%.0f tiles/s)\n", report_word(status), (unsigned long long)s->tiles_done,
@@ -94,19 +100,30 @@ static void report_print(const struct fl_super *s, int status, double seconds)
         fprintf(stderr, "to go on: flowrun --resume %s\n", s->dir);
 }
 
-int fl_report(struct fl_super *s, int status)
+json_t *fl_report_json(const struct fl_super *s, const char *word)
 {
-    double now = fl_now(), seconds = now - (s->t_start > 0 ? s->t_start : s->t0);
-    if ((status == 0 || status == 3) && s->conf->start == 0 && s->conf->nonly == 0 && s->tiles_done != s->tiles_total)
-        status = 1;                                       /* in = predicted + rejected, or it is no success */
     json_t *stages = json_object();
     for (uint32_t i = 0; i < s->g->nstages; i++)
         json_object_set_new(stages, s->g->stages[i].name, report_stage(s, i));
-    json_t *j = json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:o}", "status", report_word(status), "exit", status,
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:o}", "status", word,
         "tiles", (json_int_t)s->tiles_total, "done", (json_int_t)s->tiles_done, "predicted", (json_int_t)(s->tiles_done - s->rejected),
-        "rejected", (json_int_t)s->rejected, "batches", (json_int_t)s->total, "resumed_batches", (json_int_t)s->resumed,
+        "rejected", (json_int_t)s->rejected, "batches", (json_int_t)s->total, "in_flight", (json_int_t)s->in_flight, "resumed_batches", (json_int_t)s->resumed,
         "reissued_batches", (json_int_t)s->reissued, "restarts", (json_int_t)s->restarts, "quarantined", (json_int_t)s->quarantined, "duplicates", (json_int_t)report_duplicates(s),
-        "seconds", seconds, "start_s", s->t_start > 0 ? s->t_start - s->t0 : 0.0, "first_result_s", s->t_first > 0 ? s->t_first - s->t0 : 0.0, "stages", stages);
+        "seconds", report_seconds(s), "start_s", s->t_start > 0 ? s->t_start - s->t0 : 0.0, "first_result_s", s->t_first > 0 ? s->t_first - s->t0 : 0.0, "stages", stages);
+}
+
+const char *fl_report_running(const struct fl_super *s)
+{
+    return !s->started ? "starting" : s->interrupted ? "draining" : s->finishing ? "finishing" : "running";
+}
+
+int fl_report(struct fl_super *s, int status)
+{
+    double seconds = report_seconds(s);
+    if ((status == 0 || status == 3) && s->conf->start == 0 && s->conf->nonly == 0 && s->tiles_done != s->tiles_total)
+        status = 1;                                       /* in = predicted + rejected, or it is no success */
+    json_t *j = fl_report_json(s, report_word(status));
+    json_object_set_new(j, "exit", json_integer(status));
     char path[1200];
     snprintf(path, sizeof path, "%s/report.json", s->dir);
     if (j == NULL || json_dump_file(j, path, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) != 0)

@@ -345,6 +345,7 @@ static uint32_t run_pollset(const struct fl_super *s, struct pollfd *p, int sigf
     }
     p[n++] = (struct pollfd){ .fd = s->asker < 0 ? s->ask : -1, .events = POLLIN };
     p[n++] = (struct pollfd){ .fd = s->asker, .events = POLLIN };
+    p[n++] = (struct pollfd){ .fd = s->metrics_fd, .events = POLLIN };
     return n;
 }
 
@@ -358,7 +359,7 @@ static bool run_alive(const struct fl_super *s)
 
 static int run_loop(struct fl_super *s, int sigfd, struct fl_err *err)
 {
-    struct pollfd *p = calloc(3 + 2 * (size_t)s->ninst, sizeof *p);
+    struct pollfd *p = calloc(4 + 2 * (size_t)s->ninst, sizeof *p);
     double tick = fl_now();
     if (p == NULL)
         return fl_err_set(err, FL_E_NOMEM, "poll");
@@ -378,12 +379,15 @@ static int run_loop(struct fl_super *s, int sigfd, struct fl_err *err)
             if (p[2 + 2 * i].revents != 0 && s->inst[i].pidfd >= 0)
                 run_reap(s, &s->inst[i]);
         }
-        fl_dump_hear(s, p[n - 2].revents != 0, p[n - 1].revents != 0);
+        fl_dump_hear(s, p[n - 3].revents != 0, p[n - 2].revents != 0);
+        if (p[n - 1].revents != 0)
+            fl_metrics_serve(s);
         if (fl_now() >= tick + TICK) {
             tick = fl_now();
             fl_dump_watch(s);
             fl_watch(s);
             fl_table_tick(s, false);
+            fl_metrics_serve(s);                          /* lets go of the idle */
         }
     }
     free(p);
@@ -459,6 +463,7 @@ static void run_free(struct fl_super *s)
 {
     if (s->inst != NULL)
         fl_spawn_free(s);
+    fl_metrics_close(s);
     fl_rundir_close(s);
     free(s->inst);
     free(s->first);
@@ -475,11 +480,13 @@ static void run_free(struct fl_super *s)
 
 int fl_run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)
 {
-    struct fl_super s = { .g = g, .conf = conf, .lock = -1, .sockets = -1, .ask = -1, .asker = -1, .gens_fd = -1, .t0 = fl_now(), .oom_seen = fl_oom_kills() };
+    struct fl_super s = { .g = g, .conf = conf, .lock = -1, .sockets = -1, .ask = -1, .asker = -1, .metrics_fd = -1, .gens_fd = -1, .t0 = fl_now(), .oom_seen = fl_oom_kills() };
     struct fl_err err = { 0 };
     run_limits();
     int sigfd = run_signals(conf->attached == NULL);
-    int rc = fl_rundir_open(&s, &err);
+    int rc = fl_metrics_open(&s, &err);
+    if (rc == FL_OK)
+        rc = fl_rundir_open(&s, &err);
     if (rc == FL_OK) {
         fl_poison_open(&s);
         rc = run_prepare(&s, &err);

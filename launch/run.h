@@ -7,6 +7,7 @@
 struct fl_run_conf {
     const char *run_dir;       /* --run DIR; NULL: runs/NAME-YYYYMMDD-HHMMSS */
     bool quiet;                /* -q */
+    const char *metrics;       /* --metrics [HOST:]PORT; NULL: none */
     uint64_t start;            /* --start N: batches below N were done elsewhere (a trainer's checkpoint); only where no sink keeps a journal */
     const uint64_t *only; uint64_t nonly;   /* replay: these batches alone, ascending; 0 = all */
     const char *attached;      /* replay: a stage that runs under a debugger and shares the terminal, or NULL */

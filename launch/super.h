@@ -50,6 +50,7 @@ struct fl_super {
     char     dir[1024];                  /* run directory */
     uint64_t run;
     int      lock, sockets;              /* descriptors */
+    struct MHD_Daemon *metrics; int metrics_fd;   /* what answers over HTTP, and what to poll for it; NULL, -1 */
     int      ask, asker;                 /* socket on which flowrun dump asks, and who does; -1 = nobody */
     bool     asked;
     double   dump_at;                    /* when taps were told to dump last */
@@ -143,6 +144,13 @@ uint64_t fl_oom_kills(void);                                   /* by the kernel,
 void fl_table_tick(struct fl_super *, bool last);
 
 /* report.c */
+json_t *fl_report_json(const struct fl_super *, const char *word);     /* all numbers as they are now; NULL: no memory */
+const char *fl_report_running(const struct fl_super *);        /* one word on what it is doing */
 int  fl_report(struct fl_super *, int status);                 /* RUN/report.json and the closing lines; returns status */
+
+/* metrics.c: --metrics */
+int  fl_metrics_open(struct fl_super *, struct fl_err *);      /* nothing without conf->metrics */
+void fl_metrics_serve(struct fl_super *);                      /* answers who asks; doesn't wait */
+void fl_metrics_close(struct fl_super *);
 
 #endif
