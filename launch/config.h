@@ -83,6 +83,10 @@ void fl_labels_agree(const struct fl_config *, struct fl_label_set *out);
 bool fl_labels_same(const struct fl_label_set *, const struct fl_label_set *);
 json_t *fl_labels_json(const struct fl_label_set *);
 
+/* models.c: the option `models` of stages that have one, where it isn't given: what arrives is called so. named [nentries]: which got theirs; false
+ * when none did. Complaints where one is given and counts another number. */
+bool fl_models_name(struct fl_config *, bool *named);
+
 /* flow.c: tensor sets along the edges into g->stages (topological, from[] filled); complaints about what doesn't fit. */
 void fl_flow_check(const struct fl_config *, const uint32_t *order, struct fl_graph *);
 

@@ -98,15 +98,15 @@ static void graph_options(struct fl_config *c)
     }
 }
 
-/* Asks every entry without complaints once more, with its options and these labels. */
-static void graph_describe(struct fl_config *c, const struct fl_label_set *labels)
+/* Asks every entry without complaints once more, with its options and these labels; changed: only those of them. */
+static void graph_describe(struct fl_config *c, const struct fl_label_set *labels, const bool *changed)
 {
     struct fl_ask *asks = fl_need(c->nentries, sizeof *asks);
     json_t *said = fl_labels_json(labels);
     char *text = json_dumps(said, JSON_COMPACT);
     for (uint32_t i = 0; i < c->nentries; i++) {
         struct fl_entry *e = &c->entries[i];
-        if (e->given == NULL || e->bad)
+        if (e->given == NULL || e->bad || (changed != NULL && !changed[i]))
             continue;
         asks[i] = (struct fl_ask){ .exe = e->exe, .options = json_dumps(e->given, JSON_COMPACT | JSON_SORT_KEYS), .labels = fl_need_copy(text ? text : "{}") };
     }
@@ -183,15 +183,20 @@ static void graph_settle(struct fl_config *c)
                 fl_need_put(c->entries[i].given, key, fl_need_json(json_deep_copy(v)));
 }
 
-/* Mostly two rounds: a third only when models state labels that nobody could know before. */
+/* Mostly two rounds: a third when models state labels that nobody could know before, or for what reads several models. */
 static void graph_ask(struct fl_config *c, struct fl_label_set *labels)
 {
     struct fl_label_set first;
+    bool *named = fl_need(c->nentries, sizeof *named);
     fl_labels_agree(c, &first);
-    graph_describe(c, &first);
+    graph_describe(c, &first, NULL);
     fl_labels_agree(c, labels);
+    bool more = fl_models_name(c, named);
     if (!fl_labels_same(&first, labels) || first.exclusive != labels->exclusive || first.rest_off != labels->rest_off)
-        graph_describe(c, labels);
+        graph_describe(c, labels, NULL);
+    else if (more)
+        graph_describe(c, labels, named);
+    free(named);
     graph_stage_errors(c);
     graph_settle(c);
     fl_label_set_done(&first);

@@ -138,6 +138,8 @@ static bool prove_rest(const json_t *answer, char **why)
     const json_t *rest = json_object_get(answer, "rest_off"), *error = json_object_get(answer, "error");
     if (!prove_null_or(labels, prove_texts(labels) && json_array_size(labels) > 0))
         return prove_bad(why, "no list of names", "labels");
+    if (!prove_null_or(json_object_get(answer, "models"), prove_texts(json_object_get(answer, "models"))))
+        return prove_bad(why, "no list of names", "models");
     if (!prove_null_or(ex, prove_texts(ex)) || !prove_null_or(rest, json_is_string(rest)))
         return prove_bad(why, "exclusive is a list of names and rest_off a name", "labels");
     if (!prove_count(answer, "batches", 0) || !prove_count(answer, "tiles", 0) || !prove_count(answer, "epochs", 1) || !prove_count(answer, "B", 1))

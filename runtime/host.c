@@ -94,6 +94,7 @@ void fl_host_done(struct fl_host *h)
     free(h->ctx.state);
     json_decref(h->options);
     json_decref(h->settled);
+    json_decref(h->models);
     for (uint32_t i = 0; i < h->nlabels; i++)
         free(h->labels[i]);
     free(h->labels);
@@ -462,6 +463,19 @@ int fl_set_labels(struct fl_ctx *ctx, uint32_t n, const char *const *labels, uin
     h->nlabels = n;
     h->exclusive = exclusive;
     h->rest_off = rest_off;
+    return FL_OK;
+}
+
+int fl_set_models(struct fl_ctx *ctx, uint32_t n, const char *const *names)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < n; i++)
+        if (json_array_append_new(list, json_string(names[i])) != 0) {
+            json_decref(list);
+            return fl_fail(ctx, FL_E_LABEL, "model %u: its name is no UTF-8 text", i);
+        }
+    json_decref(ctx->host->models);
+    ctx->host->models = list;
     return FL_OK;
 }
 

@@ -59,6 +59,7 @@ struct fl_host {
     uint32_t lent;                  /* fl_lent */
     uint64_t memory;                /* fl_set_memory; 0 = not said */
     json_t  *settled;               /* fl_settle; NULL = nothing. Owned */
+    json_t  *models;                /* fl_set_models; NULL = nothing. Owned */
     bool     opened;
 };
 

@@ -120,6 +120,9 @@ void fl_bind_want(struct fl_ctx *, const char *tensor);             /* an option
 int  fl_give(struct fl_ctx *, const char *name, const char *dtypes, const char *shape, unsigned flags);
 /* The labels this stage's model was made for; copied. exclusive, rest_off as in fl_ctx. */
 int  fl_set_labels(struct fl_ctx *, uint32_t n, const char *const *labels, uint64_t exclusive, uint32_t rest_off);
+/* In describe: what the models are called whose predictions this stage gives, in their order (tensor prob: one, models: several); copied. A stage that reads
+ * them and has an option `models` of type list gets them there, unless it is given; of other stages the name counts. */
+int  fl_set_models(struct fl_ctx *, uint32_t n, const char *const *names);
 void fl_set_total(struct fl_ctx *, uint64_t batches, uint64_t tiles);   /* source, in open and describe */
 void fl_set_epochs(struct fl_ctx *, uint32_t epochs);               /* source, likewise: the batches are this many rounds of equal length */
 /* In describe: what an option that left a choice ("auto") comes to. Every instance then gets that value, in a resumed run too. */

@@ -1,7 +1,7 @@
 /* predictions: files of predictions as the source of a graph.
  *
  * Gives for batch k the tiles [k*batch, (k+1)*batch) of the models' common tiles, sorted by id: id, ordinal, prob (one model) or
- * models (several, in the order given), and with `labels` truth, with `folds` fold. Models whose tiles differ are refused. */
+ * models (several, in the order given; what they are called is said by `names` or their paths), and with `labels` truth, with `folds` fold. Models whose tiles differ are refused. */
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@
 enum { PREDS_TILES, PREDS_BATCHES, PREDS_UNUSED_LABELS };
 
 struct preds {
-    char  **paths;
+    char  **paths, **names;
     char   *labels, *folds_path, *fold_column, *tta, *columns, *rows, *group;
     int     split, merge;
     int64_t batch;
@@ -67,6 +67,72 @@ static int preds_list(struct preds *s, struct fl_err *err)
         rc = strpbrk(*p, "*?[") != NULL ? preds_pattern(s, *p, err) : preds_add(s, *p, err);
     if (rc == FL_OK && s->nmodels == 0)
         rc = fl_err_set(err, FL_E_CONFIG, "files: want at least one file of predictions");
+    return rc;
+}
+
+/* The last part of a path without .gz and its ending, or the folder it lies in. */
+static char *preds_stem(const char *path, bool folder)
+{
+    static const char *const endings[] = { ".gz", ".h5", ".hdf5", ".npy", ".csv" };
+    char *copy = strdup(path), *last = copy;
+    for (int up = 0; copy != NULL && up <= folder; up++) {
+        char *end = copy + strlen(copy);
+        while (end > copy && end[-1] == '/')
+            *--end = '\0';
+        last = strrchr(copy, '/');
+        if (up < folder && last != NULL)
+            *last = '\0';
+        else if (up < folder)
+            *copy = '\0';
+        last = last != NULL && up == folder ? last + 1 : copy;
+    }
+    for (size_t i = 0; copy != NULL && !folder && i < sizeof endings / sizeof *endings; i++) {
+        size_t len = strlen(last), n = strlen(endings[i]);
+        if (len > n && strcmp(last + len - n, endings[i]) == 0)
+            last[len - n] = '\0';
+    }
+    if (copy != NULL)
+        memmove(copy, last, strlen(last) + 1);
+    return copy;
+}
+
+/* Which two are the same, or one is empty; n when all differ. */
+static uint32_t preds_clash(uint32_t n, char *const *names)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (names[i] == NULL || names[i][0] == '\0')
+            return i;
+        for (uint32_t k = 0; k < i; k++)
+            if (strcmp(names[i], names[k]) == 0)
+                return i;
+    }
+    return n;
+}
+
+/* What the models are called: as told, else their files or folders, else (where these are all alike, as in a/oof.h5, b/oof.h5) what those lie in. */
+static int preds_called(struct fl_ctx *ctx, struct fl_err *err)
+{
+    const struct preds *s = ctx->state;
+    uint32_t told = 0, clash, n = s->nmodels;
+    while (s->names != NULL && s->names[told] != NULL)
+        told++;
+    if (told > 0 && told != n)
+        return fl_err_set(err, FL_E_CONFIG, "names: %u names for %u models", told, n);
+    char **all = calloc(n, sizeof *all);
+    for (int folder = 0; all != NULL && folder < 2; folder++) {
+        for (uint32_t m = 0; m < n; m++) {
+            free(all[m]);
+            all[m] = told > 0 ? strdup(s->names[m]) : preds_stem(s->found[m], folder);
+        }
+        if (preds_clash(n, all) == n)
+            break;
+    }
+    clash = all != NULL ? preds_clash(n, all) : 0;
+    int rc = clash < n ? fl_err_set(err, FL_E_CONFIG, "names: model %u, %s, has no name of its own, want names: [...]", clash, s->found[clash])
+                       : fl_set_models(ctx, n, (const char *const *)all);
+    for (uint32_t m = 0; all != NULL && m < n; m++)
+        free(all[m]);
+    free(all);
     return rc;
 }
 
@@ -186,6 +252,8 @@ static int preds_describe(struct fl_ctx *ctx)
 {
     struct fl_err err = { 0 };
     int rc = preds_first(ctx, &err);
+    if (rc == FL_OK)
+        rc = preds_called(ctx, &err);
     preds_bind(ctx);
     preds_close(ctx);      /* describe has no close of its own */
     return rc == FL_OK ? FL_OK : preds_fail(ctx, &err);
@@ -283,6 +351,8 @@ static int preds_produce(struct fl_ctx *ctx, struct fl_batch *b)
 static const struct fl_opt preds_opts[] = {
     { .name = "files", .type = FL_OPT_LIST, .off = offsetof(struct preds, paths), .required = 1,
       .help = "One or several models: each a file of predictions, or a folder with fold_K/SPLIT_TTA.h5 (.hdf5, .npy, .csv), or a pattern of such." },
+    { .name = "names", .type = FL_OPT_LIST, .off = offsetof(struct preds, names),
+      .help = "What the models are called, in the order of files; else after their files or folders." },
     { .name = "split", .type = FL_OPT_CHOICE, .off = offsetof(struct preds, split), .def = "test", .choices = FL_SPLITS,
       .help = "Of a folder: val, predictions out of fold, or test, averaged over folds." },
     { .name = "tta", .type = FL_OPT_STR, .off = offsetof(struct preds, tta), .help = "Of a folder: which file of each fold, where there are several." },

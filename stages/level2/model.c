@@ -13,7 +13,20 @@ struct fl_l2_scratch {
     uint32_t *columns, *outputs;
 };
 
-int fl_l2_kind_is_linear(int kind) { return kind == FL_L2_LINEAR || kind == FL_L2_RIDGE || kind == FL_L2_RIDGE2 || kind == FL_L2_NNLS; }
+const char *const fl_l2_kind_names[] = { "mean", "gmean", "logit_mean", "linear", "ridge", "ridge2", "nnls", "extratrees", "mlp", "blend", "greedy", NULL };
+const char *const fl_l2_transform_names[] = { "prob", "logit", NULL };
+const char *const fl_l2_feature_names[] = { "all", "own", "model", NULL };
+
+int fl_l2_kind_is_linear(int kind) { return kind >= FL_L2_LINEAR && kind <= FL_L2_NNLS; }
+int fl_l2_kind_is_average(int kind) { return kind <= FL_L2_LOGIT_MEAN; }
+int fl_l2_kind_is_blend(int kind) { return kind >= FL_L2_BLEND; }
+
+int fl_l2_kind_sees(int kind, int features)
+{
+    if (fl_l2_kind_is_blend(kind))
+        return features == FL_L2_OWN;
+    return features == FL_L2_ALL || (kind != FL_L2_RIDGE2 && !fl_l2_kind_is_average(kind));
+}
 
 void fl_l2_problem(const struct fl_l2_model *m, uint32_t q, uint32_t *P, uint32_t *columns, uint32_t *T, uint32_t *outputs)
 {
@@ -65,12 +78,13 @@ void fl_l2_scratch_free(struct fl_l2_scratch *s)
 
 static void model_average(const struct fl_l2_model *m, uint32_t n, const float *x, struct fl_l2_scratch *s)
 {
+    static const int how[] = { [FL_L2_MEAN] = FL_MERGE_MEAN, [FL_L2_GMEAN] = FL_MERGE_GMEAN, [FL_L2_LOGIT_MEAN] = FL_MERGE_LOGIT_MEAN };
     double *p = s->part;
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t l = 0; l < m->L; l++) {
             for (uint32_t j = 0; j < m->M; j++)
                 p[j] = (double)x[((size_t)i * m->M + j) * m->L + l];
-            s->sum[(size_t)i * m->L + l] = fl_merge(m->kind == FL_L2_MEAN ? FL_MERGE_MEAN : FL_MERGE_GMEAN, m->M, p, 1);
+            s->sum[(size_t)i * m->L + l] = fl_merge(how[m->kind], m->M, p, 1);
         }
 }
 
@@ -121,12 +135,14 @@ void fl_l2_predict(const struct fl_l2_model *m, uint32_t part, uint32_t n, const
 int fl_l2_match(const struct fl_l2_model *m, const char *path, uint32_t n, const char *const *names, uint32_t *at, struct fl_err *err)
 {
     if (n != m->M)
-        return fl_err_set(err, FL_E_LABEL, "%s: fitted on %u models, here are %u", path, m->M, n);
+        return fl_err_set(err, FL_E_LABEL, "%s: fitted on %u models (%.60s%s), here %s %u (%.60s%s)", path, m->M, m->models[0], m->M > 1 ? ", ..." : "",
+                          n == 1 ? "is" : "are", n, n > 0 ? names[0] : "", n > 1 ? ", ..." : "");
     for (uint32_t j = 0; j < m->M; j++) {
         for (at[j] = 0; at[j] < n && strcmp(names[at[j]], m->models[j]) != 0;)
             at[j]++;
         if (at[j] == n)
-            return fl_err_set(err, FL_E_LABEL, "%s: fitted on the model %.100s, which is not among those here", path, m->models[j]);
+            return fl_err_set(err, FL_E_LABEL, "%s: fitted on the model %.60s, which is not among the %u here (%.60s%s)", path, m->models[j], n, names[0],
+                              n > 1 ? ", ..." : "");
     }
     return FL_OK;
 }

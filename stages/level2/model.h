@@ -6,8 +6,12 @@
 #include "stages/level2/mlp.h"
 #include "stages/level2/trees.h"
 
-enum fl_l2_kind { FL_L2_MEAN, FL_L2_GMEAN, FL_L2_LINEAR, FL_L2_RIDGE, FL_L2_RIDGE2, FL_L2_NNLS, FL_L2_EXTRATREES, FL_L2_MLP };
-#define FL_L2_KINDS "mean|gmean|linear|ridge|ridge2|nnls|extratrees|mlp"
+/* The averages are fitted on nothing; blend and greedy are mixtures, held as a linear map of each label's own columns. */
+enum fl_l2_kind {
+    FL_L2_MEAN, FL_L2_GMEAN, FL_L2_LOGIT_MEAN, FL_L2_LINEAR, FL_L2_RIDGE, FL_L2_RIDGE2, FL_L2_NNLS, FL_L2_EXTRATREES, FL_L2_MLP, FL_L2_BLEND, FL_L2_GREEDY
+};
+#define FL_L2_KINDS "mean|gmean|logit_mean|linear|ridge|ridge2|nnls|extratrees|mlp|blend|greedy"
+extern const char *const fl_l2_kind_names[], *const fl_l2_transform_names[], *const fl_l2_feature_names[];      /* each ends with NULL */
 enum fl_l2_features { FL_L2_ALL, FL_L2_OWN, FL_L2_ONE };      /* all columns; for each label its own; those of one model */
 #define FL_L2_FEATURES "all|own|model"
 
@@ -27,7 +31,11 @@ struct fl_l2_model {
     double  *a, *b;                    /* [L] of the calibration, or NULL */
 };
 
-int  fl_l2_kind_is_linear(int kind);
+int  fl_l2_kind_is_linear(int kind);     /* of the four that are fitted on sums of products */
+int  fl_l2_kind_is_average(int kind);
+int  fl_l2_kind_is_blend(int kind);
+/* Whether a kind can see these features; ridge2 and the averages see all, mixtures each label's own. */
+int  fl_l2_kind_sees(int kind, int features);
 /* Columns and outputs of problem q: columns [room for M*L], outputs [room for L]. */
 void fl_l2_problem(const struct fl_l2_model *, uint32_t q, uint32_t *P, uint32_t *columns, uint32_t *T, uint32_t *outputs);
 
@@ -48,5 +56,9 @@ void fl_l2_model_done(struct fl_l2_model *);
 int  fl_l2_model_write(const struct fl_l2_model *, const char *path, const char *options, struct fl_err *);
 /* FL_E_INPUT, FL_E_CONFIG, FL_E_LABEL, FL_E_SHAPE, FL_E_NUM naming the file. */
 int  fl_l2_model_read(const char *path, struct fl_l2_model *, struct fl_err *);
+/* The same from memory; `name` is what messages call it. */
+int  fl_l2_model_parse(const char *name, const void *bytes, size_t len, struct fl_l2_model *, struct fl_err *);
+/* The text alone, whatever the tensors hold: kind, names, shapes; what is fitted is left out and fl_l2_predict must not be called. */
+int  fl_l2_model_head(const char *path, struct fl_l2_model *, struct fl_err *);
 
 #endif

@@ -14,10 +14,6 @@
 #define FILE_TENSORS 8u
 #define FILE_MODELS  65534u
 
-static const char *const file_kinds[] = { "mean", "gmean", "linear", "ridge", "ridge2", "nnls", "extratrees", "mlp", NULL };
-static const char *const file_transforms[] = { "prob", "logit", NULL };
-static const char *const file_features[] = { "all", "own", "model", NULL };
-
 /* ---- writing ---- */
 
 struct file_out { struct fl_st_tensor t[FILE_TENSORS]; void *data[FILE_TENSORS]; uint32_t n; };
@@ -117,8 +113,8 @@ static json_t *file_names(uint32_t n, char *const *names)
 
 static char *file_text(const struct fl_l2_model *m, const char *options)
 {
-    json_t *o = json_pack("{s:i, s:s, s:s, s:s, s:i, s:i, s:s}", "format", FILE_FORMAT, "kind", file_kinds[m->kind], "transform",
-                          file_transforms[m->transform], "features", file_features[m->features], "parts", (int)m->parts, "hidden",
+    json_t *o = json_pack("{s:i, s:s, s:s, s:s, s:i, s:i, s:s}", "format", FILE_FORMAT, "kind", fl_l2_kind_names[m->kind], "transform",
+                          fl_l2_transform_names[m->transform], "features", fl_l2_feature_names[m->features], "parts", (int)m->parts, "hidden",
                           m->mlp != NULL ? (int)m->mlp[0].H : 0, "created_by", "flowrun " FL_VERSION);
     json_object_set_new(o, "models", file_names(m->M, m->models));
     json_object_set_new(o, "labels", file_names(m->L, m->labels));
@@ -334,16 +330,18 @@ static int file_read_text(const char *path, const json_t *o, struct fl_l2_model 
 {
     json_int_t parts = json_integer_value(json_object_get(o, "parts"));
     int rc = json_integer_value(json_object_get(o, "format")) == FILE_FORMAT ? FL_OK : fl_err_set(err, FL_E_CONFIG, "%s: format, want %d", path, FILE_FORMAT);
-    if (rc == FL_OK && (rc = file_choice(path, o, "kind", file_kinds, &m->kind, err)) == FL_OK &&
-        (rc = file_choice(path, o, "transform", file_transforms, &m->transform, err)) == FL_OK &&
-        (rc = file_choice(path, o, "features", file_features, &m->features, err)) == FL_OK &&
+    if (rc == FL_OK && (rc = file_choice(path, o, "kind", fl_l2_kind_names, &m->kind, err)) == FL_OK &&
+        (rc = file_choice(path, o, "transform", fl_l2_transform_names, &m->transform, err)) == FL_OK &&
+        (rc = file_choice(path, o, "features", fl_l2_feature_names, &m->features, err)) == FL_OK &&
         (rc = file_read_names(path, json_object_get(o, "labels"), "labels", FL_MAX_LABELS, &m->L, &m->labels, err)) == FL_OK)
         rc = file_read_names(path, json_object_get(o, "models"), "models", FILE_MODELS / m->L, &m->M, &m->models, err);
     if (rc != FL_OK)
         return rc;
-    int fitted = m->kind > FL_L2_GMEAN;
+    int fitted = !fl_l2_kind_is_average(m->kind);
     if (parts < fitted || parts > (fitted ? (json_int_t)FL_L2_MAX_FOLDS : 0))
         return fl_err_set(err, FL_E_CONFIG, "%s: parts %lld", path, (long long)parts);
+    if (!fl_l2_kind_sees(m->kind, m->features))
+        return fl_err_set(err, FL_E_CONFIG, "%s: kind %s with features %s", path, fl_l2_kind_names[m->kind], fl_l2_feature_names[m->features]);
     m->problems = m->features == FL_L2_OWN ? m->L : 1;
     m->only = m->features == FL_L2_ONE ? file_find(m->M, m->models, json_string_value(json_object_get(o, "model"))) : 0;
     if (m->only == m->M)
@@ -383,26 +381,46 @@ static int file_read_arrays(const char *path, const struct fl_safetensors *st, u
     return m->kind == FL_L2_MLP ? file_read_mlp(path, st, P, T, hidden, m, err) : file_read_linear(path, st, P, T, m, err);
 }
 
-int fl_l2_model_read(const char *path, struct fl_l2_model *out, struct fl_err *err)
+static int file_take(const char *path, const struct fl_safetensors *st, int arrays, struct fl_l2_model *out, struct fl_err *err)
+{
+    struct fl_l2_model m = { .rest_off = UINT32_MAX };
+    uint32_t hidden = 0;
+    json_t *o = st->text != NULL ? json_loads(st->text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    int rc = json_is_object(o) ? file_read_text(path, o, &m, &hidden, err)
+                               : fl_err_set(err, FL_E_INPUT, "%s: not a second-level model: no text in its __metadata__", path);
+    json_decref(o);
+    if (rc == FL_OK && arrays)
+        rc = file_read_arrays(path, st, hidden, &m, err);
+    if (rc == FL_OK)
+        *out = m;
+    else
+        fl_l2_model_done(&m);
+    return rc;
+}
+
+static int file_open(const char *path, int arrays, struct fl_l2_model *out, struct fl_err *err)
 {
     struct fl_safetensors st;
-    struct fl_l2_model m = { .rest_off = UINT32_MAX };
     struct fl_err mine = { 0 };
-    uint32_t hidden = 0;
     int rc = fl_safetensors_open(path, &st, &mine);
     if (rc == FL_OK) {
-        json_t *o = st.text != NULL ? json_loads(st.text, JSON_REJECT_DUPLICATES, NULL) : NULL;
-        rc = json_is_object(o) ? file_read_text(path, o, &m, &hidden, &mine)
-                               : fl_err_set(&mine, FL_E_INPUT, "%s: not a second-level model: no text in its __metadata__", path);
-        json_decref(o);
-        if (rc == FL_OK)
-            rc = file_read_arrays(path, &st, hidden, &m, &mine);
+        rc = file_take(path, &st, arrays, out, &mine);
         fl_safetensors_close(&st);
     }
+    return rc == FL_OK ? FL_OK : fl_err_set(err, rc, "%s", mine.text);
+}
+
+int fl_l2_model_read(const char *path, struct fl_l2_model *out, struct fl_err *err) { return file_open(path, 1, out, err); }
+int fl_l2_model_head(const char *path, struct fl_l2_model *out, struct fl_err *err) { return file_open(path, 0, out, err); }
+
+int fl_l2_model_parse(const char *name, const void *bytes, size_t len, struct fl_l2_model *out, struct fl_err *err)
+{
+    struct fl_safetensors st;
+    struct fl_err mine = { 0 };
+    int rc = fl_safetensors_parse(name, bytes, len, &st, &mine);
     if (rc == FL_OK) {
-        *out = m;
-        return FL_OK;
+        rc = file_take(name, &st, 1, out, &mine);
+        fl_safetensors_close(&st);
     }
-    fl_l2_model_done(&m);
-    return fl_err_set(err, rc, "%s", mine.text);
+    return rc == FL_OK ? FL_OK : fl_err_set(err, rc, "%s", mine.text);
 }

@@ -118,8 +118,8 @@ def refused_tables(place):
     refuse(place, "a sample for no submission", pipeline(sink=sink("sample: §short.csv")), "but no submission is wanted")
     refuse(place, "thresholds of other labels", pipeline(decode_f2="  decode_f2: {from: tta_merge, options: {method: per_class, thresholds: §[0.2]}}"),
            "decode_f2: thresholds: 1 numbers, want one a label, 17")
-    refuse(place, "coefficients of another kind", pipeline(decode_f2="  stack: {from: tta_merge, options: {method: linear, weights: §net.safetensors}}\n"
-                                                          "  decode_f2: {from: stack}"), "stack: net\\.safetensors: its manifest says kind network, want linear")
+    refuse(place, "coefficients of another kind", pipeline(decode_f2="  stack: {from: tta_merge, options: {model: §net.safetensors}}\n"
+                                                          "  decode_f2: {from: stack}"), "stack: net\\.safetensors: not a second-level model: no text in its __metadata__")
 
 
 def refused_files(place):

@@ -14,7 +14,7 @@ static char *const names[] = { "apple", "pear", "plum" }, *const labels[] = { "a
 static int fitted(const struct fl_l2_data *d, int kind, int features, int transform, struct fl_l2_model *out, struct fl_err *err)
 {
     struct fl_l2_model m = { .kind = kind, .features = features, .transform = transform, .M = d->M, .L = d->L, .only = 1, .rest_off = UINT32_MAX,
-                             .parts = kind > FL_L2_GMEAN ? d->K : 0, .problems = features == FL_L2_OWN ? d->L : 1 };
+                             .parts = fl_l2_kind_is_average(kind) ? 0 : fl_l2_kind_is_blend(kind) ? 1 : d->K, .problems = features == FL_L2_OWN ? d->L : 1 };
     struct fl_l2_gram g = { 0 };
     uint32_t fits = m.parts * m.problems, columns[6] = { 0 }, outputs[2] = { 0 }, P, T;
     int rc = FL_OK;
@@ -28,12 +28,19 @@ static int fitted(const struct fl_l2_data *d, int kind, int features, int transf
     if (fl_l2_kind_is_linear(kind)) {
         rc = fl_l2_gram(d, transform, NULL, &g, err);
         m.linear = calloc(fits + 1, sizeof *m.linear);
+    } else if (fl_l2_kind_is_blend(kind)) {
+        m.linear = calloc(fits + 1, sizeof *m.linear);
+        for (uint32_t i = 0; i < fits; i++) {
+            m.linear[i] = (struct fl_l2_linear){ .P = d->M, .T = 1, .coef = calloc(d->M, sizeof(double)), .intercept = calloc(1, sizeof(double)) };
+            m.linear[i].coef[0] = .25;
+            m.linear[i].coef[2] = .75;
+        }
     } else if (kind == FL_L2_EXTRATREES) {
         m.trees = calloc(fits + 1, sizeof *m.trees);
     } else if (kind == FL_L2_MLP) {
         m.mlp = calloc(fits + 1, sizeof *m.mlp);
     }
-    for (uint32_t i = 0; rc == FL_OK && i < fits; i++) {
+    for (uint32_t i = 0; rc == FL_OK && i < fits && !fl_l2_kind_is_blend(kind); i++) {
         struct fl_l2_folds f = fl_l2_all_folds(d->K);
         struct fl_l2_normal a;
         struct fl_l2_mlp_conf net = fl_l2_mlp_default;
@@ -79,9 +86,9 @@ FL_TEST(what_is_read_predicts_the_same_bits)
     float first[ROWS * 2] = { 0 }, again[ROWS * 2] = { 0 };
     char path[300];
     snprintf(path, sizeof path, "%s/m.safetensors", fl_tmpdir());
-    for (int kind = FL_L2_MEAN; kind <= FL_L2_MLP; kind++)
-        for (int features = 0; features < (kind <= FL_L2_GMEAN || kind == FL_L2_RIDGE2 ? 1 : 3); features++)
-            for (int transform = 0; transform < 2; transform++) {
+    for (int kind = FL_L2_MEAN; kind <= FL_L2_GREEDY; kind++)
+        for (int features = 0; features < 3; features++)
+            for (int transform = 0; transform < 2 && fl_l2_kind_sees(kind, features); transform++) {
                 struct fl_l2_model m, r;
                 struct fl_err err = { 0 };
                 CHECK_OK(fitted(&d, kind, features, transform, &m, &err), err);
@@ -118,9 +125,9 @@ FL_TEST(models_are_matched_by_name)
     CHECK_OK(fl_l2_match(&m, "x", 3, (const char *const[]){ "plum", "apple", "pear" }, at, &err), err);
     CHECK(at[0] == 1 && at[1] == 2 && at[2] == 0);
     CHECK_INT(fl_l2_match(&m, "x", 2, (const char *const[]){ "plum", "apple" }, at, &err), FL_E_LABEL);
-    CHECK_HAS(err.text, "fitted on 3 models, here are 2");
+    CHECK_HAS(err.text, "fitted on 3 models (apple, ...), here are 2 (plum, ...)");
     CHECK_INT(fl_l2_match(&m, "x", 3, (const char *const[]){ "plum", "apple", "peach" }, at, &err), FL_E_LABEL);
-    CHECK_HAS(err.text, "pear");
+    CHECK_HAS(err.text, "the model pear, which is not among the 3 here (plum, ...)");
 }
 
 /* Each text is refused, with a name, over tensors of a ridge on one model of two labels. */
@@ -136,6 +143,8 @@ FL_TEST(files_that_lie_are_refused)
         { "{" HEAD ",\"kind\":\"ridge\",\"features\":\"model\",\"parts\":1}", FL_E_CONFIG },
         { "{" HEAD ",\"kind\":\"extratrees\",\"features\":\"all\",\"parts\":1}", FL_E_SHAPE },
         { "{" HEAD ",\"kind\":\"mlp\",\"features\":\"all\",\"parts\":1}", FL_E_SHAPE },
+        { "{" HEAD ",\"kind\":\"ridge2\",\"features\":\"own\",\"parts\":1}", FL_E_CONFIG },
+        { "{" HEAD ",\"kind\":\"blend\",\"features\":\"all\",\"parts\":1}", FL_E_CONFIG },
         { "{" HEAD ",\"kind\":\"forest\",\"features\":\"all\",\"parts\":1}", FL_E_CONFIG },
         { "{" HEAD ",\"kind\":\"ridge\",\"features\":\"all\",\"parts\":1,\"exclusive\":[\"c\"]}", FL_E_LABEL },
         { "{\"format\":1,\"transform\":\"prob\",\"models\":[\"m\",\"m\"],\"labels\":[\"a\"],\"kind\":\"ridge\",\"features\":\"all\",\"parts\":1}", FL_E_CONFIG },

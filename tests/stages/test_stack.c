@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/model.h"
+#include "stages/level2/model.h"
 #include "tests/lib/check.h"
 #include "tests/lib/harness.h"
 
@@ -59,93 +59,125 @@ FL_TEST(averages_over_models)
     CHECK_NEAR(r[0], cbrt(.1 * .4 * .7), 1e-7);
     CHECK_NEAR(r[1], cbrt(.9 * .3 * .6), 1e-7);
     done(&t);
+    r = stack(&t, "{'method':'logit_mean'}", 3, 2, three);
+    CHECK(r != NULL);
+    CHECK_NEAR(r[0], 1 / (1 + cbrt(9 * 1.5 * 3 / 7)), 1e-7);
+    done(&t);
     r = stack(&t, "{}", 1, 2, three);
     CHECK(r != NULL);
     CHECK(memcmp(r, three, 4 * sizeof *r) == 0);
     done(&t);
 }
 
-/* Writes NAME.safetensors and NAME.json; the option text for it. */
-static const char *model(const char *kind, const char *labels, int f64, uint32_t columns, const double *coef, const double *intercept,
-                         const char *more, struct fl_err *err)
+/* A ridge over models of labels a, b (columns: model after model), as a file; the option text for it. coef [2 * models][2], part after part. */
+static const char *model(const char *models, uint32_t n, uint32_t parts, int transform, const double *coef, const double *bias, const char *more)
 {
     static char options[600], path[300];
-    float cf[64], bf[2] = { (float)intercept[0], (float)intercept[1] };
-    for (uint32_t i = 0; i < 2 * columns; i++)
-        cf[i] = (float)coef[i];
-    struct fl_st_tensor ts[2] = {
-        { .name = "coef", .dtype = f64 ? FL_F64 : FL_F32, .ndim = 2, .shape = { 2, columns }, .data = f64 ? (const void *)coef : cf, .bytes = 2 * columns * (f64 ? 8 : 4) },
-        { .name = "intercept", .dtype = f64 ? FL_F64 : FL_F32, .ndim = 1, .shape = { 2 }, .data = f64 ? (const void *)intercept : bf, .bytes = 2 * (f64 ? 8 : 4) },
-    };
-    snprintf(path, sizeof path, "%s/m.json", fl_tmpdir());
-    FILE *f = fopen(path, "w");
-    if (f == NULL)
+    char *names[4] = { "A", "B", "C", "D" };
+    struct fl_l2_linear linear[2];
+    struct fl_err err = { 0 };
+    for (uint32_t k = 0; k < parts; k++)
+        linear[k] = (struct fl_l2_linear){ .P = 2 * n, .T = 2, .coef = (double *)coef + (size_t)k * 4 * n, .intercept = (double *)bias + (size_t)k * 2 };
+    const struct fl_l2_model m = { .kind = FL_L2_RIDGE, .transform = transform, .M = n, .L = 2, .models = names, .labels = (char **)(uintptr_t)ab,
+                                   .rest_off = UINT32_MAX, .parts = parts, .problems = 1, .linear = linear };
+    snprintf(path, sizeof path, "%s/m.safetensors", fl_tmpdir());
+    if (fl_l2_model_write(&m, path, NULL, &err) != FL_OK)
         return NULL;
-    fprintf(f, "{\"format\": 1, \"kind\": \"%s\", \"labels\": [%s]}\n", kind, labels);
-    fclose(f);
-    memcpy(strrchr(path, '.'), ".safetensors", sizeof ".safetensors");
-    if (fl_safetensors_write(path, ts, 2, err) != FL_OK)
-        return NULL;
-    snprintf(options, sizeof options, "{\"method\":\"%s\",\"weights\":\"%s\"%s}", kind, path, more);
+    snprintf(options, sizeof options, "{\"model\":\"%s\",\"models\":[%s]%s}", path, models, more);
     return options;
 }
 
-static const double coef[12] = { .5, .25, -.25, 0, .125, 1, /* label b: */ 0, -2, 0, 0, 0, 3 };
-static const double bias[2] = { .0625, -.5 };
+/* Rows: A.a A.b B.a B.b C.a C.b; columns: to a, to b. */
+static const double coef[24] = { .5, 0, .25, -2, -.25, 0, 0, 0, .125, 0, 1, 3, /* part 1 */ 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 };
+static const double bias[4] = { .0625, -.5, 0, 0 };
 
 FL_TEST(ridge_is_its_matrix)
 {
-    for (int f64 = 0; f64 < 2; f64++) {
-        struct bench t;
-        struct fl_err err = { 0 };
-        const char *o = model("ridge", "\"a\",\"b\"", f64, 6, coef, bias, "", &err);
-        CHECK(o != NULL);
-        const float *r = stack(&t, o, 3, 2, three);
-        CHECK(r != NULL);
-        CHECK_NEAR(r[0], .5 * .1 + .25 * .9 - .25 * .4 + .125 * .7 + .6 + .0625, 1e-6);
-        CHECK(r[1] == 0);                     /* -2 * .9 + 3 * .6 - .5 = -.5, clipped */
-        CHECK(r[3] == 1 || fabsf(r[3] - 1) < 1e-6f);
-        done(&t);
-    }
+    struct bench t;
+    const float *r = stack(&t, model("", 3, 1, FL_L2_PROB, coef, bias, ""), 3, 2, three);
+    CHECK(r != NULL);
+    CHECK_NEAR(r[0], .5 * .1 + .25 * .9 - .25 * .4 + .125 * .7 + .6 + .0625, 1e-6);
+    CHECK(r[1] == 0);                         /* -2 * .9 + 3 * .6 - .5 = -.5, clipped */
+    CHECK(r[3] == 1 || fabsf(r[3] - 1) < 1e-6f);
+    done(&t);
+    r = stack(&t, model("", 3, 2, FL_L2_PROB, coef, bias, ""), 3, 2, three);
+    CHECK(r != NULL);
+    CHECK_NEAR(r[0], (.5 * .1 + .25 * .9 - .25 * .4 + .125 * .7 + .6 + .0625 + .1) / 2, 1e-6);
+    CHECK_NEAR(r[1], (0 + .6) / 2, 1e-6);     /* each part is clipped, then their mean */
+    done(&t);
+}
+
+FL_TEST(models_come_in_any_order)
+{
+    struct bench t;
+    float first[4];
+    const float *r = stack(&t, model("\"A\",\"B\",\"C\"", 3, 1, FL_L2_PROB, coef, bias, ""), 3, 2, three);
+    CHECK(r != NULL);
+    memcpy(first, r, sizeof first);
+    done(&t);
+    float turned[12];
+    memcpy(turned, three + 8, 4 * sizeof *three);
+    memcpy(turned + 4, three, 8 * sizeof *three);
+    r = stack(&t, model("\"C\",\"A\",\"B\"", 3, 1, FL_L2_PROB, coef, bias, ""), 3, 2, turned);
+    CHECK(r != NULL);
+    CHECK(memcmp(first, r, sizeof first) == 0);
+    done(&t);
 }
 
 FL_TEST(transform_is_log_odds)
 {
     struct bench t;
-    struct fl_err err = { 0 };
-    static const double one[8] = { .1, 0, 0, 0, /**/ 0, 0, 0, .05 }, half[2] = { .5, .5 };
-    const char *o = model("linear", "\"a\",\"b\"", 1, 4, one, half, ",\"transform\":\"logit\"", &err);
+    static const double one[8] = { .1, 0, 0, .05 }, half[2] = { .5, .5 };
+    const char *o = model("", 2, 1, FL_L2_LOGIT, one, half, "");
     CHECK(o != NULL);
     const float *r = stack(&t, o, 2, 2, three);
     CHECK(r != NULL);
     CHECK_NEAR(r[0], .5 + .1 * log(.1 / .9), 1e-6);
-    CHECK_NEAR(r[1], .5 + .05 * log(.3 / .7), 1e-6);
-    CHECK(r[3] == 1);                         /* logit of 1 is clamped: .5 + .05 * 16.1 */
+    CHECK_NEAR(r[1], .5 + .05 * log(.9 / .1), 1e-6);
+    CHECK_NEAR(r[3], 0, 0);                   /* logit of 0 is clamped: .5 - .05 * 16.1 */
     done(&t);
 }
 
-FL_TEST(weights_that_do_not_fit_are_named)
+/* More rows than a block, some rejected: each good one has the bits it has alone. */
+FL_TEST(a_rows_bits_do_not_depend_on_its_company)
+{
+    enum { ROWS = 2 * FL_L2_BLOCK + 3 };
+    static float p[3][ROWS][2], one[3][2];
+    struct bench t, u;
+    for (uint32_t i = 0; i < 3 * ROWS * 2; i++)
+        (&p[0][0][0])[i] = (float)((i * 37 + 11) % 101) / 100;
+    p[1][5][0] = 2;
+    const float *r = stack(&t, model("", 3, 2, FL_L2_LOGIT, coef, bias, ""), 3, ROWS, &p[0][0][0]);
+    CHECK(r != NULL);
+    for (uint32_t i = 0; i < ROWS; i += 5) {
+        for (uint32_t e = 0; e < 3; e++)
+            memcpy(one[e], p[e][i], sizeof one[e]);
+        const float *alone = stack(&u, model("", 3, 2, FL_L2_LOGIT, coef, bias, ""), 3, 1, &one[0][0]);
+        CHECK(alone != NULL);
+        CHECK(memcmp(alone, r + 2 * (size_t)i, 2 * sizeof *r) == 0);
+        CHECK_INT(fl_rejected(t.out, i), i == 5 ? FL_E_NUM : 0);
+        done(&u);
+    }
+    done(&t);
+}
+
+FL_TEST(models_that_do_not_fit_are_named)
 {
     struct bench t;
-    struct fl_err err = { 0 };
-    CHECK(stack(&t, model("ridge", "\"b\",\"a\"", 1, 6, coef, bias, "", &err), 3, 2, three) == NULL);
+    CHECK(stack(&t, model("", 3, 1, FL_L2_PROB, coef, bias, ""), 2, 2, three) == NULL);
     CHECK_INT(t.err.code, FL_E_LABEL);
+    CHECK_HAS(t.err.text, "fitted on 3 models, here are 2");
     done(&t);
-    CHECK(stack(&t, model("ridge", "\"a\"", 1, 6, coef, bias, "", &err), 3, 2, three) == NULL);
+    CHECK(stack(&t, model("\"A\",\"B\",\"X\"", 3, 1, FL_L2_PROB, coef, bias, ""), 3, 2, three) == NULL);
     CHECK_INT(t.err.code, FL_E_LABEL);
+    CHECK_HAS(t.err.text, "the model C, which is not among the 3 here (A, ...)");
     done(&t);
-    CHECK(stack(&t, model("ridge", "\"a\",\"b\"", 1, 6, coef, bias, "", &err), 2, 2, three) == NULL);
-    CHECK_INT(t.err.code, FL_E_SHAPE);
-    CHECK_HAS(t.err.text, "coef is [2, 6], want [2, 4]");
+    CHECK(stack(&t, "{'models':['A','B']}", 3, 2, three) == NULL);
+    CHECK_INT(t.err.code, FL_E_LABEL);
+    CHECK_HAS(t.err.text, "3 models, but 2 names");
     done(&t);
-    CHECK(stack(&t, model("ridge", "\"a\",\"b\"", 1, 6, (const double[12]){ NAN }, bias, "", &err), 3, 2, three) == NULL);
-    CHECK_INT(t.err.code, FL_E_NUM);
-    done(&t);
-    CHECK(stack(&t, "{'method':'ridge'}", 3, 2, three) == NULL);
-    CHECK_INT(t.err.code, FL_E_CONFIG);
-    done(&t);
-    CHECK(stack(&t, "{'transform':'logit'}", 3, 2, three) == NULL);
-    CHECK_INT(t.err.code, FL_E_CONFIG);
+    CHECK(stack(&t, "{'model':'/nowhere.safetensors'}", 3, 2, three) == NULL);
+    CHECK_INT(t.err.code, FL_E_INPUT);
     done(&t);
 }
 
@@ -168,8 +200,8 @@ FL_TEST(bad_rows_are_rejected_alone)
 int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
-        CASE(averages_over_models), CASE(ridge_is_its_matrix), CASE(transform_is_log_odds), CASE(weights_that_do_not_fit_are_named),
-        CASE(bad_rows_are_rejected_alone), { 0 }
+        CASE(averages_over_models), CASE(ridge_is_its_matrix), CASE(models_come_in_any_order), CASE(transform_is_log_odds),
+        CASE(a_rows_bits_do_not_depend_on_its_company), CASE(models_that_do_not_fit_are_named), CASE(bad_rows_are_rejected_alone), { 0 }
     };
     return fl_run(cases, argc, argv);
 }
