@@ -59,3 +59,5 @@ int fl_cmd_bench(int argc, char **argv)
     }
     return tool_become("forward", "bench", argc - 2, argv + 2);
 }
+
+int fl_cmd_average(int argc, char **argv) { return tool_become("forward", argv[0], argc - 1, argv + 1); }

@@ -14,7 +14,7 @@
 #define MANIFEST_SIZE_MAX 4096u
 
 static const char *const manifest_keys[] = {
-    "format", "kind", "arch", "labels", "exclusive", "rest_off", "input", "two_layer", "bf16_ok", "f16_ok", "sha256", "created_by", NULL,
+    "format", "kind", "arch", "labels", "exclusive", "rest_off", "input", "two_layer", "bf16_ok", "f16_ok", "sha256", "created_by", "average", NULL,
 };
 static const char *const manifest_input_keys[] = { "mode", "channels", "size", "M", "mean", "std", NULL };
 static const struct { const char *name; uint32_t channels; } manifest_modes[] = { { "rgb", 3 }, { "rgbn", 4 }, { "ngb", 3 } };
@@ -220,6 +220,8 @@ static int manifest_fill(const char *name, json_t *o, struct fl_manifest *m, str
         (code = manifest_sha(name, m, err)) != FL_OK ||
         (code = manifest_text(name, o, "created_by", 0, m->created_by, sizeof m->created_by, err)) != FL_OK)
         return code;
+    if (json_object_get(o, "average") != NULL && !json_is_object(json_object_get(o, "average")))
+        return fl_err_set(err, FL_E_CONFIG, "%s: average, want a map", name);
     if ((code = manifest_flag(name, o, "bf16_ok", &m->bf16_ok, err)) != FL_OK || (code = manifest_flag(name, o, "f16_ok", &m->f16_ok, err)) != FL_OK)
         return code;
     return network || json_object_get(o, "input") != NULL ? manifest_input(name, o, m, err) : FL_OK;

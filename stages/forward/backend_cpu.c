@@ -159,7 +159,7 @@ static double cpu_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static int cpu_steps(struct fl_prog *p, struct fl_snap *snap, uint32_t from, uint32_t to, size_t row, struct fl_err *err)
+int fl_cpu_steps(struct fl_prog *p, struct fl_snap *snap, uint32_t from, uint32_t to, size_t row, struct fl_err *err)
 {
     int code = FL_OK;
     for (uint32_t i = from; i < to && code == FL_OK; i++) {
@@ -182,9 +182,9 @@ static int cpu_run(struct fl_prog *p, struct fl_snap *snap, float *logits, struc
     }
     int code = FL_OK;
     for (uint32_t row = 0; row < p->rows && code == FL_OK; row += p->part)
-        code = cpu_steps(p, snap, 0, p->cut, row, err);
+        code = fl_cpu_steps(p, snap, 0, p->cut, row, err);
     if (code == FL_OK)
-        code = cpu_steps(p, snap, p->cut, p->low->nsteps, 0, err);
+        code = fl_cpu_steps(p, snap, p->cut, p->low->nsteps, 0, err);
     if (code != FL_OK)
         return fl_err_context(err, "%s", p->low->arch);
     if (dnnl_stream_wait(p->stream) != dnnl_success)

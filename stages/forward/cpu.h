@@ -24,7 +24,7 @@ struct fl_prog {
     struct fl_low   *low;
     const struct fl_cpu_kernels *kern;
     uint32_t         rows, part, cut, threads;
-    bool             bf16;
+    bool             bf16, whole;
     dnnl_engine_t    engine;
     dnnl_stream_t    stream;
     dnnl_memory_t    scratch;
@@ -44,8 +44,11 @@ static inline bool fl_cpu_weighted(const struct fl_step *s) { return s->kind == 
 struct fl_cpu_view fl_cpu_value(const struct fl_prog *, int32_t v);
 /* Sets the number of threads that oneDNN takes on this thread. */
 void fl_cpu_threads(uint32_t threads);
+/* Steps from .. to-1 for the rows from `row` on. */
+int  fl_cpu_steps(struct fl_prog *, struct fl_snap *, uint32_t from, uint32_t to, size_t row, struct fl_err *);
 
-/* The table's compile, load and their opposites. */
+/* The table's compile, load and their opposites. whole: every step runs for all rows at once. */
+int  fl_cpu_build(const struct fl_net *, unsigned passes, bool whole, const struct fl_fwd_opts *, struct fl_prog **, struct fl_err *);
 int  fl_cpu_memory(const struct fl_net *, const struct fl_fwd_opts *, struct fl_fwd_memory *, struct fl_err *);
 int  fl_cpu_peak(const struct fl_fwd_opts *, uint32_t streams, double *flops, struct fl_err *);
 void fl_cpu_prog_free(struct fl_prog *);

@@ -252,7 +252,7 @@ static int cpu_plan(struct fl_prog *p, const struct fl_net *net, unsigned passes
     int code = fl_lower(net, passes, &p->low, err);
     if (code != FL_OK)
         return code;
-    p->part = cpu_part(p->rows);
+    p->part = p->whole ? p->rows : cpu_part(p->rows);
     p->cut = cpu_cut(p->low);
     fl_cpu_threads(p->threads);
     if (dnnl_engine_create(&p->engine, dnnl_cpu, 0) != dnnl_success)
@@ -297,7 +297,7 @@ static int cpu_check(const struct fl_fwd_opts *o, struct fl_err *err)
     return o->rows == 0 ? fl_err_set(err, FL_E_CONFIG, "cpu: 0 rows") : FL_OK;
 }
 
-int fl_cpu_compile_passes(const struct fl_net *net, unsigned passes, const struct fl_fwd_opts *o, struct fl_prog **out, struct fl_err *err)
+int fl_cpu_build(const struct fl_net *net, unsigned passes, bool whole, const struct fl_fwd_opts *o, struct fl_prog **out, struct fl_err *err)
 {
     int code = cpu_check(o, err);
     if (code != FL_OK)
@@ -305,6 +305,7 @@ int fl_cpu_compile_passes(const struct fl_net *net, unsigned passes, const struc
     struct fl_prog *p = cpu_new(o);
     if (p == NULL)
         return fl_err_set(err, FL_E_NOMEM, "cpu: no memory for a network");
+    p->whole = whole;
     code = cpu_build(p, net, passes, err);
     if (code != FL_OK) {
         fl_cpu_prog_free(p);
@@ -312,6 +313,11 @@ int fl_cpu_compile_passes(const struct fl_net *net, unsigned passes, const struc
     }
     *out = p;
     return FL_OK;
+}
+
+int fl_cpu_compile_passes(const struct fl_net *net, unsigned passes, const struct fl_fwd_opts *o, struct fl_prog **out, struct fl_err *err)
+{
+    return fl_cpu_build(net, passes, false, o, out, err);
 }
 
 /* ---- what it will take ---- */

@@ -107,6 +107,7 @@ static const struct { const char *json; int code; const char *says; } bad[] = {
     { "{" HEAD NAMES "\"input\":{\"mode\":\"rgb\",\"channels\":3,\"size\":64,\"M\":255,\"mean\":[0,\"0\",0],\"std\":[1,1,1]}}", FL_E_CONFIG, "input.mean: entry 2" },
     { "{" HEAD NAMES INPUT ",\"two_layer\":-1}", FL_E_CONFIG, "two_layer" },
     { "{" HEAD NAMES INPUT ",\"bf16_ok\":1}", FL_E_CONFIG, "bf16_ok" },
+    { "{" HEAD NAMES INPUT ",\"average\":1}", FL_E_CONFIG, "average" },
     { "{" HEAD NAMES INPUT ",\"sha256\":\"BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD\"}", FL_E_CONFIG, "sha256" },
     { "{" HEAD NAMES INPUT ",\"sha256\":\"ba\"}", FL_E_CONFIG, "sha256" },
     { "{" HEAD NAMES INPUT ",\"created_by\":7}", FL_E_CONFIG, "created_by" },

@@ -1,0 +1,178 @@
+/* Tiles for the tool's commands: read from files, and painted into rows of a network's input as a run without augmentation does. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proto/dtype.h"
+#include "proto/read_at.h"
+#include "runtime/folds.h"
+#include "runtime/text.h"
+#include "stages/lib/views.h"
+#include "tools/forward/tool.h"
+
+#define TILES_LIMIT ((size_t)1 << 30)      /* bytes of a file */
+#define TILES_SIDE  16384u
+
+static int tiles_kind(struct fl_tool_tiles *t, const struct fl_plan *plan, const char *bands, struct fl_err *err)
+{
+    static const char want[] = "rgbn";
+    uint8_t from[FL_TIFF_BANDS] = { 0 };
+    size_t n = strlen(bands);
+    if (strcmp(plan->m.mode, "ngb") == 0)
+        return fl_err_set(err, FL_E_CONFIG, "--tiles: a network for ngb needs two files a tile, which isn't supported here");
+    if (plan->m.M == 255) {
+        t->jpeg = fl_jpeg_new(false);
+        return t->jpeg != NULL ? FL_OK : fl_err_set(err, FL_E_NOMEM, "no memory for a decoder");
+    }
+    if (n < plan->channels || n > FL_TIFF_BANDS || strspn(bands, want) != n)
+        return fl_err_set(err, FL_E_CONFIG, "--file-bands: \"%.20s\", want %u to 4 of the letters r, g, b, n", bands, plan->channels);
+    for (uint32_t k = 0; k < plan->channels; k++) {
+        const char *at = strchr(bands, want[k]);
+        if (at == NULL || strchr(at + 1, want[k]) != NULL)
+            return fl_err_set(err, FL_E_CONFIG, "--file-bands: \"%s\" %s %c", bands, at == NULL ? "lacks" : "has twice", want[k]);
+        from[k] = (uint8_t)(at - bands);
+    }
+    t->tiff = fl_tiff_new((uint32_t)n, from, plan->channels);
+    return t->tiff != NULL ? FL_OK : fl_err_set(err, FL_E_NOMEM, "no memory for a decoder");
+}
+
+/* Leaves the training tiles of a fold: those of all others. */
+static int tiles_split(struct fl_inputs *in, const char *table, int64_t fold, struct fl_err *err)
+{
+    struct fl_folds folds;
+    int code = fl_folds_read(table, "fold", &folds, err);
+    if (code != FL_OK)
+        return code;
+    uint8_t *keep = malloc(in->n + 1);
+    if (keep == NULL)
+        code = fl_err_set(err, FL_E_NOMEM, "no memory for %llu tiles", (unsigned long long)in->n);
+    else if (fold >= folds.k)
+        code = fl_err_set(err, FL_E_CONFIG, "--fold: %lld, but %s has folds 0 to %u", (long long)fold, table, folds.k - 1);
+    for (uint64_t i = 0; code == FL_OK && i < in->n; i++) {
+        size_t len;
+        const char *id = fl_inputs_id(in, i, &len);
+        int64_t row = fl_folds_find(&folds, id, len);
+        if (row < 0)
+            code = fl_err_set(err, FL_E_LABEL, "%s: no row for tile %.*s", table, (int)len, id);
+        else
+            keep[i] = folds.fold[row] != FL_NO_FOLD && folds.fold[row] != (uint32_t)fold;
+    }
+    if (code == FL_OK)
+        fl_inputs_keep(in, keep);
+    free(keep);
+    fl_folds_free(&folds);
+    return code;
+}
+
+static int tiles_list(struct fl_tool_tiles *t, const struct fl_tool_tiles_opts *o, struct fl_err *err)
+{
+    int code = FL_OK;
+    if (o->tiles == NULL || o->tiles[0] == NULL)
+        return fl_err_set(err, FL_E_CONFIG, "--tiles: want files, folders, patterns, archives or @LIST");
+    if ((o->folds == NULL) != (o->fold < 0))
+        return fl_err_set(err, FL_E_CONFIG, "--folds and --fold are given together");
+    for (char *const *w = o->tiles; *w != NULL && code == FL_OK; w++)
+        code = fl_inputs_add(&t->in, *w, err);
+    if (code == FL_OK && (code = fl_inputs_check(&t->in, err)) == FL_OK)
+        fl_inputs_sort(&t->in);
+    if (code == FL_OK && o->folds != NULL)
+        code = tiles_split(&t->in, o->folds, o->fold, err);
+    if (code == FL_OK && t->in.n == 0)
+        code = fl_err_set(err, FL_E_INPUT, "--tiles: no tile is left");
+    return code;
+}
+
+int fl_tool_tiles_open(struct fl_tool_tiles *t, const struct fl_tool_tiles_opts *o, const struct fl_plan *plan, struct fl_err *err)
+{
+    *t = (struct fl_tool_tiles){ .channels = plan->channels, .size = plan->m.size };
+    fl_inputs_init(&t->in, 4096);
+    int code = tiles_list(t, o, err);
+    if (code == FL_OK)
+        code = tiles_kind(t, plan, o->file_bands, err);
+    return code == FL_OK ? fl_input_init(&t->input, plan->m.size, plan->channels, plan->m.M, plan->mean, plan->std, err) : code;
+}
+
+void fl_tool_tiles_done(struct fl_tool_tiles *t)
+{
+    fl_inputs_done(&t->in);
+    fl_input_done(&t->input);
+    fl_jpeg_free(t->jpeg);
+    fl_tiff_free(t->tiff);
+    free(t->pixels);
+}
+
+/* A tile's bytes, of its own file or out of an archive. */
+static int tiles_bytes(const struct fl_tool_tiles *t, uint64_t i, char **bytes, size_t *len, struct fl_err *err)
+{
+    const char *path = fl_inputs_at(&t->in, i), *slash = strrchr(path, '/');
+    uint64_t off, span;
+    fl_inputs_span(&t->in, i, &off, &span);
+    if (span == 0)
+        return fl_read_file(path, TILES_LIMIT, bytes, len, err);
+    char *archive = strndup(path, (size_t)(slash - path));
+    int fd = archive != NULL ? open(archive, O_RDONLY | O_CLOEXEC) : -1;
+    free(archive);
+    if (fd < 0)
+        return fl_err_set(err, FL_E_INPUT, "%s: %s", path, strerror(errno));
+    *bytes = span <= TILES_LIMIT ? malloc(span) : NULL;
+    int code = *bytes != NULL ? fl_read_at(fd, off, *bytes, span, err) : fl_err_set(err, FL_E_NOMEM, "no memory for %llu bytes", (unsigned long long)span);
+    close(fd);
+    *len = span;
+    if (code == FL_END)
+        code = fl_err_set(err, FL_E_INPUT, "the archive is shorter than it was");
+    if (code != FL_OK) {
+        free(*bytes);
+        *bytes = NULL;
+        return fl_err_context(err, "%s", path);
+    }
+    return FL_OK;
+}
+
+/* The first tile says how large they all are, and so what part of them the network sees: the whole, or the centre. */
+static int tiles_first(struct fl_tool_tiles *t, uint32_t w, uint32_t h, struct fl_err *err)
+{
+    struct fl_views v;
+    struct fl_view_row row = { 0 };
+    if (w != h || w > TILES_SIDE)
+        return fl_err_set(err, FL_E_SHAPE, "%u x %u pixels, want a square of at most %u", w, h, TILES_SIDE);
+    int code = fl_views_new(NULL, w, t->size, &v, err);
+    if (code == FL_OK) {
+        code = fl_views_row(&v, 0, 0, "", &row, err);
+        fl_views_done(&v);
+    }
+    t->window = (struct fl_window){ row.g, row.x, row.y, row.w, row.h };
+    t->pixels = code == FL_OK ? malloc((size_t)w * w * t->channels * (t->jpeg != NULL ? 1 : 2)) : NULL;
+    if (code == FL_OK && t->pixels == NULL)
+        code = fl_err_set(err, FL_E_NOMEM, "no memory for %u x %u pixels", w, w);
+    t->side = code == FL_OK ? w : 0;
+    return code;
+}
+
+static int tiles_decode(struct fl_tool_tiles *t, const char *bytes, size_t len, struct fl_err *err)
+{
+    uint32_t w = 0, h = 0;
+    int code = t->jpeg != NULL ? fl_jpeg_header(t->jpeg, bytes, len, &w, &h, err) : fl_tiff_header(t->tiff, bytes, len, &w, &h, err);
+    if (code == FL_OK && t->side == 0)
+        code = tiles_first(t, w, h, err);
+    if (code == FL_OK && (w != t->side || h != t->side))
+        code = fl_err_set(err, FL_E_SHAPE, "%u x %u pixels, but the first tile has %u x %u", w, h, t->side, t->side);
+    if (code != FL_OK)
+        return code;
+    return t->jpeg != NULL ? fl_jpeg_read(t->jpeg, t->pixels, err) : fl_tiff_read(t->tiff, t->pixels, err);
+}
+
+int fl_tool_tiles_paint(struct fl_tool_tiles *t, uint64_t i, float *out, struct fl_err *err)
+{
+    char *bytes = NULL;
+    size_t len;
+    int code = tiles_bytes(t, i, &bytes, &len, err);
+    if (code != FL_OK)
+        return code;
+    code = tiles_decode(t, bytes, len, err);
+    free(bytes);
+    if (code == FL_OK)
+        code = fl_input_paint(&t->input, &(struct fl_tile){ t->pixels, t->jpeg != NULL ? FL_U8 : FL_U16, t->side, t->side }, &t->window, out, err);
+    return code == FL_OK ? FL_OK : fl_err_context(err, "%s", fl_inputs_at(&t->in, i));
+}
