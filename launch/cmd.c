@@ -90,7 +90,9 @@ const struct fl_cmd fl_cmds[] = {
       .help = "Measures how fast this machine runs a network, layer by layer if asked for.",
       .flags = { "--model", "--arch", "--device", "--precision", "--batch", "--layers", "--json" }, .raw = fl_cmd_bench },
     { .name = "average-snapshots", .usage = "flowrun average-snapshots FILE... --tiles WHAT... --out FILE", .help = "Averages snapshots of one network into one.",
-      .flags = { "--tiles", "--out", "--folds", "--fold", "--file-bands", "--batch", "--threads" }, .raw = fl_cmd_average },
+      .flags = { "--tiles", "--out", "--folds", "--fold", "--file-bands", "--batch", "--threads" }, .raw = fl_cmd_snapshots },
+    { .name = "select-snapshots", .usage = "flowrun select-snapshots NAME.checkpoint.json... [--method top_k|last_k|diverse] [--k K]",
+      .help = "Prints which checkpoints of a training run are to answer together.", .flags = { "--method", "--k", "--pool", "--json" }, .raw = fl_cmd_snapshots },
     { .name = "completion", .usage = "flowrun completion", .help = "Prints the bash completion: eval \"$(flowrun completion)\"",
       .min = 0, .max = 0, .run = fl_cmd_completion },
     { 0 }

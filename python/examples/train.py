@@ -82,13 +82,16 @@ def network(a, nlabels):
     return net, head
 
 
-def snapshot(a, net, feed, number):
+def snapshot(a, net, feed, number, said):
+    """Weights with their manifest, and beside them what `flowrun select-snapshots` chooses by; the path."""
     tensors = {k: v.numpy().copy() for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
     path = os.path.join(a.out, f"{a.arch}-{number}.safetensors")
     rest = {"rest_off": feed.rest_off} if feed.rest_off else {}
     described = {"format": 1, "kind": "network", "arch": a.arch, "labels": feed.labels, "exclusive": feed.exclusive, **rest,
                  "input": {"mode": "rgb", "channels": 3, "size": a.size, "M": 255, "mean": list(MEAN), "std": list(STD)}, "bf16_ok": False}
     convert.write(path, tensors, lambda digest: {**described, "sha256": digest, "created_by": "python/examples/train.py"}, convert.find_forward(None))
+    with open(path.replace(".safetensors", ".checkpoint.json"), "w") as f:
+        json.dump(said, f, indent=1)
     return path
 
 
@@ -237,7 +240,7 @@ class Trainer:
                 self.best = {k: v.clone() for k, v in self.net.state_dict().items()}
             c = self.schedule.cycle(epoch)
             if c >= 0 and (epoch + 1 - self.schedule.plateau_end) % self.a.cycle_epochs == 0:
-                self.snapshots.append(snapshot(self.a, self.net, self.feed, c + 1))
+                self.snapshots.append(snapshot(self.a, self.net, self.feed, c + 1, {"validation_loss": vloss, "f2": f2, "epoch": epoch, "cycle_end": True}))
             if over and epoch + 1 < self.schedule.plateau_end:     # on to the cycles: the graph starts anew there
                 self.feed.load_state_dict({**self.feed.state_dict(), "position": self.schedule.plateau_end * self.feed.per_epoch})
             self.checkpoint()

@@ -19,7 +19,7 @@ struct fl_tool {
     size_t      state_size;                  /* zeroed, options filled in */
     int       (*run)(void *state, struct fl_err *err);
 };
-extern const struct fl_tool fl_tool_bench, fl_tool_average;
+extern const struct fl_tool fl_tool_bench, fl_tool_average, fl_tool_select;
 
 /* model.c: a network with its weights, from a file with its manifest, or made up. */
 struct fl_tool_model { struct fl_net *net; float *all; const float **data; struct fl_weights weights; char name[64]; uint32_t size, channels; };
