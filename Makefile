@@ -158,7 +158,7 @@ $(B)/tests/samples/test_%: $(B)/o/tests/samples/test_%.o $(filter-out $(B)/o/sam
 $(B)/tests/fuzz/fuzz_yaml $(B)/tests/fuzz/fuzz_describe: $(B)/tests/fuzz/%: $(B)/o/tests/fuzz/%.o $(B)/o/tests/fuzz/replay.o $(filter-out $(B)/o/launch/main.o,$(LAUNCH)) $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_LAUNCH) -o $@
-$(B)/tests/fuzz/fuzz_%: $(B)/o/tests/fuzz/fuzz_%.o $(B)/o/tests/fuzz/replay.o $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
+$(B)/tests/fuzz/fuzz_%: $(B)/o/tests/fuzz/fuzz_%.o $(B)/o/tests/fuzz/replay.o $(B)/libtest.a $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
 $(B)/tests/%: $(B)/o/tests/%.o $(B)/libtest.a $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a

@@ -1,4 +1,4 @@
-/* 16-bit TIFF tiles: tags and packed data by libtiff over memory; plain chunky strips are copied straight.
+/* 16-bit TIFF tiles: plain strips are copied straight, all else is unpacked by libtiff over memory.
  *
  * Where the pixels lie is proven before they are read: libtiff itself reads an image whose strips point anywhere. */
 #include "stages/lib/tiff.h"
@@ -9,6 +9,7 @@
 
 #include <tiffio.h>
 
+#include "stages/lib/tiff_head.h"
 #include "stages/lib/tiff_rows.h"
 
 #define TIFF_MOST_ALLOC ((tmsize_t)1 << 30)    /* of libtiff, at once */
@@ -19,15 +20,18 @@ struct tiff_span { uint64_t off, bytes; };
 struct fl_tiff {
     struct fl_bands bands;
     TIFFOpenOptions *options;
-    TIFF       *tif;
+    TIFF       *tif;               /* or NULL: the directory is in `head` */
+    struct fl_tiff_head head;
     const char *bytes;
     uint64_t    len, pos;
     struct fl_err *err;            /* of the call under way; the first complaint stays */
     bool        strict;            /* warnings count: pixels are being unpacked */
     bool        complained;
 
-    uint32_t    width, height;
+    uint32_t    width, height;     /* 0: no header was read */
     uint16_t    packing, planar, fill;
+    bool        swapped;           /* plain samples are of the other byte order */
+    uint64_t    dir;               /* where the directory lies */
     uint32_t    blocks;            /* strips or tiles */
     uint32_t    block_w, block_h;  /* of a block: of the full width for strips */
     bool        tiled;
@@ -132,6 +136,7 @@ static void tiff_drop(struct fl_tiff *t)
     if (t->tif != NULL)
         TIFFClose(t->tif);
     t->tif = NULL;
+    t->width = t->height = 0;
 }
 
 void fl_tiff_free(struct fl_tiff *t)
@@ -213,14 +218,23 @@ static int tiff_layout(struct fl_tiff *t, struct fl_err *err)
     return FL_OK;
 }
 
-int fl_tiff_header(struct fl_tiff *t, const void *bytes, size_t len, uint32_t *width, uint32_t *height, struct fl_err *err)
+static void tiff_take_head(struct fl_tiff *t)
 {
-    tiff_drop(t);
-    t->err = err;
-    t->bytes = bytes;
-    t->len = len;
-    t->pos = 0;
-    t->strict = t->complained = false;
+    const struct fl_tiff_head *h = &t->head;
+    t->width = t->block_w = h->width;
+    t->height = h->height;
+    t->block_h = h->rows;
+    t->packing = COMPRESSION_NONE;
+    t->planar = h->planar ? PLANARCONFIG_SEPARATE : PLANARCONFIG_CONTIG;
+    t->fill = FILLORDER_MSB2LSB;
+    t->tiled = false;
+    t->blocks = h->off.n;
+    t->swapped = h->big_endian != (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
+    t->dir = h->at;
+}
+
+static int tiff_open(struct fl_tiff *t, struct fl_err *err)
+{
     /* c: no chopping of one large strip into small ones that the file doesn't have. */
     t->tif = TIFFClientOpenExt("tile", "rc", t, tiff_read, tiff_write, tiff_seek, tiff_shut, tiff_size, tiff_map, tiff_unmap, t->options);
     if (t->tif == NULL)
@@ -230,9 +244,28 @@ int fl_tiff_header(struct fl_tiff *t, const void *bytes, size_t len, uint32_t *w
         rc = tiff_samples(t, err);
     if (rc == FL_OK)
         rc = tiff_meaning(t, err);
-    if (rc != FL_OK) {
-        tiff_drop(t);
-        return rc;
+    t->blocks = t->tiled ? TIFFNumberOfTiles(t->tif) : TIFFNumberOfStrips(t->tif);
+    t->swapped = TIFFIsByteSwapped(t->tif) != 0;
+    t->dir = TIFFCurrentDirOffset(t->tif);
+    return rc;
+}
+
+int fl_tiff_header(struct fl_tiff *t, const void *bytes, size_t len, uint32_t *width, uint32_t *height, struct fl_err *err)
+{
+    tiff_drop(t);
+    t->err = err;
+    t->bytes = bytes;
+    t->len = len;
+    t->pos = 0;
+    t->strict = t->complained = false;
+    if (fl_tiff_head(&t->head, bytes, len, t->bands.in)) {
+        tiff_take_head(t);
+    } else {
+        int rc = tiff_open(t, err);
+        if (rc != FL_OK) {
+            tiff_drop(t);
+            return rc;
+        }
     }
     *width = t->width;
     *height = t->height;
@@ -264,7 +297,7 @@ static int tiff_span_cmp(const void *a, const void *b)
 static int tiff_overlap(struct fl_tiff *t, struct fl_err *err)
 {
     uint32_t n = t->blocks + 1;
-    t->spans[t->blocks] = (struct tiff_span){ TIFFCurrentDirOffset(t->tif), 1 };
+    t->spans[t->blocks] = (struct tiff_span){ t->dir, 1 };
     bool ordered = true;
     for (uint32_t i = 1; i < n && ordered; i++)
         ordered = t->spans[i - 1].off <= t->spans[i].off;
@@ -279,7 +312,8 @@ static int tiff_overlap(struct fl_tiff *t, struct fl_err *err)
 static int tiff_span(struct fl_tiff *t, uint32_t i, struct fl_err *err)
 {
     int bad = 0, bad2 = 0;
-    uint64_t off = TIFFGetStrileOffsetWithErr(t->tif, i, &bad), bytes = TIFFGetStrileByteCountWithErr(t->tif, i, &bad2);
+    uint64_t off = t->tif == NULL ? fl_tiff_entry(&t->head, &t->head.off, i) : TIFFGetStrileOffsetWithErr(t->tif, i, &bad);
+    uint64_t bytes = t->tif == NULL ? fl_tiff_entry(&t->head, &t->head.bytes, i) : TIFFGetStrileByteCountWithErr(t->tif, i, &bad2);
     uint64_t need = t->packing == COMPRESSION_NONE ? tiff_block_bytes(t, tiff_block_rows(t, i)) : 1;
     if (bad || bad2 || off < 8 || off > t->len || bytes > t->len - off)
         return fl_err_set(err, FL_E_INPUT, "%s %u lies at %llu + %llu, the file has %llu bytes", t->tiled ? "tile" : "strip", i,
@@ -296,7 +330,6 @@ static int tiff_prove(struct fl_tiff *t, struct fl_err *err)
 {
     uint64_t across = ((uint64_t)t->width + t->block_w - 1) / t->block_w, down = ((uint64_t)t->height + t->block_h - 1) / t->block_h;
     uint64_t want = across * down * (t->planar == PLANARCONFIG_SEPARATE ? t->bands.in : 1);
-    t->blocks = t->tiled ? TIFFNumberOfTiles(t->tif) : TIFFNumberOfStrips(t->tif);
     /* Each block takes a byte at least, so a file can't ask for more of them than it has bytes. */
     if (t->blocks != want || want > t->len)
         return fl_err_set(err, FL_E_INPUT, "%u strips or tiles, want %llu", t->blocks, (unsigned long long)want);
@@ -318,12 +351,34 @@ static int tiff_prove(struct fl_tiff *t, struct fl_err *err)
 
 /* ---- pixels ---- */
 
+/* Strips from the i-th on that follow each other in the file, in every plane: they are as good as one. */
+static uint32_t tiff_follow(const struct fl_tiff *t, uint32_t i, uint32_t down)
+{
+    uint32_t n = 1;
+    for (; i + n < down; n++)
+        for (uint32_t at = i + n; at < t->blocks; at += down)
+            if (t->spans[at - 1].off + t->spans[at - 1].bytes != t->spans[at].off)
+                return n;
+    return n;
+}
+
 static void tiff_copy_strips(struct fl_tiff *t, uint16_t *out)
 {
-    for (uint32_t i = 0; i < t->blocks; i++) {
-        size_t pixels = (size_t)t->width * tiff_block_rows(t, i);
-        fl_bands_copy(&t->bands, out, t->bytes + t->spans[i].off, pixels);
-        out += pixels * t->bands.out;
+    uint32_t down = (t->height + t->block_h - 1) / t->block_h;
+    struct fl_bands bands = t->bands;
+    bands.swap = t->swapped;
+    for (uint32_t i = 0, n; i < down; i += n) {
+        n = tiff_follow(t, i, down);
+        uint64_t rows = i + n < down ? (uint64_t)n * t->block_h : t->height - (uint64_t)i * t->block_h;
+        size_t pixels = (size_t)(t->width * rows);
+        const void *planes[FL_TIFF_BANDS] = { 0 };
+        for (uint32_t k = 0; k < t->blocks / down; k++)
+            planes[k] = t->bytes + t->spans[k * down + i].off;
+        if (t->planar == PLANARCONFIG_CONTIG)
+            fl_bands_copy(&bands, out, planes[0], pixels);
+        else
+            fl_planes_copy(&bands, out, planes, pixels);
+        out += pixels * bands.out;
     }
 }
 
@@ -394,10 +449,10 @@ int fl_tiff_read(struct fl_tiff *t, uint16_t *out, struct fl_err *err)
 {
     t->err = err;
     t->complained = false;
-    if (t->tif == NULL)
+    if (t->width == 0)
         return fl_err_set(err, FL_E_BUG, "no header was read");
     int rc = tiff_prove(t, err);
-    bool plain = t->packing == COMPRESSION_NONE && t->planar == PLANARCONFIG_CONTIG && !t->tiled && !TIFFIsByteSwapped(t->tif) && t->fill == FILLORDER_MSB2LSB;
+    bool plain = t->packing == COMPRESSION_NONE && !t->tiled && t->fill == FILLORDER_MSB2LSB;
     if (rc == FL_OK && plain)
         tiff_copy_strips(t, out);
     else if (rc == FL_OK)

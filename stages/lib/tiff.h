@@ -1,4 +1,4 @@
-/* 16-bit TIFF tiles: libtiff over memory, plain chunky strips copied straight. */
+/* 16-bit TIFF tiles: libtiff over memory, plain strips copied straight. */
 #ifndef FL_STAGES_LIB_TIFF_H
 #define FL_STAGES_LIB_TIFF_H
 

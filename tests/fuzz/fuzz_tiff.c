@@ -1,8 +1,9 @@
-/* Any bytes as a TIFF: refused with a text, or every pixel decoded. */
+/* Any bytes as a TIFF: refused with a text, or every pixel decoded; a directory that is read without libtiff says what libtiff says. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "stages/lib/tiff.h"
+#include "tests/lib/tiff_agree.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -18,6 +19,8 @@ static void fuzz_one(struct fl_tiff *t, uint32_t bands, const uint8_t *data, siz
 {
     uint32_t w = 0, h = 0;
     struct fl_err err = { 0 };
+    if (!fl_tiff_agrees(data, size, bands, NULL))
+        abort();
     int rc = fl_tiff_header(t, data, size, &w, &h, &err);
     if (rc != FL_OK) {
         fuzz_refused(rc, &err);

@@ -5,6 +5,7 @@
 
 #include "stages/lib/tiff_rows.h"
 #include "tests/lib/check.h"
+#include "tests/lib/tiff_agree.h"
 #include "tests/lib/tiff_write.h"
 
 /* Band b of pixel i: known without any table. */
@@ -260,19 +261,71 @@ FL_TEST(an_image_of_absurd_size)
     free(pic); free(tif);
 }
 
+/* The directories of plain strips are read without libtiff, all others by it, whatever the bands and the byte order. */
+FL_TEST(who_reads_which_directory)
+{
+    for (int mask = 0; mask < 64; mask++) {
+        struct fl_tiff_kind k = { 21, 17, mask & 1 ? 3 : 4, .planar = mask & 2, .swapped = mask & 4, .bigtiff = mask & 8, .rows = mask & 16 ? 5 : 0 };
+        k.packing = mask & 32 ? COMPRESSION_PACKBITS : COMPRESSION_NONE;
+        k.format = mask & 16 ? SAMPLEFORMAT_UINT : 0;
+        k.photometric = mask & 1 ? PHOTOMETRIC_RGB : 0;
+        k.orientation = mask & 2 ? ORIENTATION_TOPLEFT : 0;
+        size_t len;
+        uint16_t *pic = values(k.width, k.height, k.bands);
+        uint8_t *tif = fl_tiff_write(&k, pic, &len);
+        bool taken = false;
+        CHECK(fl_tiff_agrees(tif, len, k.bands, &taken));
+        CHECK_INT(taken, !(mask & (8 | 32)));
+        CHECK(fl_tiff_agrees(tif, len, k.bands ^ 7, &taken) && !taken);
+        free(pic); free(tif);
+    }
+}
+
+/* Whatever is changed in a directory: it is libtiff's to judge, or both read the same from it. */
+FL_TEST(a_changed_directory_is_read_as_libtiff_reads_it)
+{
+    static const struct fl_tiff_kind kinds[] = {
+        { 12, 12, 4, .rows = 3 }, { 12, 12, 4, .swapped = true, .format = SAMPLEFORMAT_UINT }, { 12, 12, 4, .planar = true, .rows = 5, .orientation = ORIENTATION_TOPLEFT },
+    };
+    int taken = 0;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        size_t len;
+        uint16_t *pic = values(12, 12, 4);
+        uint8_t *tif = fl_tiff_write(&kinds[i], pic, &len), *bad = malloc(len);
+        for (size_t at = 0; at < len; at += at < 8 || at >= 8 + 12 * 12 * 8 ? 1 : 61)
+            for (int v = 0; v < 256; v++) {
+                bool mine;
+                memcpy(bad, tif, len);
+                bad[at] = (uint8_t)v;
+                if (!fl_tiff_agrees(bad, len, 4, &mine))
+                    fl_fail_at(__FILE__, __LINE__, "file %zu, byte %zu = %d", i, at, v);
+                taken += mine;
+            }
+        free(pic); free(tif); free(bad);
+    }
+    CHECK(taken > 1000);
+}
+
 FL_TEST(row_versions_agree)
 {
-    static const struct fl_bands b[] = { { 4, 4, { 2, 1, 0, 3 } }, { 4, 3, { 2, 1, 0 } }, { 3, 3, { 0, 2, 1 } }, { 4, 4, { 3, 3, 0, 1 } } };
+    static const struct { uint32_t in, out; uint8_t from[4]; } b[] = { { 4, 4, { 2, 1, 0, 3 } }, { 4, 3, { 2, 1, 0 } }, { 3, 3, { 0, 2, 1 } }, { 4, 4, { 3, 3, 0, 1 } } };
     uint16_t in[4 * 40 + 1], x[4 * 40 + 1], y[4 * 40 + 1];
     for (size_t i = 0; i < 4 * 40 + 1; i++)
         in[i] = (uint16_t)(i * 7919);
     for (size_t k = 0; k < 4; k++)
         for (size_t n = 0; n < 40; n++)
-            for (int odd = 0; odd < 2; odd++) {
+            for (int odd = 0; odd < 4; odd++) {
+                struct fl_bands bands = { b[k].in, b[k].out, { 0 }, odd & 2 };
+                const char *at = (char *)in + odd % 2;
+                const void *planes[4] = { at, at + 80, at + 160, at + 240 };
+                memcpy(bands.from, b[k].from, 4);
                 memset(x, 0xAA, sizeof x);
                 memset(y, 0xAA, sizeof y);
-                fl_bands_plain(&b[k], x, (char *)in + odd, n);
-                fl_bands_copy(&b[k], y, (char *)in + odd, n);
+                fl_bands_plain(&bands, x, at, n);
+                fl_bands_copy(&bands, y, at, n);
+                CHECK(memcmp(x, y, sizeof x) == 0);
+                fl_planes_plain(&bands, x, planes, n);
+                fl_planes_copy(&bands, y, planes, n);
                 CHECK(memcmp(x, y, sizeof x) == 0);
             }
 }
@@ -280,18 +333,26 @@ FL_TEST(row_versions_agree)
 /* A whole tile's pixels at a round address go past the cache: the same samples, from odd addresses too. */
 FL_TEST(large_rows_agree)
 {
-    const struct fl_bands b = { 4, 4, { 2, 1, 0, 3 } };
     uint8_t *in = malloc(8 * 5000 + 8);
     uint16_t *x = malloc(8 * 5000), *y = aligned_alloc(64, 8 * 5000);
     for (size_t i = 0; i < 8 * 5000 + 8; i++)
         in[i] = (uint8_t)(i * 37 + (i >> 8));
     for (size_t n = 4090; n < 4110; n++)
-        for (size_t odd = 0; odd < 3; odd++) {
-            memset(y, 0xA5, 8 * 5000);
-            fl_bands_plain(&b, x, in + odd, n);
-            fl_bands_copy(&b, y, in + odd, n);
-            CHECK(memcmp(x, y, 8 * n) == 0);
-            CHECK_INT(y[4 * n], 0xA5A5);
+        for (size_t odd = 0; odd < 6; odd++) {
+            const struct fl_bands b = { 4, 4, { 2, 1, 0, 3 }, odd & 1 };
+            const void *planes[4] = { in + odd, in + odd + 10000, in + odd + 20000, in + odd + 30000 };
+            for (int lay = 0; lay < 2; lay++) {
+                memset(y, 0xA5, 8 * 5000);
+                if (lay == 0) {
+                    fl_bands_plain(&b, x, in + odd, n);
+                    fl_bands_copy(&b, y, in + odd, n);
+                } else {
+                    fl_planes_plain(&b, x, planes, n);
+                    fl_planes_copy(&b, y, planes, n);
+                }
+                CHECK(memcmp(x, y, 8 * n) == 0);
+                CHECK_INT(y[4 * n], 0xA5A5);
+            }
         }
     free(in); free(x); free(y);
 }
@@ -301,6 +362,7 @@ int main(int argc, char **argv)
     static const struct fl_case cases[] = {
         CASE(every_layout), CASE(band_orders), CASE(refusals), CASE(no_prefix_passes), CASE(flipped_bytes_end_in_an_error_or_an_image),
         CASE(damaged_strip_offsets), CASE(strips_out_of_order_are_followed), CASE(short_strips), CASE(an_image_of_absurd_size),
+        CASE(who_reads_which_directory), CASE(a_changed_directory_is_read_as_libtiff_reads_it),
         CASE(row_versions_agree), CASE(large_rows_agree), { 0 }
     };
     return fl_run(cases, argc, argv);
