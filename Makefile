@@ -47,13 +47,13 @@ NVCC       := $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v n
 CUDNN_H    := $(firstword $(wildcard $(CUDNN_HOME)/include/cudnn_graph.h /usr/include/cudnn_graph.h /usr/include/x86_64-linux-gnu/cudnn_graph.h))
 CUDNN_SO   := $(firstword $(wildcard $(foreach d,lib64 lib lib/x86_64-linux-gnu,$(CUDNN_HOME)/$d/libcudnn.so.9) /usr/lib/x86_64-linux-gnu/libcudnn.so.9))
 HAVE_CUDA  := $(if $(SAN),,$(and $(NVCC),$(CUDNN_H),$(CUDNN_SO),yes))
-CUDA_INC   := -isystem $(CUDA_HOME)/include -isystem $(dir $(CUDNN_H))
+CUDA_INC   := -isystem $(CUDA_HOME)/include $(addprefix -isystem ,$(dir $(CUDNN_H)))
 CUDA_PLUGIN := $(if $(HAVE_CUDA),$(B)/plugins/forward_cuda.so)
 CUDA_LOWER := lower place weights net layer nets_densenet nets_resnet nets_squeezenet nets_tilenet nets_vgg
 CUDA_PIC   := $(patsubst %.c,$(B)/pic/%.o,$(wildcard stages/forward/cuda/*.c) $(patsubst %,stages/forward/%.c,$(CUDA_LOWER)) proto/status.c proto/crc32c.c runtime/text.c)
 
 .PHONY: all deps deps-check demo check check-long chaos bench fuzz lint install docs help clean samples
-all: $(B)/bin/flowrun $(B)/flowrun-hdf5 $(STAGES:%=$(B)/stages/%) $(CUDA_PLUGIN) $(B)/tools/forward
+all: $(B)/bin/flowrun $(B)/flowrun-hdf5 $(B)/libflowrun.so $(STAGES:%=$(B)/stages/%) $(CUDA_PLUGIN) $(B)/tools/forward
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -104,6 +104,11 @@ CUDA_LINK = -L$(dir $(CUDNN_SO)) -l:libcudnn.so.9 $(firstword $(wildcard $(forea
 $(B)/plugins/forward_cuda.so: $(CUDA_PIC) $(B)/pic/stages/forward/cuda/kernels.o
 	@mkdir -p $(@D)
 	$(Q)$(CC) -shared -Wl,-z,defs -Wl,--exclude-libs,ALL $^ -Wl,-rpath,$(dir $(CUDNN_SO)) $(LDFLAGS) $(CUDA_LINK) -o $@
+
+# The loop of a stage for programs in other languages (runtime/bridge.h, python/flowrun/stages.py).
+$(B)/libflowrun.so: $(patsubst $(B)/o/%,$(B)/pic/%,$(RUNTIME) $(PROTO))
+	@mkdir -p $(@D)
+	$(Q)$(CC) -shared $(if $(SAN),,-Wl$(comma)-z$(comma)defs) $^ $(LDFLAGS) $(LIBS_RUNTIME) -o $@
 
 # Commands of flowrun that need a stage's innards.
 $(B)/tools/forward: $(call obj,$(call src,tools/forward)) $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
@@ -237,7 +242,7 @@ docs: all  ## write docs/pipeline.md and docs/stages.md from what the program sa
 install: all  ## into PREFIX (default /usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/flowrun/stages $(DESTDIR)$(PREFIX)/libexec/flowrun/tools $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install $(B)/bin/flowrun $(DESTDIR)$(PREFIX)/bin/flowrun
-	install $(B)/flowrun-hdf5 $(DESTDIR)$(PREFIX)/libexec/flowrun
+	install $(B)/flowrun-hdf5 $(B)/libflowrun.so $(DESTDIR)$(PREFIX)/libexec/flowrun
 	install $(STAGES:%=$(B)/stages/%) $(DESTDIR)$(PREFIX)/libexec/flowrun/stages
 	$(if $(CUDA_PLUGIN),install -d $(DESTDIR)$(PREFIX)/libexec/flowrun/plugins && install $(CUDA_PLUGIN) $(DESTDIR)$(PREFIX)/libexec/flowrun/plugins)
 
