@@ -60,4 +60,4 @@ int fl_cmd_bench(int argc, char **argv)
     return tool_become("forward", "bench", argc - 2, argv + 2);
 }
 
-int fl_cmd_snapshots(int argc, char **argv) { return tool_become("forward", argv[0], argc - 1, argv + 1); }
+int fl_cmd_models(int argc, char **argv) { return tool_become("forward", argv[0], argc - 1, argv + 1); }

@@ -14,7 +14,7 @@
 #define MANIFEST_SIZE_MAX 4096u
 
 static const char *const manifest_keys[] = {
-    "format", "kind", "arch", "labels", "exclusive", "rest_off", "input", "two_layer", "bf16_ok", "f16_ok", "sha256", "created_by", "average", NULL,
+    "format", "kind", "arch", "labels", "exclusive", "rest_off", "input", "two_layer", "bf16_ok", "f16_ok", "sha256", "created_by", "average", "checks", NULL,
 };
 static const char *const manifest_input_keys[] = { "mode", "channels", "size", "M", "mean", "std", NULL };
 static const struct { const char *name; uint32_t channels; } manifest_modes[] = { { "rgb", 3 }, { "rgbn", 4 }, { "ngb", 3 } };
@@ -202,6 +202,20 @@ static int manifest_sha(const char *name, struct fl_manifest *m, struct fl_err *
     return FL_OK;
 }
 
+/* `ok` tells of a check; where the check is recorded, both must say the same. */
+static int manifest_proven(const char *name, json_t *o, const char *prec, const char *ok, int *out, struct fl_err *err)
+{
+    const json_t *checks = json_object_get(o, "checks"), *one = json_object_get(checks, prec), *passed = json_object_get(one, "passed");
+    int code = manifest_flag(name, o, ok, out, err);
+    if (code != FL_OK)
+        return code;
+    if ((checks != NULL && !json_is_object(checks)) || (one != NULL && !json_is_boolean(passed)))
+        return fl_err_set(err, FL_E_CONFIG, "%s: checks, want a map of precisions with \"passed\": true or false", name);
+    if (one != NULL && *out != json_is_true(passed))
+        return fl_err_set(err, FL_E_CONFIG, "%s: %s is %s, but the recorded check of %s was %spassed", name, ok, *out ? "true" : "false", prec, *out ? "not " : "");
+    return FL_OK;
+}
+
 static int manifest_fill(const char *name, json_t *o, struct fl_manifest *m, struct fl_err *err)
 {
     uint32_t format = 0;
@@ -222,7 +236,7 @@ static int manifest_fill(const char *name, json_t *o, struct fl_manifest *m, str
         return code;
     if (json_object_get(o, "average") != NULL && !json_is_object(json_object_get(o, "average")))
         return fl_err_set(err, FL_E_CONFIG, "%s: average, want a map", name);
-    if ((code = manifest_flag(name, o, "bf16_ok", &m->bf16_ok, err)) != FL_OK || (code = manifest_flag(name, o, "f16_ok", &m->f16_ok, err)) != FL_OK)
+    if ((code = manifest_proven(name, o, "bf16", "bf16_ok", &m->bf16_ok, err)) != FL_OK || (code = manifest_proven(name, o, "f16", "f16_ok", &m->f16_ok, err)) != FL_OK)
         return code;
     return network || json_object_get(o, "input") != NULL ? manifest_input(name, o, m, err) : FL_OK;
 }

@@ -18,7 +18,7 @@ struct average {
     double  *sum;                  /* the mean so far, parameter by parameter */
     float   *all; float **data;    /* and at the end */
     uint64_t tiles, batches;       /* of the pass */
-    char     seen[65];             /* SHA-256 of the tiles' ids in their order, each with a newline */
+    char     seen[65];             /* which they were */
 };
 
 /* ---- the mean ---- */
@@ -106,25 +106,6 @@ static int average_pass(struct average *a, struct fl_bn *bn, struct fl_tool_tile
     return code;
 }
 
-static int average_seen(struct average *a, const struct fl_tool_tiles *t, struct fl_err *err)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&text, &size);
-    for (uint64_t i = 0; f != NULL && i < t->in.n; i++) {
-        size_t len;
-        const char *id = fl_inputs_id(&t->in, i, &len);
-        fprintf(f, "%.*s\n", (int)len, id);
-    }
-    if (f == NULL || fclose(f) != 0) {
-        free(text);
-        return fl_err_set(err, FL_E_NOMEM, "no memory for the names of %" PRIu64 " tiles", t->in.n);
-    }
-    fl_sha256(text, size, a->seen);
-    free(text);
-    return FL_OK;
-}
-
 static int average_statistics(struct average *a, struct fl_err *err)
 {
     struct fl_weights w = { (const float *const *)a->data };
@@ -132,7 +113,7 @@ static int average_statistics(struct average *a, struct fl_err *err)
     struct fl_bn *bn = NULL;
     int code = fl_tool_tiles_open(&t, &a->from, &a->plan, err);
     if (code == FL_OK)
-        code = average_seen(a, &t, err);
+        code = fl_tool_tiles_seen(&t, a->seen, err);
     if (code == FL_OK)
         code = fl_bn_new(a->plan.net, &w, (uint32_t)a->threads, &bn, err);
     if (code == FL_OK)

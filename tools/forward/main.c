@@ -6,7 +6,7 @@
 #include "runtime/text.h"
 #include "tools/forward/tool.h"
 
-static const struct fl_tool *const main_tools[] = { &fl_tool_bench, &fl_tool_average, &fl_tool_select, NULL };
+static const struct fl_tool *const main_tools[] = { &fl_tool_bench, &fl_tool_average, &fl_tool_select, &fl_tool_check, NULL };
 
 static const struct fl_opt *main_opt(const struct fl_tool *t, const char *name)
 {

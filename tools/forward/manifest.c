@@ -37,9 +37,24 @@ int fl_tool_manifest_load(const char *weights, json_t **out, struct fl_err *err)
     return code;
 }
 
+/* With as few digits as give the same numbers: 0.485 stays 0.485. NULL: out of memory. */
+static char *manifest_text(const json_t *manifest)
+{
+    char *text = NULL;
+    bool same = false;
+    for (size_t digits = 15; digits <= 17 && !same; digits++) {
+        free(text);
+        text = json_dumps(manifest, JSON_INDENT(2) | JSON_REAL_PRECISION(digits));
+        json_t *read = text != NULL ? json_loads(text, 0, NULL) : NULL;
+        same = json_equal(read, manifest);
+        json_decref(read);
+    }
+    return text;
+}
+
 int fl_tool_manifest_store(const char *weights, const json_t *manifest, struct fl_err *err)
 {
-    char *path = NULL, *text = json_dumps(manifest, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    char *path = NULL, *text = manifest_text(manifest);
     struct fl_manifest m;
     size_t len = text != NULL ? strlen(text) : 0;
     int code = text != NULL ? manifest_path(weights, &path, err) : fl_err_set(err, FL_E_NOMEM, "%s: no memory for its manifest", weights);

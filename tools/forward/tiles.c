@@ -1,6 +1,7 @@
 /* Tiles for the tool's commands: read from files, and painted into rows of a network's input as a run without augmentation does. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 #include "proto/dtype.h"
 #include "proto/read_at.h"
 #include "runtime/folds.h"
+#include "runtime/model.h"
 #include "runtime/text.h"
 #include "stages/lib/views.h"
 #include "tools/forward/tool.h"
@@ -175,4 +177,23 @@ int fl_tool_tiles_paint(struct fl_tool_tiles *t, uint64_t i, float *out, struct 
     if (code == FL_OK)
         code = fl_input_paint(&t->input, &(struct fl_tile){ t->pixels, t->jpeg != NULL ? FL_U8 : FL_U16, t->side, t->side }, &t->window, out, err);
     return code == FL_OK ? FL_OK : fl_err_context(err, "%s", fl_inputs_at(&t->in, i));
+}
+
+int fl_tool_tiles_seen(const struct fl_tool_tiles *t, char hex[65], struct fl_err *err)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    for (uint64_t i = 0; f != NULL && i < t->in.n; i++) {
+        size_t len;
+        const char *id = fl_inputs_id(&t->in, i, &len);
+        fprintf(f, "%.*s\n", (int)len, id);
+    }
+    if (f == NULL || fclose(f) != 0) {
+        free(text);
+        return fl_err_set(err, FL_E_NOMEM, "no memory for the names of %llu tiles", (unsigned long long)t->in.n);
+    }
+    fl_sha256(text, size, hex);
+    free(text);
+    return FL_OK;
 }

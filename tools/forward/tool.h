@@ -19,7 +19,7 @@ struct fl_tool {
     size_t      state_size;                  /* zeroed, options filled in */
     int       (*run)(void *state, struct fl_err *err);
 };
-extern const struct fl_tool fl_tool_bench, fl_tool_average, fl_tool_select;
+extern const struct fl_tool fl_tool_bench, fl_tool_average, fl_tool_select, fl_tool_check;
 
 /* model.c: a network with its weights, from a file with its manifest, or made up. */
 struct fl_tool_model { struct fl_net *net; float *all; const float **data; struct fl_weights weights; char name[64]; uint32_t size, channels; };
@@ -52,6 +52,9 @@ int  fl_tool_tiles_open(struct fl_tool_tiles *, const struct fl_tool_tiles_opts 
 void fl_tool_tiles_done(struct fl_tool_tiles *);
 /* Writes tile i as [size][size][channels], normalised. */
 int  fl_tool_tiles_paint(struct fl_tool_tiles *, uint64_t i, float *out, struct fl_err *);
+
+/* SHA-256 of their ids in their order, each with a newline. */
+int  fl_tool_tiles_seen(const struct fl_tool_tiles *, char hex[65], struct fl_err *);
 
 /* manifest.c: the JSON beside weights NAME.safetensors, read whole and written anew. */
 int  fl_tool_manifest_load(const char *weights, json_t **, struct fl_err *);
