@@ -2,12 +2,21 @@
 #ifndef FL_LAUNCH_ARCHIVE_H
 #define FL_LAUNCH_ARCHIVE_H
 
-#include "launch/describe.h"
-#include "launch/config.h"
+#include "proto/batch.h"
 #include "proto/status.h"
 
 int fl_archive_pack(const char *dir, const char *tar, struct fl_err *);
 /* Into `dir`, which is made. What is in it is data: nothing of it is run. */
 int fl_archive_unpack(const char *tar, const char *dir, struct fl_err *);
+
+/* Copies the files that the tensor `path` of b names into DIR/tiles and points it there (archive:NAME). *found and *missing go up by the
+ * files that are there and that are not. */
+int fl_archive_tiles(const char *dir, struct fl_batch *b, uint64_t *found, uint64_t *missing, struct fl_err *);
+/* Points `path` at the files in DIR/tiles again: the tensor's new bytes, owned by the caller; NULL: it names none of them. */
+char *fl_archive_tiles_here(const char *dir, struct fl_batch *b);
+
+struct fl_replay;
+/* DIR/config.json, versions.json and files/: the run's, with the files that options name (cut_files.c); what stages write is left out. */
+int fl_cut_config(const char *dir, const struct fl_replay *, struct fl_err *);
 
 #endif

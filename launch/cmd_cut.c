@@ -11,8 +11,11 @@
 #include "launch/cmd.h"
 #include "launch/mem.h"
 #include "launch/replay.h"
+#include "proto/crc32c.h"
+#include "proto/journal.h"
 
-struct cut { const struct fl_args *a; char *dir; uint64_t run, kept; bool begun; struct fl_err err; };
+/* have: of each "EDGE BATCH" that is in already, a checksum of its tiles' ids. */
+struct cut { const struct fl_args *a; char *dir; uint64_t run, kept, missing; bool begun; json_t *have; struct fl_err err; };
 
 static bool cut_word(const char *list, const char *word, size_t len)
 {
@@ -27,6 +30,17 @@ static bool cut_batch(const struct cut *c, uint64_t batch)
     char word[24];
     snprintf(word, sizeof word, "%" PRIu64, batch);
     return c->a->batch == NULL || cut_word(c->a->batch, word, strlen(word));
+}
+
+/* A batch of good tiles alone has no marks; one of which only good rows are left looks the same. */
+static void cut_marks(struct fl_batch *b)
+{
+    const struct fl_tensor *status = fl_batch_find(b, "status");
+    for (uint32_t r = 0; status != NULL && status->dtype == FL_I32 && r < status->bytes / sizeof(int32_t); r++)
+        if (((const int32_t *)status->data)[r] != 0)
+            return;
+    fl_batch_drop(b, "status");
+    fl_batch_drop(b, "reason");
 }
 
 /* Keeps the rows of the chosen tiles: moves them to the front of every tensor that has a row for each tile. */
@@ -53,7 +67,37 @@ static void cut_rows(const struct cut *c, struct fl_batch *b)
         t->bytes = kept * bytes;
     }
     b->n = kept;
+    cut_marks(b);
     free(row);
+}
+
+/* FL_END: this batch is in already, with the same tiles. */
+static int cut_once(struct cut *c, const char *edge, const struct fl_batch *b)
+{
+    const struct fl_tensor *id = fl_batch_find(b, "id");
+    json_int_t sum = id != NULL ? (json_int_t)fl_crc32c(0, id->data, id->bytes) : b->n;
+    char *key = fl_need_text("%s %" PRIu64, edge, b->batch);
+    const json_t *had = json_object_get(c->have, key);
+    int rc = had == NULL ? FL_OK : json_integer_value(had) == sum ? FL_END :
+             fl_err_set(&c->err, FL_E_INPUT, "batch %" PRIu64 " of %s comes twice with other tiles: cut them out of the run together", b->batch, edge);
+    if (had == NULL)
+        fl_need_put(c->have, key, json_integer(sum));
+    free(key);
+    return rc;
+}
+
+static int cut_record(struct cut *c, const char *edge, struct fl_rec_out *out, struct fl_rec_batch *b)
+{
+    uint32_t n = b->b.n;
+    uint64_t found = 0;
+    cut_rows(c, &b->b);
+    int rc = b->b.n > 0 ? cut_once(c, edge, &b->b) : FL_END;
+    if (rc == FL_OK)
+        rc = fl_archive_tiles(c->dir, &b->b, &found, &c->missing, &c->err);
+    if (rc == FL_OK)
+        rc = fl_rec_append(out, &b->b, b->b.n == n && found == 0 ? &b->head : NULL, b->time, &c->err);
+    c->kept += rc == FL_OK;
+    return rc == FL_END ? FL_OK : rc;
 }
 
 static int cut_edge(struct cut *c, const struct fl_replay *r, const char *edge)
@@ -79,11 +123,7 @@ static int cut_edge(struct cut *c, const struct fl_replay *r, const char *edge)
             continue;
         rc = fl_rec_read(rec, records[k], &b, &c->err);
         if (rc == FL_OK)
-            cut_rows(c, &b.b);
-        if (rc == FL_OK && b.b.n > 0) {
-            rc = fl_rec_append(out, &b.b, NULL, b.time, &c->err);
-            c->kept++;
-        }
+            rc = cut_record(c, edge, out, &b);
     }
     if (rc == FL_OK)
         rc = fl_rec_finish(out, &c->err);
@@ -95,103 +135,83 @@ static int cut_edge(struct cut *c, const struct fl_replay *r, const char *edge)
     return rc;
 }
 
-/* ---- what goes with it ---- */
+/* ---- what the sinks kept ---- */
 
-static int cut_copy(const char *from, const char *to, struct fl_err *err)
+static int cut_journal_batch(struct cut *c, struct fl_journal *in, struct fl_journal **out, const char *dir, uint64_t batch)
 {
-    char buf[65536];
-    size_t n;
-    FILE *in = fopen(from, "rbe"), *out = in != NULL ? fopen(to, "wbe") : NULL;
-    bool ok = in != NULL && out != NULL;
-    while (ok && (n = fread(buf, 1, sizeof buf, in)) > 0)
-        ok = fwrite(buf, 1, n, out) == n;
-    ok = ok && !ferror(in);
-    if (in != NULL)
-        fclose(in);
-    if (out != NULL && fclose(out) != 0)
-        ok = false;
-    return ok ? FL_OK : fl_err_set(err, FL_E_IO, "%.200s to %.200s: %s", from, to, strerror(errno));
-}
-
-/* A file that an option names goes into files/; the option is changed to archive:NAME, which replay makes a path again. */
-static int cut_value(struct cut *c, json_t **value)
-{
-    struct stat st;
-    const char *path = json_string_value(*value);
-    if (path == NULL || stat(path, &st) != 0 || !S_ISREG(st.st_mode))
-        return FL_OK;
-    const char *slash = strrchr(path, '/'), *base = slash != NULL ? slash + 1 : path, *dot = strrchr(path, '.');
-    char *to = fl_need_text("%s/files/%s", c->dir, base);
-    int rc = access(to, F_OK) == 0 ? FL_OK : cut_copy(path, to, &c->err);
-    char *beside = fl_need_text("%.*s.json", (int)(dot != NULL ? dot - path : 0), path);
-    if (rc == FL_OK && dot != NULL && strcmp(dot, ".safetensors") == 0 && access(beside, R_OK) == 0) {
-        char *there = fl_need_text("%s/files/%.*s.json", c->dir, (int)(dot - base), base);
-        rc = cut_copy(beside, there, &c->err);
-        free(there);
+    struct fl_journal_rec rec = { 0 };
+    struct fl_journal_tile t;
+    int rc = fl_journal_read(in, batch, &rec, &c->err);
+    bool begun = false;
+    while (rc == FL_OK && (rc = fl_journal_next(&rec, &t, &c->err)) == FL_OK) {
+        if (c->a->tile != NULL && !cut_word(c->a->tile, t.id, strlen(t.id)))
+            continue;
+        if (*out == NULL)
+            rc = fl_journal_open(dir, &(struct fl_journal_conf){ .L = rec.L }, out, &c->err);
+        if (rc == FL_OK && !begun)
+            rc = fl_journal_begin(*out, c->run, batch, rec.attempt, rec.columns, &c->err);
+        begun = rc == FL_OK;
+        if (begun)
+            rc = fl_journal_add(*out, &t, &c->err);
     }
-    free(beside);
-    free(to);
-    char *name = fl_need_text("archive:%s", base);
-    *value = fl_need_str(name);
-    free(name);
+    if (rc == FL_END)                                /* of the record, or the batch is in already */
+        rc = begun ? fl_journal_end(*out, &c->err) : FL_OK;
+    fl_journal_rec_done(&rec);
     return rc;
 }
 
-static int cut_options(struct cut *c, json_t *options)
+static int cut_journal(struct cut *c, const struct fl_replay *r, const char *sink)
 {
-    const char *key;
-    json_t *v, *one;
-    size_t i;
-    void *next;
-    int rc = FL_OK;
-    json_object_foreach_safe(options, next, key, v) {
-        json_t *value = v;
-        json_array_foreach(v, i, one) {
-            json_t *item = one;
-            if (rc == FL_OK && (rc = cut_value(c, &item)) == FL_OK && item != one)
-                json_array_set_new(v, i, item);
-        }
-        if (rc == FL_OK && (rc = cut_value(c, &value)) == FL_OK && value != v)
-            json_object_set_new(options, key, value);          /* v is gone from here on */
-    }
-    return rc;
-}
-
-static int cut_config(struct cut *c, const struct fl_replay *r)
-{
-    const char *name;
-    json_t *e, *config = fl_need_json(json_deep_copy(r->config));
-    int rc = FL_OK;
-    json_object_foreach(json_object_get(config, "stages"), name, e)
-        if (rc == FL_OK)
-            rc = cut_options(c, json_object_get(e, "options"));
-    char *path = fl_need_text("%s/config.json", c->dir), *versions = fl_need_text("%s/versions.json", r->run), *to = fl_need_text("%s/versions.json", c->dir);
-    if (rc == FL_OK && json_dump_file(config, path, JSON_INDENT(2)) != 0)
-        rc = fl_err_set(&c->err, FL_E_IO, "%s can't be written", path);
-    if (rc == FL_OK && access(versions, R_OK) == 0)
-        rc = cut_copy(versions, to, &c->err);
-    free(path);
-    free(versions);
+    struct fl_journal *in = NULL, *out = NULL;
+    char *from = fl_need_text("%s/journal/%s", r->run, sink), *to = fl_need_text("%s/journal/%s", c->dir, sink);
+    int rc = fl_journal_open(from, &(struct fl_journal_conf){ .readonly = true }, &in, &c->err);
+    for (uint64_t i = rc == FL_OK ? fl_journal_after(in, 0) : FL_JOURNAL_NONE; rc == FL_OK && i != FL_JOURNAL_NONE; i = fl_journal_after(in, i + 1))
+        if (cut_batch(c, i))
+            rc = cut_journal_batch(c, in, &out, to, i);
+    if (rc == FL_OK && out != NULL)
+        rc = fl_journal_sync(out, &c->err);
+    fl_journal_close(in);
+    fl_journal_close(out);
+    free(from);
     free(to);
-    json_decref(config);
     return rc;
 }
 
 static int cut_take(struct cut *c, const char *what, bool first)
 {
     struct fl_replay r;
+    const char *name;
+    json_t *e;
     uint32_t n = 0;
     int rc = fl_replay_open(what, &r, &c->err);
     char **edges = rc == FL_OK ? fl_replay_edges(&r, &n) : NULL;
     if (rc == FL_OK && first)
-        rc = cut_config(c, &r);
+        rc = fl_cut_config(c->dir, &r, &c->err);
     for (uint32_t i = 0; i < n; i++) {
         if (rc == FL_OK)
             rc = cut_edge(c, &r, edges[i]);
         free(edges[i]);
     }
     free(edges);
+    json_object_foreach(json_object_get(r.config, "stages"), name, e) {
+        char *journal = fl_need_text("%s/journal/%s", r.run, name);
+        if (rc == FL_OK && access(journal, R_OK) == 0)
+            rc = cut_journal(c, &r, name);
+        free(journal);
+    }
     fl_replay_done(&r, false);
+    return rc;
+}
+
+static int cut_folders(struct cut *c)
+{
+    static const char *const names[] = { "", "/recordings", "/files", "/tiles", "/journal" };
+    int rc = FL_OK;
+    for (size_t i = 0; rc == FL_OK && i < sizeof names / sizeof *names; i++) {
+        char *dir = fl_need_text("%s%s", c->dir, names[i]);
+        rc = mkdir(dir, 0777) == 0 ? FL_OK : fl_err_set(&c->err, FL_E_IO, "%s: %s", dir, strerror(errno));
+        free(dir);
+    }
     return rc;
 }
 
@@ -209,8 +229,8 @@ int fl_cmd_cut(const struct fl_args *a)
         return 2;
     }
     c.dir = fl_need_text("%s/cut", place.tmp);
-    char *recordings = fl_need_text("%s/recordings", c.dir), *files = fl_need_text("%s/files", c.dir);
-    int rc = mkdir(c.dir, 0777) == 0 && mkdir(recordings, 0777) == 0 && mkdir(files, 0777) == 0 ? FL_OK : fl_err_set(&c.err, FL_E_IO, "%s: %s", c.dir, strerror(errno));
+    c.have = fl_need_json(json_object());
+    int rc = cut_folders(&c);
     for (uint32_t i = 0; rc == FL_OK && i < a->nfiles; i++)
         rc = cut_take(&c, a->files[i], i == 0);
     if (rc == FL_OK && c.kept == 0)
@@ -221,8 +241,9 @@ int fl_cmd_cut(const struct fl_args *a)
         printf("%s: %" PRIu64 " records\n", a->out, c.kept);
     else
         fprintf(stderr, "flowrun: %s\n", c.err.text);
-    free(recordings);
-    free(files);
+    if (rc == FL_OK && c.missing > 0)
+        fprintf(stderr, "flowrun: %" PRIu64 " original files are not there any more: what reads them can't be replayed elsewhere\n", c.missing);
+    json_decref(c.have);
     free(c.dir);
     fl_replay_done(&place, false);
     return rc == FL_OK ? 0 : 1;

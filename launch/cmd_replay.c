@@ -13,7 +13,6 @@
 #include "launch/mem.h"
 #include "launch/replay.h"
 #include "launch/versions.h"
-#include "proto/journal.h"
 
 struct again {
     const struct fl_args *a;
@@ -33,19 +32,6 @@ static bool again_in(const struct again *g, const char *name)
 }
 
 /* ---- the stretch ---- */
-
-/* True when `name` is `to` or reads, by however many steps, from it: seen upstream. */
-static bool again_reads(const struct fl_replay *r, const char *name, const char *from)
-{
-    size_t i;
-    json_t *f;
-    if (strcmp(name, from) == 0)
-        return true;
-    json_array_foreach(json_object_get(fl_replay_stage(r, name), "from"), i, f)
-        if (json_is_string(f) && again_reads(r, json_string_value(f), from))
-            return true;
-    return false;
-}
 
 static void again_unknown(const struct again *g, const char *name)
 {
@@ -74,7 +60,7 @@ static bool again_stretch(struct again *g)
         }
     g->names = fl_need(json_object_size(json_object_get(g->r.config, "stages")), sizeof *g->names);
     json_object_foreach(json_object_get(g->r.config, "stages"), name, e)
-        if (again_reads(&g->r, name, from) && again_reads(&g->r, to, name))
+        if (fl_replay_comes_to(&g->r, from, name) && fl_replay_comes_to(&g->r, name, to))
             g->names[g->n++] = fl_need_copy(name);
     if (g->n == 0)
         fprintf(stderr, "flowrun: %s doesn't come to %s\n", from, to);
@@ -226,89 +212,23 @@ static int again_batches(struct again *g)
 
 /* ---- what came out ---- */
 
-static uint32_t again_compare_edge(struct again *g, const char *edge, uint64_t *compared)
-{
-    struct fl_rec *want = NULL, *got = NULL;
-    struct fl_rec_batch w = { 0 }, h = { 0 };
-    char *path = fl_need_text("%s/run/recordings/%s", g->r.tmp, edge);
-    uint32_t bad = 0;
-    bool ok = fl_rec_open(fl_replay_path(&g->r, edge), &want, &g->err) == FL_OK && fl_rec_open(path, &got, &g->err) == FL_OK;
-    for (uint64_t i = 0; ok && i < fl_rec_count(got); i++) {
-        uint64_t at = fl_rec_find(want, fl_rec_at(got, i)->batch, FL_REC_LAST);
-        if (at == FL_REC_NONE)
-            continue;
-        ok = fl_rec_read(got, i, &h, &g->err) == FL_OK && fl_rec_read(want, at, &w, &g->err) == FL_OK;
-        if (!ok)
-            break;
-        bad += fl_diff_batch(stdout, edge, &w.b, &h.b, g->a->valgrind);
-        ++*compared;
-    }
-    if (!ok)
-        printf("%s: %s\n", edge, g->err.text);
-    fl_rec_batch_done(&w);
-    fl_rec_batch_done(&h);
-    fl_rec_close(want);
-    fl_rec_close(got);
-    free(path);
-    return bad + !ok;
-}
-
-static bool again_same_tile(const struct fl_journal_tile *a, const struct fl_journal_tile *b, uint32_t L)
-{
-    bool prob = (a->prob == NULL) == (b->prob == NULL) && (a->prob == NULL || memcmp(a->prob, b->prob, L * sizeof *a->prob) == 0);
-    return a->ordinal == b->ordinal && a->status == b->status && strcmp(a->reason, b->reason) == 0 &&
-           (a->status != 0 || (prob && a->pred == b->pred && a->truth == b->truth && a->ef2 == b->ef2));
-}
-
-/* A sink's output is its journal. */
-static uint32_t again_compare_batch(struct fl_journal *want, struct fl_journal *got, const char *name, uint64_t batch)
-{
-    struct fl_journal_rec w = { 0 }, g = { 0 };
-    struct fl_journal_tile a, b;
-    struct fl_err err = { 0 };
-    uint32_t bad = 0;
-    bool ok = fl_journal_read(want, batch, &w, &err) == FL_OK && fl_journal_read(got, batch, &g, &err) == FL_OK && w.n == g.n;
-    while (ok && fl_journal_next(&w, &a, &err) == FL_OK) {
-        ok = fl_journal_next(&g, &b, &err) == FL_OK;
-        if (!ok || again_same_tile(&a, &b, w.L))
-            continue;
-        printf("batch %" PRIu64 ", %s: tile %s differs in the journal\n", batch, name, a.id);
-        bad++;
-    }
-    if (!ok)
-        printf("batch %" PRIu64 ", %s: the journals don't hold the same tiles\n", batch, name);
-    fl_journal_rec_done(&w);
-    fl_journal_rec_done(&g);
-    return bad + !ok;
-}
-
-static uint32_t again_compare_sink(struct again *g, const char *name, uint64_t *compared)
-{
-    struct fl_journal *want = NULL, *got = NULL;
-    char *a = fl_need_text("%s/journal/%s", g->r.run, name), *b = fl_need_text("%s/run/journal/%s", g->r.tmp, name);
-    const struct fl_journal_conf conf = { .readonly = true };
-    uint32_t bad = 0;
-    bool ok = fl_journal_open(a, &conf, &want, &g->err) == FL_OK && fl_journal_open(b, &conf, &got, &g->err) == FL_OK;
-    for (uint64_t i = ok ? fl_journal_after(got, 0) : FL_JOURNAL_NONE; i != FL_JOURNAL_NONE; i = fl_journal_after(got, i + 1), ++*compared)
-        bad += again_compare_batch(want, got, name, i);
-    if (!ok)
-        printf("%s: %s\n", name, g->err.text);
-    fl_journal_close(want);
-    fl_journal_close(got);
-    free(a);
-    free(b);
-    return bad + !ok;
-}
-
 static int again_diff(struct again *g)
 {
     uint32_t bad = 0;
     uint64_t compared = 0;
-    for (uint32_t i = 0; i < g->nedges; i++)
-        bad += again_compare_edge(g, g->edges[i], &compared);
+    unsigned how = (g->a->valgrind ? FL_DIFF_LOOSE : 0) | (g->r.foreign ? FL_DIFF_MOVED : 0);
+    for (uint32_t i = 0; i < g->nedges; i++) {
+        char *got = fl_need_text("%s/run/recordings/%s", g->r.tmp, g->edges[i]);
+        bad += fl_diff_edge(g->edges[i], fl_replay_path(&g->r, g->edges[i]), got, how, &compared);
+        free(got);
+    }
     for (uint32_t i = 0; i < g->n; i++)
-        if (!again_is_read(&g->r, g->names[i]))
-            bad += again_compare_sink(g, g->names[i], &compared);
+        if (!again_is_read(&g->r, g->names[i])) {
+            char *want = fl_need_text("%s/journal/%s", g->r.run, g->names[i]), *got = fl_need_text("%s/run/journal/%s", g->r.tmp, g->names[i]);
+            bad += fl_diff_sink(g->names[i], want, got, how, &compared);
+            free(want);
+            free(got);
+        }
     if (compared == 0) {
         printf("nothing to compare: what leaves %s was not recorded\n", g->names[g->n - 1]);
         return 1;

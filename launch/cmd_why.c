@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "launch/cmd.h"
+#include "launch/describe.h"
+#include "launch/diff.h"
 #include "launch/mem.h"
 #include "launch/replay.h"
 #include "proto/journal.h"
@@ -18,6 +20,7 @@ struct why {
     uint64_t ordinal, batch;
     const char *source, *sink;
     char   **order; uint32_t n;      /* stages of the run but taps, in its order */
+    char    *no_second;              /* why a decoder tells no second choice; NULL: it does */
     bool     differs;
     struct fl_err err;
 };
@@ -67,6 +70,25 @@ static bool why_read(const struct why *w, const char *name)
     return false;
 }
 
+/* A decoder that can tell its second choice is made to; how it chooses the first doesn't depend on it. */
+static void why_runner_up(struct why *w, const char *name)
+{
+    json_t *e = json_object_get(w->r.stages, name), *options = json_object_get(e, "options");
+    if (!json_is_boolean(json_object_get(options, "runner_up")))
+        return;
+    json_t *asked = fl_need_json(json_copy(options));
+    fl_need_put(asked, "runner_up", json_true());
+    struct fl_ask ask = { .exe = json_string_value(json_object_get(e, "exe")), .options = json_dumps(asked, JSON_COMPACT) };
+    fl_ask_all(&ask, 1, FL_DESCRIBE_SECONDS);
+    const char *why = ask.error != NULL ? ask.error : json_string_value(json_object_get(json_object_get(ask.answer, "error"), "text"));
+    if (why == NULL)
+        fl_need_put(options, "runner_up", json_true());
+    else
+        w->no_second = fl_need_copy(why);
+    fl_ask_done(&ask);
+    json_decref(asked);
+}
+
 static int why_graph(struct why *w)
 {
     const char *name;
@@ -80,6 +102,7 @@ static int why_graph(struct why *w)
         w->order[w->n++] = (char *)name;
         if (fl_replay_add(&w->r, name, NULL, &w->err) != FL_OK)
             return w->err.code;
+        why_runner_up(w, name);
         if (why_read(w, name))
             fl_replay_tap(&w->r, name);
         else if (w->sink == NULL)
@@ -186,8 +209,14 @@ static void why_stage(struct why *w, const char *name, const struct fl_rec_batch
             printf("    labels:");
             why_labels(w, why_bits(t, row));
             printf("\n");
-        } else if (strcmp(t->name, "ef2") == 0 && t->dtype == FL_F64)
+        } else if (strcmp(t->name, "ef2") == 0 && t->dtype == FL_F64) {
             printf("    expected F2 of these: %.6f\n", ((const double *)t->data)[row]);
+        } else if (strcmp(t->name, "second") == 0) {
+            printf("    runner-up:");
+            why_labels(w, why_bits(t, row));
+            printf("\n");
+        } else if (strcmp(t->name, "second_ef2") == 0 && t->dtype == FL_F64)
+            printf("    expected F2 of the runner-up: %.6f\n", ((const double *)t->data)[row]);
         else if (strcmp(t->name, "reason") == 0)
             printf("    rejected: %.191s\n", (const char *)t->data + row * FL_REASON_SIZE);
     }
@@ -249,8 +278,7 @@ static void why_journal(struct why *w)
         else
             why_labels(w, a.pred);
         printf("\n");
-        bool same = why_of_journal(w, run, &now, &b) && a.status == b.status && a.pred == b.pred && strcmp(a.reason, b.reason) == 0 && a.ef2 == b.ef2
-                    && (a.prob == NULL) == (b.prob == NULL) && (a.prob == NULL || a.status != 0 || memcmp(a.prob, b.prob, then.L * sizeof *a.prob) == 0);
+        bool same = why_of_journal(w, run, &now, &b) && then.L == now.L && fl_diff_same_tile(&a, &b, then.L, 0);
         printf(same ? "  this computation gives the same, bit by bit\n" : "  THIS COMPUTATION GIVES SOMETHING ELSE\n");
         w->differs = !same;
     }
@@ -277,6 +305,8 @@ static int why_go(struct why *w)
         return status;
     printf("%s: %s, number %" PRIu64 ", row %" PRIu64 " of batch %" PRIu64 "\n", w->tile, w->path, w->ordinal, w->ordinal % B, w->batch);
     why_edges(w);
+    if (w->no_second != NULL)
+        printf("  no runner-up is told: %s\n", w->no_second);
     why_journal(w);
     return w->differs ? 1 : 0;
 }
@@ -290,6 +320,7 @@ int fl_cmd_why(const struct fl_args *a)
     else
         status = why_go(&w);
     free(w.order);
+    free(w.no_second);
     fl_replay_done(&w.r, false);
     return status;
 }

@@ -163,14 +163,14 @@ static bool diff_same_kind(const struct fl_tensor *a, const struct fl_tensor *b)
     return a->dtype == b->dtype && a->ndim == b->ndim && a->bytes == b->bytes && memcmp(a->shape, b->shape, a->ndim * sizeof a->shape[0]) == 0;
 }
 
-uint32_t fl_diff_batch(FILE *out, const char *edge, const struct fl_batch *want, const struct fl_batch *got, bool loose)
+uint32_t fl_diff_batch(FILE *out, const char *edge, const struct fl_batch *want, const struct fl_batch *got, unsigned how)
 {
     uint32_t rows = 0;
     char a[96], b[96];
     for (uint32_t i = 0; i < want->ntensors; i++) {
         const struct fl_tensor *w = &want->t[i], *g = fl_batch_find(got, w->name);
         struct diff d;
-        if (fl_batch_find(want, w->name) != w)
+        if (fl_batch_find(want, w->name) != w || (how & FL_DIFF_MOVED && strcmp(w->name, "reason") == 0))
             continue;
         if (g == NULL || !diff_same_kind(w, g)) {
             diff_shape(w, a);
@@ -181,7 +181,7 @@ uint32_t fl_diff_batch(FILE *out, const char *edge, const struct fl_batch *want,
             rows++;
             continue;
         }
-        diff_tensor(want, got, w, g, loose, &d);
+        diff_tensor(want, got, w, g, how & FL_DIFF_LOOSE, &d);
         if (d.count > 0)
             diff_print(out, edge, want, w, &d);
         rows += d.count > 0;

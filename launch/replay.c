@@ -2,168 +2,14 @@
 #include "launch/replay.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "launch/archive.h"
+#include "launch/describe.h"
 #include "launch/graph.h"
 #include "launch/mem.h"
 #include "launch/run.h"
-
-static int replay_unlink(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st; (void)type; (void)ftw;
-    return remove(path);
-}
-
-static char *replay_temp(struct fl_err *err)
-{
-    const char *base = getenv("TMPDIR");
-    char *dir = fl_need_text("%s/flowrun-replay-XXXXXX", base != NULL && *base != '\0' ? base : "/tmp");
-    if (mkdtemp(dir) != NULL)
-        return dir;
-    fl_err_set(err, FL_E_IO, "%s: %s", dir, strerror(errno));
-    free(dir);
-    return NULL;
-}
-
-static bool replay_is_dir(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-/* RUN of RUN/recordings/FILE. */
-static char *replay_run_of(const char *file)
-{
-    char *path = realpath(file, NULL), *slash = NULL;
-    for (int i = 0; i < 2 && path != NULL; i++)
-        if ((slash = strrchr(path, '/')) != NULL)
-            *slash = '\0';
-    return path;
-}
-
-/* DIR/EDGE names no file: its folder does. */
-static char *replay_run_of_prefix(const char *what)
-{
-    char *copy = fl_need_copy(what), *slash = strrchr(copy, '/');
-    if (slash != NULL)
-        *slash = '\0';
-    char *dir = realpath(slash != NULL ? copy : ".", NULL), *path = NULL;
-    if (dir != NULL && (slash = strrchr(dir, '/')) != NULL) {
-        *slash = '\0';
-        path = fl_need_copy(dir);
-    }
-    free(dir);
-    free(copy);
-    return path;
-}
-
-/* archive:NAME is a file that `flowrun cut` put in. */
-static json_t *replay_unarchive(const struct fl_replay *r, const json_t *v)
-{
-    const char *s = json_string_value(v), *name = s != NULL && strncmp(s, "archive:", 8) == 0 ? s + 8 : NULL;
-    if (name == NULL || strchr(name, '/') != NULL || name[0] == '.')
-        return NULL;
-    char *path = fl_need_text("%s/files/%s", r->run, name);
-    json_t *j = fl_need_str(path);
-    free(path);
-    return j;
-}
-
-static void replay_unpack_options(const struct fl_replay *r, json_t *options)
-{
-    const char *key;
-    json_t *v, *one, *path;
-    size_t i;
-    void *next;
-    json_object_foreach_safe(options, next, key, v) {
-        if ((path = replay_unarchive(r, v)) != NULL)
-            fl_need_put(options, key, path);
-        else if (json_is_array(v))
-            json_array_foreach(v, i, one)
-                if ((path = replay_unarchive(r, one)) != NULL)
-                    json_array_set_new(v, i, path);
-    }
-}
-
-static void replay_unpack_config(const struct fl_replay *r)
-{
-    const char *name;
-    json_t *e;
-    json_object_foreach(json_object_get(r->config, "stages"), name, e)
-        replay_unpack_options(r, json_object_get(e, "options"));
-}
-
-int fl_replay_open(const char *what, struct fl_replay *r, struct fl_err *err)
-{
-    size_t len = strlen(what);
-    *r = (struct fl_replay){ 0 };
-    if ((r->tmp = replay_temp(err)) == NULL)
-        return err->code;
-    if (len > 4 && strcmp(what + len - 4, ".tar") == 0) {
-        r->unpacked = fl_need_text("%s/archive", r->tmp);
-        r->foreign = true;
-        int rc = fl_archive_unpack(what, r->unpacked, err);
-        if (rc != FL_OK)
-            return rc;
-        r->run = fl_need_copy(r->unpacked);
-    } else if (replay_is_dir(what)) {
-        r->run = realpath(what, NULL);
-    } else {
-        r->run = access(what, F_OK) == 0 ? replay_run_of(what) : replay_run_of_prefix(what);
-    }
-    char *path = fl_need_text("%s/config.json", r->run != NULL ? r->run : what);
-    json_error_t je;
-    r->config = r->run != NULL ? json_load_file(path, JSON_REJECT_DUPLICATES, &je) : NULL;
-    int rc = json_is_object(json_object_get(r->config, "stages")) ? FL_OK : fl_err_set(err, FL_E_INPUT, "%.300s belongs to no run: no %.300s", what, path);
-    free(path);
-    r->stages = fl_need_json(json_object());
-    if (rc == FL_OK && r->foreign)
-        replay_unpack_config(r);
-    return rc;
-}
-
-void fl_replay_done(struct fl_replay *r, bool keep)
-{
-    if (r->tmp != NULL && !keep)
-        nftw(r->tmp, replay_unlink, 16, FTW_DEPTH | FTW_PHYS);
-    free(r->tmp);
-    free(r->run);
-    free(r->unpacked);
-    free(r->batches);
-    json_decref(r->config);
-    json_decref(r->stages);
-    *r = (struct fl_replay){ 0 };
-}
-
-const char *fl_replay_path(const struct fl_replay *r, const char *edge)
-{
-    static char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/recordings/%s", r->run, edge);
-    return path;
-}
-
-bool fl_replay_recorded(const struct fl_replay *r, const char *edge)
-{
-    struct fl_rec *rec;
-    if (fl_rec_open(fl_replay_path(r, edge), &rec, NULL) != FL_OK)
-        return false;
-    fl_rec_close(rec);
-    return true;
-}
-
-json_t *fl_replay_stage(const struct fl_replay *r, const char *name)
-{
-    return json_object_get(json_object_get(r->config, "stages"), name);
-}
-
-/* ---- the graph ---- */
 
 /* What the stage writes must not fall on the files of the run: names of files to write move into the replay's folder. */
 static int replay_outputs(const struct fl_replay *r, const char *exe, const char *name, json_t *options, struct fl_err *err)
@@ -285,17 +131,4 @@ int fl_replay_run(struct fl_replay *r, const char *attached, bool slow, struct f
     free(path);
     free(run);
     return status;
-}
-
-bool fl_each_word(const char *list, bool (*fn)(void *user, const char *word), void *user)
-{
-    bool ok = true;
-    for (const char *p = list; ok && p != NULL && *p != '\0';) {
-        size_t len = strcspn(p, ",");
-        char *word = fl_need_text("%.*s", (int)len, p);
-        ok = fn(user, word);
-        free(word);
-        p += len + (p[len] == ',');
-    }
-    return ok;
 }

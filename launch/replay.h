@@ -28,6 +28,8 @@ bool fl_replay_recorded(const struct fl_replay *, const char *edge);
 /* Names of the edges that were recorded, malloc'd, in order. */
 char **fl_replay_edges(const struct fl_replay *, uint32_t *n);
 json_t *fl_replay_stage(const struct fl_replay *, const char *name);   /* entry of config.json, borrowed, or NULL */
+/* True when `name` is `from` or reads, by however many steps, from it. */
+bool fl_replay_comes_to(const struct fl_replay *, const char *from, const char *name);
 
 /* Puts an entry of the run into the replay: one instance, what it writes goes to the replay's folder. exe: NULL = as recorded. */
 int  fl_replay_add(struct fl_replay *, const char *name, const char *exe, struct fl_err *);

@@ -1,0 +1,143 @@
+/* What goes into an archive beside the recordings: the configuration, and the files that its options name. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "launch/archive.h"
+#include "launch/describe.h"
+#include "launch/mem.h"
+#include "launch/replay.h"
+
+struct cut_files { const char *dir; json_t *names; struct fl_err *err; };     /* names: of files that are in, by their path */
+
+static int cut_copy(const char *from, const char *to, struct fl_err *err)
+{
+    char buf[65536];
+    size_t n;
+    FILE *in = fopen(from, "rbe"), *out = in != NULL ? fopen(to, "wbe") : NULL;
+    bool ok = in != NULL && out != NULL;
+    while (ok && (n = fread(buf, 1, sizeof buf, in)) > 0)
+        ok = fwrite(buf, 1, n, out) == n;
+    ok = ok && !ferror(in);
+    if (in != NULL)
+        fclose(in);
+    if (out != NULL && fclose(out) != 0)
+        ok = false;
+    return ok ? FL_OK : fl_err_set(err, FL_E_IO, "%.200s to %.200s: %s", from, to, strerror(errno));
+}
+
+/* A name in files/ that neither this file's nor its description's is taken: NAME, 2-NAME, ... */
+static char *cut_name(const struct cut_files *c, const char *base, size_t stem)
+{
+    for (uint32_t k = 1;; k++) {
+        char *name = k == 1 ? fl_need_copy(base) : fl_need_text("%u-%s", k, base);
+        char *to = fl_need_text("%s/files/%s", c->dir, name), *beside = fl_need_text("%s/files/%.*s.json", c->dir, (int)(strlen(name) - strlen(base) + stem), name);
+        bool taken = access(to, F_OK) == 0 || access(beside, F_OK) == 0;
+        free(to);
+        free(beside);
+        if (!taken)
+            return name;
+        free(name);
+    }
+}
+
+/* A file that an option names goes into files/; the option is changed to archive:NAME, which replay makes a path again. */
+static int cut_value(struct cut_files *c, json_t **value)
+{
+    struct stat st;
+    const char *path = json_string_value(*value);
+    if (path == NULL || stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+        return FL_OK;
+    const char *slash = strrchr(path, '/'), *base = slash != NULL ? slash + 1 : path, *dot = strrchr(base, '.');
+    size_t stem = dot != NULL ? (size_t)(dot - base) : strlen(base);
+    char *name = json_object_get(c->names, path) != NULL ? fl_need_copy(json_string_value(json_object_get(c->names, path))) : cut_name(c, base, stem);
+    int rc = FL_OK;
+    if (json_object_get(c->names, path) == NULL) {
+        char *to = fl_need_text("%s/files/%s", c->dir, name), *beside = fl_need_text("%.*s.json", (int)((size_t)(base - path) + stem), path);
+        char *there = fl_need_text("%s/files/%.*s.json", c->dir, (int)(strlen(name) - strlen(base) + stem), name);
+        rc = cut_copy(path, to, c->err);
+        if (rc == FL_OK && dot != NULL && strcmp(dot, ".safetensors") == 0 && access(beside, R_OK) == 0)
+            rc = cut_copy(beside, there, c->err);
+        fl_need_put(c->names, path, fl_need_str(name));
+        free(to);
+        free(beside);
+        free(there);
+    }
+    char *text = fl_need_text("archive:%s", name);
+    *value = fl_need_str(text);
+    free(text);
+    free(name);
+    return rc;
+}
+
+/* Files that a stage writes are no part of what it computes with. NULL: the stage can't be asked, and all options count. */
+static json_t *cut_describe(const json_t *entry)
+{
+    const char *exe = json_string_value(json_object_get(entry, "exe"));
+    struct fl_ask ask = { .exe = exe };
+    json_t *options = NULL;
+    if (exe != NULL && access(exe, X_OK) == 0)
+        fl_ask_all(&ask, 1, FL_DESCRIBE_SECONDS);
+    if (ask.answer != NULL)
+        options = json_incref(json_object_get(ask.answer, "options"));
+    fl_ask_done(&ask);
+    return options;
+}
+
+static bool cut_is_out(const json_t *described, const char *key)
+{
+    size_t i;
+    json_t *o;
+    json_array_foreach((json_t *)described, i, o)
+        if (strcmp(json_string_value(json_object_get(o, "name")), key) == 0)
+            return strcmp(json_string_value(json_object_get(o, "type")), "out") == 0;
+    return false;
+}
+
+static int cut_options(struct cut_files *c, const json_t *entry)
+{
+    const char *key;
+    json_t *options = json_object_get(entry, "options"), *described = cut_describe(entry), *v, *one;
+    size_t i;
+    void *next;
+    int rc = FL_OK;
+    json_object_foreach_safe(options, next, key, v) {
+        json_t *value = v;
+        if (cut_is_out(described, key))
+            continue;
+        json_array_foreach(v, i, one) {
+            json_t *item = one;
+            if (rc == FL_OK && (rc = cut_value(c, &item)) == FL_OK && item != one)
+                json_array_set_new(v, i, item);
+        }
+        if (rc == FL_OK && (rc = cut_value(c, &value)) == FL_OK && value != v)
+            json_object_set_new(options, key, value);          /* v is gone from here on */
+    }
+    json_decref(described);
+    return rc;
+}
+
+int fl_cut_config(const char *dir, const struct fl_replay *r, struct fl_err *err)
+{
+    struct cut_files c = { dir, fl_need_json(json_object()), err };
+    const char *name;
+    json_t *e, *config = fl_need_json(json_deep_copy(r->config));
+    int rc = FL_OK;
+    json_object_foreach(json_object_get(config, "stages"), name, e)
+        if (rc == FL_OK)
+            rc = cut_options(&c, e);
+    char *path = fl_need_text("%s/config.json", dir), *versions = fl_need_text("%s/versions.json", r->run), *to = fl_need_text("%s/versions.json", dir);
+    if (rc == FL_OK && json_dump_file(config, path, JSON_INDENT(2)) != 0)
+        rc = fl_err_set(err, FL_E_IO, "%s can't be written", path);
+    if (rc == FL_OK && access(versions, R_OK) == 0)
+        rc = cut_copy(versions, to, err);
+    free(path);
+    free(versions);
+    free(to);
+    json_decref(config);
+    json_decref(c.names);
+    return rc;
+}

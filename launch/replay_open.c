@@ -1,0 +1,280 @@
+/* A recorded run opened for replay: where it lies, what it is made of; an archive unpacked. */
+#include "launch/replay.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <ftw.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "launch/archive.h"
+#include "launch/mem.h"
+
+static int replay_unlink(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st; (void)type; (void)ftw;
+    return remove(path);
+}
+
+static char *replay_temp(struct fl_err *err)
+{
+    const char *base = getenv("TMPDIR");
+    char *dir = fl_need_text("%s/flowrun-replay-XXXXXX", base != NULL && *base != '\0' ? base : "/tmp");
+    if (mkdtemp(dir) != NULL)
+        return dir;
+    fl_err_set(err, FL_E_IO, "%s: %s", dir, strerror(errno));
+    free(dir);
+    return NULL;
+}
+
+static bool replay_is_dir(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* RUN of RUN/recordings/FILE. */
+static char *replay_run_of(const char *file)
+{
+    char *path = realpath(file, NULL), *slash = NULL;
+    for (int i = 0; i < 2 && path != NULL; i++)
+        if ((slash = strrchr(path, '/')) != NULL)
+            *slash = '\0';
+    return path;
+}
+
+/* DIR/EDGE names no file: its folder does. */
+static char *replay_run_of_prefix(const char *what)
+{
+    char *copy = fl_need_copy(what), *slash = strrchr(copy, '/');
+    if (slash != NULL)
+        *slash = '\0';
+    char *dir = realpath(slash != NULL ? copy : ".", NULL), *path = NULL;
+    if (dir != NULL && (slash = strrchr(dir, '/')) != NULL) {
+        *slash = '\0';
+        path = fl_need_copy(dir);
+    }
+    free(dir);
+    free(copy);
+    return path;
+}
+
+/* archive:NAME is a file that `flowrun cut` put in. */
+static json_t *replay_unarchive(const struct fl_replay *r, const json_t *v)
+{
+    const char *s = json_string_value(v), *name = s != NULL && strncmp(s, "archive:", 8) == 0 ? s + 8 : NULL;
+    if (name == NULL || strchr(name, '/') != NULL || name[0] == '.')
+        return NULL;
+    char *path = fl_need_text("%s/files/%s", r->run, name);
+    json_t *j = fl_need_str(path);
+    free(path);
+    return j;
+}
+
+static void replay_unpack_options(const struct fl_replay *r, json_t *options)
+{
+    const char *key;
+    json_t *v, *one, *path;
+    size_t i;
+    void *next;
+    json_object_foreach_safe(options, next, key, v) {
+        if ((path = replay_unarchive(r, v)) != NULL)
+            fl_need_put(options, key, path);
+        else if (json_is_array(v))
+            json_array_foreach(v, i, one)
+                if ((path = replay_unarchive(r, one)) != NULL)
+                    json_array_set_new(v, i, path);
+    }
+}
+
+static void replay_unpack_config(const struct fl_replay *r)
+{
+    const char *name;
+    json_t *e;
+    json_object_foreach(json_object_get(r->config, "stages"), name, e)
+        replay_unpack_options(r, json_object_get(e, "options"));
+}
+
+/* The tiles' original files lie where the archive was unpacked: recordings that say where they are written anew. */
+static int replay_unpack_edge(const struct fl_replay *r, const char *edge, struct fl_err *err)
+{
+    struct fl_rec *rec;
+    struct fl_rec_out *out = NULL;
+    struct fl_rec_batch b = { 0 };
+    char *dir = fl_need_text("%s/here", r->tmp), *mem = NULL;
+    int rc = fl_rec_open(fl_replay_path(r, edge), &rec, err);
+    if (rc != FL_OK) {
+        free(dir);
+        return rc;
+    }
+    const struct fl_rec_info *info = fl_rec_info(rec);
+    for (uint64_t i = 0; rc == FL_OK && i < fl_rec_count(rec); i++) {
+        rc = fl_rec_read(rec, i, &b, err);
+        mem = rc == FL_OK ? fl_archive_tiles_here(r->run, &b.b) : NULL;
+        if (rc == FL_OK && fl_batch_find(&b.b, "path") == NULL)
+            break;
+        if (rc == FL_OK && out == NULL)
+            rc = mkdir(dir, 0700) == 0 || errno == EEXIST ? fl_rec_out_new(&(struct fl_rec_conf){ .dir = dir, .edge = edge, .run = info->run, .B = info->B, .text = info->text }, &out, err) :
+                 fl_err_set(err, FL_E_IO, "%s: %s", dir, strerror(errno));
+        if (rc == FL_OK)
+            rc = fl_rec_append(out, &b.b, mem != NULL ? NULL : &b.head, b.time, err);
+        free(mem);
+    }
+    if (rc == FL_OK && out != NULL)
+        rc = fl_rec_finish(out, err);
+    for (uint32_t i = 0; rc == FL_OK && out != NULL && i < info->files; i++)
+        unlink(fl_rec_file(rec, i));
+    for (uint32_t i = 0; rc == FL_OK && out != NULL; i++) {
+        char *from = fl_need_text("%s/%s.%04u.flr", dir, edge, i), *to = fl_need_text("%s.%04u.flr", fl_replay_path(r, edge), i);
+        int moved = rename(from, to);
+        free(from);
+        free(to);
+        if (moved != 0)
+            break;
+    }
+    fl_rec_out_free(out);
+    fl_rec_batch_done(&b);
+    fl_rec_close(rec);
+    free(dir);
+    return rc;
+}
+
+static int replay_unpack_tiles(const struct fl_replay *r, struct fl_err *err)
+{
+    uint32_t n;
+    char **edges = fl_replay_edges(r, &n);
+    int rc = FL_OK;
+    for (uint32_t i = 0; i < n; i++) {
+        if (rc == FL_OK)
+            rc = replay_unpack_edge(r, edges[i], err);
+        free(edges[i]);
+    }
+    free(edges);
+    return rc;
+}
+
+int fl_replay_open(const char *what, struct fl_replay *r, struct fl_err *err)
+{
+    size_t len = strlen(what);
+    *r = (struct fl_replay){ 0 };
+    if ((r->tmp = replay_temp(err)) == NULL)
+        return err->code;
+    if (len > 4 && strcmp(what + len - 4, ".tar") == 0) {
+        r->unpacked = fl_need_text("%s/archive", r->tmp);
+        r->foreign = true;
+        int rc = fl_archive_unpack(what, r->unpacked, err);
+        if (rc != FL_OK)
+            return rc;
+        r->run = fl_need_copy(r->unpacked);
+    } else if (replay_is_dir(what)) {
+        r->run = realpath(what, NULL);
+    } else {
+        r->run = access(what, F_OK) == 0 ? replay_run_of(what) : replay_run_of_prefix(what);
+    }
+    char *path = fl_need_text("%s/config.json", r->run != NULL ? r->run : what);
+    json_error_t je;
+    r->config = r->run != NULL ? json_load_file(path, JSON_REJECT_DUPLICATES, &je) : NULL;
+    int rc = json_is_object(json_object_get(r->config, "stages")) ? FL_OK : fl_err_set(err, FL_E_INPUT, "%.300s belongs to no run: no %.300s", what, path);
+    free(path);
+    r->stages = fl_need_json(json_object());
+    if (rc == FL_OK && r->foreign)
+        replay_unpack_config(r);
+    if (rc == FL_OK && r->foreign)
+        rc = replay_unpack_tiles(r, err);
+    return rc;
+}
+
+void fl_replay_done(struct fl_replay *r, bool keep)
+{
+    if (r->tmp != NULL && !keep)
+        nftw(r->tmp, replay_unlink, 16, FTW_DEPTH | FTW_PHYS);
+    free(r->tmp);
+    free(r->run);
+    free(r->unpacked);
+    free(r->batches);
+    json_decref(r->config);
+    json_decref(r->stages);
+    *r = (struct fl_replay){ 0 };
+}
+
+const char *fl_replay_path(const struct fl_replay *r, const char *edge)
+{
+    static char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/recordings/%s", r->run, edge);
+    return path;
+}
+
+bool fl_replay_recorded(const struct fl_replay *r, const char *edge)
+{
+    struct fl_rec *rec;
+    if (fl_rec_open(fl_replay_path(r, edge), &rec, NULL) != FL_OK)
+        return false;
+    fl_rec_close(rec);
+    return true;
+}
+
+json_t *fl_replay_stage(const struct fl_replay *r, const char *name)
+{
+    return json_object_get(json_object_get(r->config, "stages"), name);
+}
+
+static int replay_order(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+char **fl_replay_edges(const struct fl_replay *r, uint32_t *n)
+{
+    char *dir = fl_need_text("%s/recordings", r->run), **edges = fl_need(1, sizeof *edges);
+    DIR *d = opendir(dir);
+    *n = 0;
+    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+        size_t len = strlen(e->d_name);
+        if (len < 10 || strcmp(e->d_name + len - 4, ".flr") != 0)
+            continue;
+        char *edge = fl_need_text("%.*s", (int)(len - 9), e->d_name);
+        bool known = false;
+        for (uint32_t i = 0; i < *n; i++)
+            known |= strcmp(edges[i], edge) == 0;
+        if (known || edge[strlen(edge)] == '.') {
+            free(edge);
+            continue;
+        }
+        edges = fl_need_grow(edges, *n + (size_t)1, sizeof *edges);
+        edges[(*n)++] = edge;
+    }
+    if (d != NULL)
+        closedir(d);
+    free(dir);
+    if (*n > 0)
+        qsort(edges, *n, sizeof *edges, replay_order);
+    return edges;
+}
+
+bool fl_replay_comes_to(const struct fl_replay *r, const char *from, const char *name)
+{
+    size_t i;
+    json_t *f;
+    if (strcmp(name, from) == 0)
+        return true;
+    json_array_foreach(json_object_get(fl_replay_stage(r, name), "from"), i, f)
+        if (json_is_string(f) && fl_replay_comes_to(r, from, json_string_value(f)))
+            return true;
+    return false;
+}
+
+bool fl_each_word(const char *list, bool (*fn)(void *user, const char *word), void *user)
+{
+    bool ok = true;
+    for (const char *p = list; ok && p != NULL && *p != '\0';) {
+        size_t len = strcspn(p, ",");
+        char *word = fl_need_text("%.*s", (int)len, p);
+        ok = fn(user, word);
+        free(word);
+        p += len + (p[len] == ',');
+    }
+    return ok;
+}

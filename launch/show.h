@@ -1,0 +1,13 @@
+/* What flowrun show shares: the listing (cmd_show.c) and the contact sheet (show_sheet.c). */
+#ifndef FL_LAUNCH_SHOW_H
+#define FL_LAUNCH_SHOW_H
+
+#include "launch/cmd.h"
+#include "launch/replay.h"
+
+/* True when `batch` is among the numbers "a,b,c"; NULL: all are. */
+bool fl_show_wanted(const char *list, uint64_t batch);
+/* Paints a->png out of the run, of which these edges were recorded: the exit status. */
+int  fl_show_sheet(struct fl_replay *, char *const *edges, uint32_t n, const struct fl_args *a);
+
+#endif
