@@ -73,7 +73,7 @@ static void changed_entry(struct changed *c, const char *name, const json_t *was
 
 enum fl_changed fl_config_changed(const json_t *was, const json_t *is, char **text)
 {
-    static const char *const free_names[] = { "name", "file", "memory", "window", "stall_timeout", "drain_timeout", "stage_path", "stages", "seed", "batch", "labels", NULL };
+    static const char *const free_names[] = { "name", "file", "memory", "window", "stall_timeout", "open_timeout", "drain_timeout", "stage_path", "stages", "seed", "batch", "labels", NULL };
     static const char *const batches[] = { "seed", "batch", "labels", NULL };
     size_t size;
     struct changed c = { .out = open_memstream(text, &size) };

@@ -240,6 +240,7 @@ void fl_config_read(struct fl_config *c, const struct fl_node *root)
     c->seed = 42;
     c->memory = UINT64_C(1000000000);
     c->stall_timeout = c->drain_timeout = 60;
+    c->open_timeout = 600;
     c->memory_mark = root->mark;
     config_stem(c);
     if (root->kind != FL_NODE_MAP) {
@@ -257,6 +258,7 @@ void fl_config_read(struct fl_config *c, const struct fl_node *root)
     c->seed = (uint64_t)seed;
     config_memory(c, fl_node_get(root, "memory", NULL));
     config_seconds(c, fl_node_get(root, "stall_timeout", NULL), "stall_timeout", &c->stall_timeout);
+    config_seconds(c, fl_node_get(root, "open_timeout", NULL), "open_timeout", &c->open_timeout);
     config_seconds(c, fl_node_get(root, "drain_timeout", NULL), "drain_timeout", &c->drain_timeout);
     config_path(c, fl_node_get(root, "stage_path", NULL));
     fl_labels_read(c->complaints, fl_node_get(root, "labels", NULL), &c->labels);

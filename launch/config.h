@@ -43,7 +43,7 @@ struct fl_config {
     bool     bounded;                   /* memory is given */
     uint64_t seed, memory;
     struct fl_mark memory_mark, stages_mark;
-    double   stall_timeout, drain_timeout;
+    double   stall_timeout, open_timeout, drain_timeout;
     struct fl_label_set labels;
     uint32_t npath;  char **path;       /* stage_path, absolute */
     uint32_t nentries; struct fl_entry *entries;

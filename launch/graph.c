@@ -265,6 +265,7 @@ static struct fl_graph *graph_build(struct fl_config *c, const uint32_t *order, 
     g->memory = c->memory;
     g->bounded = c->bounded;
     g->stall_timeout = c->stall_timeout;
+    g->open_timeout = c->open_timeout;
     g->drain_timeout = c->drain_timeout;
     graph_labels(g, labels);
     g->nstages = c->nentries;

@@ -46,7 +46,7 @@ struct fl_graph {
     uint64_t seed;
     uint64_t memory;                                 /* bytes; bound for all pools, and for what stages allocate, together */
     bool     bounded;                                /* memory was given: else stages' own comes on top */
-    double   stall_timeout, drain_timeout;           /* seconds */
+    double   stall_timeout, open_timeout, drain_timeout;     /* seconds */
     uint32_t B;                                      /* most tiles in a batch: the source's option `batch` */
     uint32_t window;                                 /* batches in flight = slabs of each pool */
     uint32_t nlabels; char **labels; uint64_t exclusive; uint32_t rest_off;

@@ -11,6 +11,7 @@ const struct fl_key fl_top_keys[] = {
       "Label names in order; exclusive: names of which exactly one holds; rest_off: the one that allows no other.", true, true },
     { "stage_path", "list of folders", NULL, "Where to look for stages before the built-in ones.", true, true },
     { "stall_timeout", "seconds", "60", "A stage without progress for so long is killed and started again.", true, true },
+    { "open_timeout", "seconds", "600", "A stage that makes no progress for so long before it is ready (each set of weights that it has loaded is progress) is killed; before the first batch this ends the run.", true, true },
     { "drain_timeout", "seconds", "60", "After an interruption, how long batches in flight may take.", true, true },
     { "record", "name, list, or {edges, keep, every, ring, zstd}", NULL,
       "Records what leaves these stages (all: every one that is read) into RUN/recordings, at most `keep` (10GB) of all together; every: each k-th batch; ring: the last N, when something dies (docs/recording.md).", false, true },

@@ -190,7 +190,8 @@ static void recover_tell_down(struct fl_super *s, struct fl_inst *dead)
 static const char *recover_cause(const struct fl_inst *in, int status, char out[120])
 {
     if (in->hung)
-        snprintf(out, 120, "made no progress for stall_timeout and was killed");
+        snprintf(out, 120, in->ready ? "made no progress for stall_timeout and was killed"
+                                     : "was not ready, made no progress for open_timeout and was killed");
     else if (in->oom)
         snprintf(out, 120, "was killed by the kernel: out of memory");
     else if (WIFSIGNALED(status))

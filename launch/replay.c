@@ -103,8 +103,10 @@ static int replay_write(const struct fl_replay *r, const char *path, bool slow, 
     json_t *c = fl_need_json(json_copy(r->config));
     fl_need_put(c, "stages", json_incref(r->stages));
     fl_need_put(c, "memory", json_integer(INT64_C(1) << 40));      /* bounded by the window below */
-    if (slow)
+    if (slow) {
         fl_need_put(c, "stall_timeout", json_real(86400));
+        fl_need_put(c, "open_timeout", json_real(86400));
+    }
     if (r->foreign)
         json_object_del(c, "stage_path");
     int rc = json_dump_file(c, path, JSON_INDENT(2)) == 0 ? FL_OK : fl_err_set(err, FL_E_IO, "%s: %s", path, strerror(errno));

@@ -96,7 +96,7 @@ static void report_print(const struct fl_super *s, int status, double seconds)
     }
     if (status == 3)
         fprintf(stderr, "rejected tiles: %s/rejects.csv\n", s->dir);
-    if ((status == 4 || (status == 1 && s->started)) && report_journal(s->g))
+    if ((status == 4 || (status == 1 && s->started && !s->misfit)) && report_journal(s->g))
         fprintf(stderr, "to go on: flowrun --resume %s\n", s->dir);
 }
 

@@ -44,6 +44,7 @@ json_t *fl_resolve(const struct fl_config *c, const struct fl_graph *g)
     fl_need_put(j, "seed", json_integer((json_int_t)g->seed));
     fl_need_put(j, "memory", json_integer((json_int_t)g->memory));
     fl_need_put(j, "stall_timeout", json_real(g->stall_timeout));
+    fl_need_put(j, "open_timeout", json_real(g->open_timeout));
     fl_need_put(j, "drain_timeout", json_real(g->drain_timeout));
     fl_need_put(j, "window", json_integer(g->window));
     fl_need_put(j, "batch", json_integer(g->B));

@@ -261,6 +261,7 @@ static void run_hear(struct fl_super *s, struct fl_inst *in, const struct fl_con
         in->done = true;
     } else if (strcmp(c->type, "fail") == 0) {
         char text[700];
+        s->misfit = s->misfit || strcmp(c->name, fl_status_name(FL_E_CONFIG)) == 0;
         if (c->batch > 0)
             snprintf(text, sizeof text, "%s: %s (batch %llu)", c->name, c->text, (unsigned long long)(c->batch - 1));
         else

@@ -5,7 +5,7 @@
 #include "launch/config.h"
 #include "launch/mem.h"
 
-static const char *const set_top[] = { "name", "seed", "memory", "labels", "stage_path", "stall_timeout", "drain_timeout", "record", NULL };
+static const char *const set_top[] = { "name", "seed", "memory", "labels", "stage_path", "stall_timeout", "open_timeout", "drain_timeout", "record", NULL };
 static const char *const set_entry[] = { "instances", "threads", "stage", "from", NULL };
 
 static bool set_one_of(const char *word, const char *const *words)

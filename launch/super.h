@@ -74,6 +74,7 @@ struct fl_super {
     uint64_t tiles_total, tiles_done, rejected, in_flight, resumed;
     unsigned char *committed;            /* bit per batch: in the journal already (resume); NULL = none */
     bool     started, finishing, interrupted, failed, killed;
+    bool     misfit;                     /* a stage can't work as it is configured: to resume is of no use */
     uint32_t finish_signals;
     double   t0, t_start, t_first, t_interrupt;
     double   t_table;

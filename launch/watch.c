@@ -48,10 +48,11 @@ void fl_watch(struct fl_super *s)
     for (uint32_t i = 0; i < s->ninst && !s->killed; i++) {
         struct fl_inst *in = &s->inst[i];
         uint64_t beat = atomic_load_explicit(&in->page->beat, memory_order_relaxed);
-        if (in->pid == 0 || !in->ready || beat != in->beat || watch_stopped(in->pid)) {
+        double limit = in->ready ? s->g->stall_timeout : s->g->open_timeout;
+        if (in->pid == 0 || beat != in->beat || watch_stopped(in->pid)) {
             in->beat = beat;
             in->beat_at = now;
-        } else if (now - in->beat_at > s->g->stall_timeout && atomic_load(&in->page->state) != FL_ENDED) {
+        } else if (now - in->beat_at > limit && atomic_load(&in->page->state) != FL_ENDED) {
             in->hung = true;
             kill(in->pid, SIGKILL);
             in->beat_at = now;

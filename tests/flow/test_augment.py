@@ -7,7 +7,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from flow import MODELS, TILES, flowrun, holds, run_cases, same, slurp, write_graph  # noqa: E402
 
 
-def probabilities(tmp, name, augment, workers=1, source=None, want=0):
+def probabilities(tmp, name, augment, workers=1, source=None, want=0, how=("-q",)):
     graph = {
         "tiles": {"stage": "source", "options": dict({"files": TILES + "/sample_000[0-3]*.jpg", "batch": 8}, **(source or {}))},
         "decode": {"from": "tiles", "instances": workers},
@@ -17,7 +17,7 @@ def probabilities(tmp, name, augment, workers=1, source=None, want=0):
         "sink": {"from": "tta_merge", "options": {"probabilities": "%s/%s.csv" % (tmp, name)}},
     }
     path = write_graph("%s/%s.json" % (tmp, name), graph)
-    _, out, err = flowrun(path, "-q", "--run", "%s/run-%s" % (tmp, name), want=want)
+    _, out, err = flowrun(path, *how, "--run", "%s/run-%s" % (tmp, name), want=want)
     return slurp("%s/%s.csv" % (tmp, name)) if want == 0 else out + err
 
 
@@ -50,7 +50,9 @@ def a_training_view_without_draws_is_the_plain_view(tmp):
 def what_was_made_for_another_network_is_refused(tmp):
     holds("made for an input of 256 pixels a side (S), want 96" in probabilities(tmp, "side", {"views": "d4"}, want=2), "views of another size")
     holds("input has 128 pixels a side (S), want 96" in probabilities(tmp, "painted-side", dict(OPS, size=128), want=2), "painted views of another size")
-    holds("was normalised by mean" in probabilities(tmp, "norm", dict(OPS, normalise="none"), want=1), "another normalisation")
+    said = probabilities(tmp, "norm", dict(OPS, normalise="none"), want=1, how=())
+    holds("E_CONFIG: band 1 was normalised by mean" in said, "another normalisation: %r" % said)
+    holds("--resume" not in said, "no advice to go on with what can't work: %r" % said)
 
 
 if __name__ == "__main__":

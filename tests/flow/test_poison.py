@@ -106,6 +106,12 @@ def a_tile_that_hangs(tmp):
     only_these_are_missing(tmp, [ids[5]])
 
 
+def a_stage_that_never_gets_ready(tmp):
+    path = graph(tmp, tmp, {"how": "open"}, open_timeout=1)
+    _, _, err = flowrun(path, "--run", tmp + "/run", want=1)
+    holds("tripwire: was not ready, made no progress for open_timeout and was killed" in err, "the person is told: %r" % err)
+
+
 def tiles_that_kill_in_company_only(tmp):
     ids, _ = run(tmp, lambda ids: {"tiles": [ids[2], ids[12]], "company": 2, "how": "abort"})
     only_these_are_missing(tmp, ids[:B])
@@ -183,6 +189,6 @@ def killed_by_the_kernel_for_want_of_memory(tmp):
 
 if __name__ == "__main__":
     sys.exit(flow.run_cases([
-        a_tile_that_kills, tests_run_alone_and_keep_nothing, several_tiles_in_several_batches, a_tile_that_hangs, tiles_that_kill_in_company_only,
+        a_tile_that_kills, tests_run_alone_and_keep_nothing, several_tiles_in_several_batches, a_tile_that_hangs, a_stage_that_never_gets_ready, tiles_that_kill_in_company_only,
         too_many_are_no_matter_of_tiles, a_stage_that_does_nothing_but_die, what_was_put_aside_stays_so_on_resume, kills_from_outside_never_count, killed_by_the_kernel_for_want_of_memory,
     ]))

@@ -8,7 +8,7 @@
 
 #include "runtime/stage.h"
 
-enum { TRIP_SEGV, TRIP_ABORT, TRIP_EXIT, TRIP_HANG, TRIP_OOM, TRIP_KILL };
+enum { TRIP_SEGV, TRIP_ABORT, TRIP_EXIT, TRIP_HANG, TRIP_OOM, TRIP_KILL, TRIP_OPEN };
 
 struct tripwire {
     char  **tiles;      /* options */
@@ -56,6 +56,14 @@ static void trip(int how)
     }
 }
 
+static int tripwire_open(struct fl_ctx *ctx)
+{
+    const struct tripwire *s = ctx->state;
+    if (s->how == TRIP_OPEN)
+        trip(TRIP_HANG);
+    return FL_OK;
+}
+
 static int tripwire_batch(struct fl_ctx *ctx, struct fl_batch *b)
 {
     const struct tripwire *s = ctx->state;
@@ -72,7 +80,7 @@ static int tripwire_batch(struct fl_ctx *ctx, struct fl_batch *b)
 
 static const struct fl_opt tripwire_opts[] = {
     { .name = "tiles", .type = FL_OPT_LIST, .off = offsetof(struct tripwire, tiles), .help = "ids of tiles that kill" },
-    { .name = "how", .type = FL_OPT_CHOICE, .off = offsetof(struct tripwire, how), .def = "segv", .choices = "segv|abort|exit|hang|oom|kill", .help = "how it dies" },
+    { .name = "how", .type = FL_OPT_CHOICE, .off = offsetof(struct tripwire, how), .def = "segv", .choices = "segv|abort|exit|hang|oom|kill|open", .help = "how it dies; open: it hangs before it is ready" },
     { .name = "company", .type = FL_OPT_INT, .off = offsetof(struct tripwire, company), .def = "1", .min = 1, .max = 1000, .help = "so many of them must be in a batch" },
     { .name = "log", .type = FL_OPT_STR, .off = offsetof(struct tripwire, log), .help = "file that gets a line for each batch" },
     { 0 }
@@ -88,5 +96,6 @@ const struct fl_stage fl_stage_tripwire = {
     .state_size = sizeof(struct tripwire),
     .opts = tripwire_opts,
     .ports = tripwire_ports,
+    .open = tripwire_open,
     .batch = tripwire_batch,
 };
