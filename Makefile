@@ -8,7 +8,7 @@ Q := $(if $(filter 0,$(V)),@)
 B       := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 
 # One name a stage: stages/NAME.c (or the folder stages/NAME/), tests/stages/test_NAME.c.
-STAGES := source predictions decode augment stats forward tta_merge stack decode_f2 sink record feed recording recall sheet
+STAGES := source predictions decode augment stats forward tta_merge stack stack_fit decode_f2 sink record feed recording recall sheet
 
 DEBS := gcc make pkg-config libzmq3-dev libmsgpack-dev libyaml-dev libjansson-dev libtiff-dev libjpeg62-turbo-dev \
         libturbojpeg0-dev libdnnl-dev zlib1g-dev libzstd-dev libpng-dev libhdf5-dev libmicrohttpd-dev

@@ -183,7 +183,7 @@ static void graph_settle(struct fl_config *c)
                 fl_need_put(c->entries[i].given, key, fl_need_json(json_deep_copy(v)));
 }
 
-/* Mostly two rounds: a third when models state labels that nobody could know before, or for what reads several models. */
+/* Mostly two rounds: one more when models state labels that nobody could know before, and for stages that want to know what the models are called. */
 static void graph_ask(struct fl_config *c, struct fl_label_set *labels)
 {
     struct fl_label_set first;
@@ -191,10 +191,9 @@ static void graph_ask(struct fl_config *c, struct fl_label_set *labels)
     fl_labels_agree(c, &first);
     graph_describe(c, &first, NULL);
     fl_labels_agree(c, labels);
-    bool more = fl_models_name(c, named);
     if (!fl_labels_same(&first, labels) || first.exclusive != labels->exclusive || first.rest_off != labels->rest_off)
         graph_describe(c, labels, NULL);
-    else if (more)
+    if (fl_models_name(c, named))
         graph_describe(c, labels, named);
     free(named);
     graph_stage_errors(c);

@@ -55,13 +55,25 @@ static void models_count(struct fl_config *c, const struct fl_entry *e, const js
                     json_string_value(json_array_get(come, 0)), m > 1 ? ", ..." : "");
 }
 
+/* Who has something wrong with it says nothing; what follows from that isn't told as well. */
+static bool models_silent(const struct fl_config *c, const struct fl_entry *e)
+{
+    for (uint32_t k = 0; k < e->nfrom; k++) {
+        const struct fl_entry *up = &c->entries[e->from_ids[k]];
+        const json_t *error = json_object_get(up->describe, "error");
+        if (up->bad || up->describe == NULL || (error != NULL && !json_is_null(error)))
+            return true;
+    }
+    return false;
+}
+
 bool fl_models_name(struct fl_config *c, bool *named)
 {
     bool any = false;
     for (uint32_t i = 0; i < c->nentries; i++) {
         struct fl_entry *e = &c->entries[i];
         named[i] = false;
-        if (!models_wants(e))
+        if (!models_wants(e) || models_silent(c, e))
             continue;
         json_t *given = json_object_get(e->given, "models"), *come = models_of(c, e, true);
         if (json_array_size(given) > 0) {

@@ -13,7 +13,7 @@ enum { STACK_AUTO, STACK_MEAN, STACK_GMEAN, STACK_LOGIT_MEAN };
 struct stack {
     int      method;
     char    *file;                /* option model */
-    char   **models;              /* names of what arrives, in the order of the edges; none in a test alone */
+    char   **models;              /* names of what arrives, in the order of the edges; flowrun fills them in */
     struct fl_l2_model model;
     struct fl_l2_scratch *scratch;
     uint32_t M;                   /* models; 0 before the first batch */
@@ -104,7 +104,9 @@ static int stack_models(struct fl_ctx *ctx, uint32_t M)
         return fl_fail(ctx, FL_E_LABEL, "%u models, but %u names", M, stack_names(s));
     if (s->file != NULL && s->model.M != M)
         return fl_fail(ctx, FL_E_LABEL, "%s: fitted on %u models, here are %u", s->file, s->model.M, M);
-    s->model.M = s->file != NULL ? s->model.M : M;
+    if (s->file != NULL && M > 1 && stack_names(s) == 0)
+        return fl_fail(ctx, FL_E_LABEL, "%s: fitted on %u models by name, and what arrives has none", s->file, M);
+    s->model.M = M;
     s->at = calloc(M, sizeof *s->at);
     s->x = malloc(FL_L2_BLOCK * P * sizeof *s->x);
     s->y = malloc((size_t)FL_L2_BLOCK * ctx->nlabels * sizeof *s->y);

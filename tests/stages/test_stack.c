@@ -69,8 +69,10 @@ FL_TEST(averages_over_models)
     done(&t);
 }
 
+#define ABC "\"A\",\"B\",\"C\""
+
 /* A ridge over models of labels a, b (columns: model after model), as a file; the option text for it. coef [2 * models][2], part after part. */
-static const char *model(const char *models, uint32_t n, uint32_t parts, int transform, const double *coef, const double *bias, const char *more)
+static const char *model(const char *models, uint32_t n, uint32_t parts, int transform, const double *coef, const double *bias)
 {
     static char options[600], path[300];
     char *names[4] = { "A", "B", "C", "D" };
@@ -83,7 +85,7 @@ static const char *model(const char *models, uint32_t n, uint32_t parts, int tra
     snprintf(path, sizeof path, "%s/m.safetensors", fl_tmpdir());
     if (fl_l2_model_write(&m, path, NULL, &err) != FL_OK)
         return NULL;
-    snprintf(options, sizeof options, "{\"model\":\"%s\",\"models\":[%s]%s}", path, models, more);
+    snprintf(options, sizeof options, "{\"model\":\"%s\",\"models\":[%s]}", path, models);
     return options;
 }
 
@@ -94,13 +96,13 @@ static const double bias[4] = { .0625, -.5, 0, 0 };
 FL_TEST(ridge_is_its_matrix)
 {
     struct bench t;
-    const float *r = stack(&t, model("", 3, 1, FL_L2_PROB, coef, bias, ""), 3, 2, three);
+    const float *r = stack(&t, model(ABC, 3, 1, FL_L2_PROB, coef, bias), 3, 2, three);
     CHECK(r != NULL);
     CHECK_NEAR(r[0], .5 * .1 + .25 * .9 - .25 * .4 + .125 * .7 + .6 + .0625, 1e-6);
     CHECK(r[1] == 0);                         /* -2 * .9 + 3 * .6 - .5 = -.5, clipped */
     CHECK(r[3] == 1 || fabsf(r[3] - 1) < 1e-6f);
     done(&t);
-    r = stack(&t, model("", 3, 2, FL_L2_PROB, coef, bias, ""), 3, 2, three);
+    r = stack(&t, model(ABC, 3, 2, FL_L2_PROB, coef, bias), 3, 2, three);
     CHECK(r != NULL);
     CHECK_NEAR(r[0], (.5 * .1 + .25 * .9 - .25 * .4 + .125 * .7 + .6 + .0625 + .1) / 2, 1e-6);
     CHECK_NEAR(r[1], (0 + .6) / 2, 1e-6);     /* each part is clipped, then their mean */
@@ -111,14 +113,14 @@ FL_TEST(models_come_in_any_order)
 {
     struct bench t;
     float first[4];
-    const float *r = stack(&t, model("\"A\",\"B\",\"C\"", 3, 1, FL_L2_PROB, coef, bias, ""), 3, 2, three);
+    const float *r = stack(&t, model(ABC, 3, 1, FL_L2_PROB, coef, bias), 3, 2, three);
     CHECK(r != NULL);
     memcpy(first, r, sizeof first);
     done(&t);
     float turned[12];
     memcpy(turned, three + 8, 4 * sizeof *three);
     memcpy(turned + 4, three, 8 * sizeof *three);
-    r = stack(&t, model("\"C\",\"A\",\"B\"", 3, 1, FL_L2_PROB, coef, bias, ""), 3, 2, turned);
+    r = stack(&t, model("\"C\",\"A\",\"B\"", 3, 1, FL_L2_PROB, coef, bias), 3, 2, turned);
     CHECK(r != NULL);
     CHECK(memcmp(first, r, sizeof first) == 0);
     done(&t);
@@ -128,7 +130,7 @@ FL_TEST(transform_is_log_odds)
 {
     struct bench t;
     static const double one[8] = { .1, 0, 0, .05 }, half[2] = { .5, .5 };
-    const char *o = model("", 2, 1, FL_L2_LOGIT, one, half, "");
+    const char *o = model("\"A\",\"B\"", 2, 1, FL_L2_LOGIT, one, half);
     CHECK(o != NULL);
     const float *r = stack(&t, o, 2, 2, three);
     CHECK(r != NULL);
@@ -147,12 +149,12 @@ FL_TEST(a_rows_bits_do_not_depend_on_its_company)
     for (uint32_t i = 0; i < 3 * ROWS * 2; i++)
         (&p[0][0][0])[i] = (float)((i * 37 + 11) % 101) / 100;
     p[1][5][0] = 2;
-    const float *r = stack(&t, model("", 3, 2, FL_L2_LOGIT, coef, bias, ""), 3, ROWS, &p[0][0][0]);
+    const float *r = stack(&t, model(ABC, 3, 2, FL_L2_LOGIT, coef, bias), 3, ROWS, &p[0][0][0]);
     CHECK(r != NULL);
     for (uint32_t i = 0; i < ROWS; i += 5) {
         for (uint32_t e = 0; e < 3; e++)
             memcpy(one[e], p[e][i], sizeof one[e]);
-        const float *alone = stack(&u, model("", 3, 2, FL_L2_LOGIT, coef, bias, ""), 3, 1, &one[0][0]);
+        const float *alone = stack(&u, model(ABC, 3, 2, FL_L2_LOGIT, coef, bias), 3, 1, &one[0][0]);
         CHECK(alone != NULL);
         CHECK(memcmp(alone, r + 2 * (size_t)i, 2 * sizeof *r) == 0);
         CHECK_INT(fl_rejected(t.out, i), i == 5 ? FL_E_NUM : 0);
@@ -164,11 +166,19 @@ FL_TEST(a_rows_bits_do_not_depend_on_its_company)
 FL_TEST(models_that_do_not_fit_are_named)
 {
     struct bench t;
-    CHECK(stack(&t, model("", 3, 1, FL_L2_PROB, coef, bias, ""), 2, 2, three) == NULL);
+    CHECK(stack(&t, model(ABC, 3, 1, FL_L2_PROB, coef, bias), 2, 2, three) == NULL);
+    CHECK_INT(t.err.code, FL_E_LABEL);
+    CHECK_HAS(t.err.text, "2 models, but 3 names");
+    done(&t);
+    CHECK(stack(&t, model("\"A\",\"B\"", 3, 1, FL_L2_PROB, coef, bias), 2, 2, three) == NULL);
     CHECK_INT(t.err.code, FL_E_LABEL);
     CHECK_HAS(t.err.text, "fitted on 3 models, here are 2");
     done(&t);
-    CHECK(stack(&t, model("\"A\",\"B\",\"X\"", 3, 1, FL_L2_PROB, coef, bias, ""), 3, 2, three) == NULL);
+    CHECK(stack(&t, model("", 3, 1, FL_L2_PROB, coef, bias), 3, 2, three) == NULL);
+    CHECK_INT(t.err.code, FL_E_LABEL);
+    CHECK_HAS(t.err.text, "what arrives has none");
+    done(&t);
+    CHECK(stack(&t, model("\"A\",\"B\",\"X\"", 3, 1, FL_L2_PROB, coef, bias), 3, 2, three) == NULL);
     CHECK_INT(t.err.code, FL_E_LABEL);
     CHECK_HAS(t.err.text, "the model C, which is not among the 3 here (A, ...)");
     done(&t);
