@@ -37,7 +37,10 @@ static int tiles_read(const char *path, uint64_t off, uint64_t bytes, bool whole
     close(fd);
     if (rc != FL_OK) {
         free(p);
-        return rc == FL_END ? fl_err_set(err, FL_E_IO, "%.300s: ends before the tile does", path) : fl_err_context(err, "%.300s", path);
+        if (rc == FL_END)
+            return fl_err_set(err, FL_E_IO, "%.300s: ends before the tile does", path);
+        fl_err_context(err, "%.300s", path);
+        return rc;
     }
     *data = p;
     *len = n;
@@ -47,8 +50,8 @@ static int tiles_read(const char *path, uint64_t off, uint64_t bytes, bool whole
 /* FL_OK: a file of these bytes is there, or now is; FL_END: another is. */
 static int tiles_write(const char *path, const char *data, size_t len, struct fl_err *err)
 {
-    char *old = NULL;
-    size_t n = 0;
+    char *old;
+    size_t n;
     if (access(path, F_OK) == 0) {
         if (tiles_read(path, 0, 0, true, &old, &n, err) != FL_OK)
             return err->code;

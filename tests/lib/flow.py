@@ -131,6 +131,10 @@ class Run:
 
 
 def nothing_to_reap():
+    """No child is left, alive or dead. Under sanitizers dead ones don't count: a stage that is killed while it looks for leaks leaves the
+    process that looks, which dies with it and comes to us."""
+    if "address" in BUILD:
+        return orphans(5) == 0
     try:
         os.waitpid(-1, os.WNOHANG)
         return False
