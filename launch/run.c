@@ -132,6 +132,7 @@ static void run_finish_if_done(struct fl_super *s)
     if (s->finishing || !s->started || s->in_flight > 0 || (s->next < s->total && !s->interrupted))
         return;
     s->finishing = true;
+    fl_versions_complete(s);
     if (s->interrupted)
         run_tell_all(s, "partial");
     struct fl_control c = { .type = "finish" };
@@ -477,6 +478,7 @@ static void run_free(struct fl_super *s)
     fl_poison_done(s);
     free(s->committed);
     json_decref(s->results);
+    json_decref(s->versions);
 }
 
 int fl_run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)

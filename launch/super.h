@@ -80,6 +80,7 @@ struct fl_super {
     double   t_table;
     uint64_t table_tiles; int table_lines;
     json_t  *results;                    /* of the stages, by name */
+    json_t  *versions;                   /* versions.c: as it is in RUN/versions.json; NULL = not written yet */
 };
 
 double fl_now(void);                     /* seconds, monotonic */

@@ -12,9 +12,11 @@
 
 #include "launch/mem.h"
 #include "launch/super.h"
+#include "runtime/host.h"
 #include "runtime/model.h"
+#include "runtime/text.h"
 
-#define VERSIONS_HASHED (INT64_C(64) << 20)      /* a larger file counts by size and time */
+#define VERSIONS_HASHED (INT64_C(64) << 20)      /* a larger file is hashed at the end of the run, when nobody waits for this process */
 #define VERSIONS_NOTES  65536
 
 /* ---- build ids ---- */
@@ -61,10 +63,9 @@ static void versions_id(const char *path, char hex[130])
         close(fd);
 }
 
-/* What is mapped to be executed: the executable and all libraries, those loaded later excepted. */
-static json_t *versions_mapped(pid_t pid)
+/* What is mapped to be executed: the executable and its libraries, into `all`. */
+static void versions_mapped(pid_t pid, json_t *all)
 {
-    json_t *all = fl_need_json(json_object());
     char path[64], *line = NULL, id[130];
     size_t cap = 0;
     snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
@@ -82,7 +83,6 @@ static json_t *versions_mapped(pid_t pid)
     free(line);
     if (f != NULL)
         fclose(f);
-    return all;
 }
 
 /* ---- files ---- */
@@ -152,25 +152,73 @@ static json_t *versions_machine(void)
     return j;
 }
 
+static void versions_save(struct fl_super *s)
+{
+    char path[1200], *text = json_dumps(s->versions, JSON_INDENT(1));
+    struct fl_err err = { 0 };
+    snprintf(path, sizeof path, "%s/versions.json", s->dir);
+    int rc = text != NULL ? fl_write_file(path, 0666, text, strlen(text), &err) : fl_err_set(&err, FL_E_NOMEM, "no memory");
+    if (rc != FL_OK) {
+        char why[1400];
+        snprintf(why, sizeof why, "versions.json can't be written: %s", err.text);
+        fl_super_log(s, "flowrun", 0, FL_LOG_WARN, why);
+    }
+    free(text);
+}
+
 void fl_versions_write(struct fl_super *s)
 {
     json_t *j = fl_need_json(json_object()), *stages = fl_need_json(json_object());
-    char path[1200];
     fl_need_put(j, "flowrun", fl_need_str(FL_VERSION));
     fl_need_put(j, "machine", versions_machine());
     for (uint32_t i = 0; i < s->g->nstages; i++) {
         const struct fl_stage_node *n = &s->g->stages[i];
         json_t *e = fl_need_json(json_object());
         fl_need_put(e, "exe", fl_need_str(n->exe));
-        fl_need_put(e, "mapped", versions_mapped(s->inst[s->first[i]].pid));
+        json_t *mapped = fl_need_json(json_object());
+        versions_mapped(s->inst[s->first[i]].pid, mapped);
+        fl_need_put(e, "mapped", mapped);
         fl_need_put(e, "files", versions_files(n));
         fl_need_put(stages, n->name, e);
     }
     fl_need_put(j, "stages", stages);
-    snprintf(path, sizeof path, "%s/versions.json", s->dir);
-    if (json_dump_file(j, path, JSON_INDENT(1)) != 0)
-        fl_super_log(s, "flowrun", 0, 1, "versions.json can't be written");
-    json_decref(j);
+    s->versions = j;
+    versions_save(s);
+}
+
+/* Files that were too large at the start, if they are still those of the start. */
+static bool versions_hash(json_t *files)
+{
+    const char *path;
+    json_t *f;
+    bool any = false;
+    json_object_foreach(files, path, f) {
+        struct stat st;
+        struct fl_err err;
+        char hex[65];
+        if (json_object_get(f, "sha256") != NULL || stat(path, &st) != 0 || (json_int_t)st.st_size != json_integer_value(json_object_get(f, "bytes")) ||
+            (json_int_t)st.st_mtime != json_integer_value(json_object_get(f, "mtime")) || fl_sha256_file(path, hex, &err) != FL_OK)
+            continue;
+        fl_need_put(f, "sha256", fl_need_str(hex));
+        any = true;
+    }
+    return any;
+}
+
+void fl_versions_complete(struct fl_super *s)
+{
+    bool more = false;
+    for (uint32_t i = 0; s->versions != NULL && i < s->g->nstages; i++) {
+        json_t *e = json_object_get(json_object_get(s->versions, "stages"), s->g->stages[i].name), *mapped = json_object_get(e, "mapped");
+        size_t before = json_object_size(mapped);
+        for (uint32_t k = 0; k < s->g->stages[i].instances; k++)
+            if (s->inst[s->first[i] + k].pid > 0)
+                versions_mapped(s->inst[s->first[i] + k].pid, mapped);
+        more |= json_object_size(mapped) > before;
+        more |= versions_hash(json_object_get(e, "files"));
+    }
+    if (more)
+        versions_save(s);
 }
 
 /* ---- the comparison ---- */
