@@ -19,9 +19,9 @@ const struct fl_cmd *fl_cmd_find(const char *name)
 
 const char *fl_cmd_near(const char *name)
 {
-    const char *names[16];
+    const char *names[32];
     uint32_t n = 0;
-    for (const struct fl_cmd *c = fl_cmds; c->name != NULL && n < 15; c++)
+    for (const struct fl_cmd *c = fl_cmds; c->name != NULL && n < 31; c++)
         if (c->name[0] != '\0')
             names[n++] = c->name;
     names[n] = NULL;

@@ -86,6 +86,8 @@ const struct fl_cmd fl_cmds[] = {
       .min = 1, .max = 1, .run = fl_cmd_dump },
     { .name = "assemble", .usage = "flowrun assemble MODEL --split val|test --out FILE", .help = "Puts the predictions of a model's folds together, checked for leaks.",
       .flags = { "--split", "--out", "--folds", "--fold-column", "--tta", "--merge", "--names", "--rows", "--columns", "--group" }, .raw = fl_cmd_assemble },
+    { .name = "fit", .usage = "flowrun fit MODEL... --labels TABLE --folds TABLE --out DIR", .help = "Fits second levels on out-of-fold predictions, and tells what they are worth.",
+      .flags = { "--labels", "--folds", "--fold-column", "--out", "--method", "--matrix", "--set", "--threads", "--names", "--run", "-q" }, .raw = fl_cmd_fit },
     { .name = "bench", .usage = "flowrun bench forward (--model FILE | --arch NAME) [--OPTION VALUE]...",
       .help = "Measures how fast this machine runs a network, layer by layer if asked for.",
       .flags = { "--model", "--arch", "--device", "--precision", "--batch", "--layers", "--json" }, .raw = fl_cmd_bench },

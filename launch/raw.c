@@ -59,6 +59,13 @@ static int raw_set(const struct fl_raw *c, const struct fl_raw_opt *o, const cha
 {
     if (o->type == FL_RAW_CHOICE)
         return raw_choice(c, o, text);
+    if (o->type == FL_RAW_EACH) {
+        struct fl_raw_list *list = o->to;
+        if (list->n == FL_RAW_MOST)
+            return fl_raw_wrong(c, "%s more than %u times", o->name, FL_RAW_MOST);
+        list->text[list->n++] = text;
+        return -1;
+    }
     if (o->type != FL_RAW_TEXT)
         return raw_number(c, o, text);
     *(const char **)o->to = text;

@@ -10,8 +10,12 @@ enum fl_raw_type {
     FL_RAW_TEXT,         /* const char *: of argv */
     FL_RAW_UNIT,         /* double: from 0 to 1 */
     FL_RAW_POSITIVE,     /* double: above 0, at most 1000 */
-    FL_RAW_CHOICE        /* int: index into choices */
+    FL_RAW_CHOICE,       /* int: index into choices */
+    FL_RAW_EACH          /* struct fl_raw_list: each time it is given, of argv */
 };
+
+#define FL_RAW_MOST 64u
+struct fl_raw_list { const char *text[FL_RAW_MOST]; uint32_t n; };
 
 struct fl_raw_opt {
     const char *name, *value;      /* "--out", "FILE"; value NULL for a flag */

@@ -264,6 +264,8 @@ void fl_super_log(struct fl_super *s, const char *stage, uint32_t instance, int 
         fputc('\n', s->log);
     }
     json_decref(j);
+    if (level == FL_LOG_INFO && s->finishing)
+        snprintf(s->said, sizeof s->said, "%.40s: %.150s", stage, plain);
     if (level >= FL_LOG_WARN && !s->conf->quiet)
         fprintf(stderr, "%s%s: %s\n", level == FL_LOG_WARN ? "warning: " : "", stage, text);
 }

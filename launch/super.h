@@ -79,6 +79,7 @@ struct fl_super {
     double   t0, t_start, t_first, t_interrupt;
     double   t_table;
     uint64_t table_tiles; int table_lines;
+    char     said[200];                  /* what a stage told last while the files are written: shown as progress */
     json_t  *results;                    /* of the stages, by name */
     json_t  *versions;                   /* versions.c: as it is in RUN/versions.json; NULL = not written yet */
 };

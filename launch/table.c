@@ -77,6 +77,8 @@ void fl_table_tick(struct fl_super *s, bool last)
              (unsigned long long)s->tiles_done, (unsigned long long)s->tiles_total,
              s->tiles_total > 0 ? 100.0 * (double)s->tiles_done / (double)s->tiles_total : 100.0, rate, (unsigned long long)s->in_flight,
              (unsigned long long)s->rejected, table_eta(eta, mean > 0 ? (double)(s->tiles_total - s->tiles_done) / mean : -1));
+    if (s->said[0] != '\0')
+        snprintf(line, sizeof line, "%s", s->said);
     if (tty)
         table_draw(s, dt, line);
     else

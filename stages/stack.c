@@ -177,14 +177,22 @@ static int stack_take(struct fl_ctx *ctx, const struct fl_batch *b)
     return rc;
 }
 
-static void stack_block(struct fl_ctx *ctx, uint32_t n, float *out)
+/* Coefficients may be so large that no number comes out. */
+static int stack_block(struct fl_ctx *ctx, struct fl_batch *b, uint32_t n, float *out)
 {
     struct stack *s = ctx->state;
     uint32_t L = ctx->nlabels;
     fl_l2_predict(&s->model, UINT32_MAX, n, s->x, s->scratch, s->y);
-    for (uint32_t i = 0; i < n; i++)
-        memcpy(out + (size_t)s->row[i] * L, s->y + (size_t)i * L, L * sizeof *out);
+    for (uint32_t i = 0; i < n; i++) {
+        const float *y = s->y + (size_t)i * L;
+        size_t bad = fl_prob_first_bad(y, L);
+        if (bad == L)
+            memcpy(out + (size_t)s->row[i] * L, y, L * sizeof *out);
+        else if (fl_reject(ctx, b, s->row[i], FL_E_NUM, "label %s: the second level gives no number", ctx->labels[bad]) != FL_OK)
+            return FL_E_BUG;
+    }
     fl_alive(ctx);
+    return FL_OK;
 }
 
 static int stack_rows(struct fl_ctx *ctx, struct fl_batch *b)
@@ -206,13 +214,12 @@ static int stack_rows(struct fl_ctx *ctx, struct fl_batch *b)
         if (good)
             s->row[n++] = row;
         if (n == FL_L2_BLOCK) {
-            stack_block(ctx, n, out);
+            if ((rc = stack_block(ctx, b, n, out)) != FL_OK)
+                return rc;
             n = 0;
         }
     }
-    if (n > 0)
-        stack_block(ctx, n, out);
-    return FL_OK;
+    return n > 0 ? stack_block(ctx, b, n, out) : FL_OK;
 }
 
 static int stack_batch(struct fl_ctx *ctx, struct fl_batch *b)

@@ -195,7 +195,7 @@ static int fit_calibrate(struct fit *f, float *oof)
 {
     const struct fl_l2_data *d = f->d;
     size_t all = (size_t)d->n * d->L;
-    double *p = malloc(all * sizeof *p), *ab = calloc(2 * ((size_t)d->K + 1), sizeof *ab);
+    double *p = calloc(all + 1, sizeof *p), *ab = calloc(2 * ((size_t)d->K + 1), sizeof *ab);
     f->m->a = malloc(d->L * sizeof *f->m->a);
     f->m->b = malloc(d->L * sizeof *f->m->b);
     int rc = p != NULL && ab != NULL && f->m->a != NULL && f->m->b != NULL ? FL_OK : fit_nomem(f->err);

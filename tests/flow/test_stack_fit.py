@@ -251,6 +251,28 @@ def second_levels_are_blended(tmp):
     holds(log_loss(y, npy(tmp + "/out.npy")) < log_loss(y, p[0]), "blended better than a single one")
 
 
+def the_command_does_the_same(tmp):
+    y, p = made(10)
+    write(tmp, y, p)
+    matrix = [{"method": "ridge", "lambda": [1, 10], "calibrate": True}, {"method": "extratrees", "trees": 10}]
+    fit(tmp, {"matrix": matrix, "sort": "f2"})
+    with open(tmp + "/matrix.yaml", "w") as f:
+        f.write("- {method: ridge, lambda: [1, 10], calibrate: true}\n- method: extratrees\n  trees: 10\n")
+    common = [tmp + "/%s.csv" % m for m in MODELS] + ["--labels", tmp + "/truth.csv", "--folds", tmp + "/folds.csv", "--names", ",".join(LABELS), "-q"]
+    _, out, _ = flowrun("fit", *common, "--out", tmp + "/by", "--matrix", tmp + "/matrix.yaml", "--set", "oof=npy", "--set", "sort=f2", "--set", "tiles.batch=33",
+                        "--run", tmp + "/run-by", "--threads", "1")
+    same(out, flow.slurp(tmp + "/by/table.txt").decode(), "what it prints")
+    want, got = files(tmp + "/fits"), files(tmp + "/by")
+    same(sorted(got), sorted(list(want) + ["fit.json"]), "files")
+    for name in want:
+        holds(got[name] == want[name], name)
+    for args, why in ((["--out", tmp + "/x", "--method", "rigde"], "did you mean ridge"), (["--method", "ridge"], "want --out DIR"), (["--out", tmp + "/x", "--thread", "2"], "--threads"),
+                      (["--out", tmp + "/x", "--matrix", "{method: [ridge"], "--matrix"), (["--out", tmp + "/x", "--threads", "no"], "want a number from 1 to 1024"),
+                      (["--out", tmp + "/x", "--set", "lamda=2"], "unknown option lamda"), (["--out", tmp + "/x", "--set", "tiles.fold=2"], "unknown option fold")):
+        _, _, err = flowrun("fit", *common, *args, want=2)
+        holds(why in err, "%s in %s" % (why, err))
+
+
 # ---- leaks ----
 
 def random_labels_score_the_prior(tmp):
@@ -359,6 +381,6 @@ def what_the_check_finds(tmp):
 
 if __name__ == "__main__":
     sys.exit(flow.run_cases([
-        cross_fitted_as_by_others, weights_as_by_others, what_is_applied_has_the_bits_of_the_fit, second_levels_are_blended, random_labels_score_the_prior,
+        cross_fitted_as_by_others, weights_as_by_others, what_is_applied_has_the_bits_of_the_fit, second_levels_are_blended, the_command_does_the_same, random_labels_score_the_prior,
         hundreds_in_one_matrix, what_the_check_finds,
     ]))

@@ -191,6 +191,20 @@ FL_TEST(models_that_do_not_fit_are_named)
     done(&t);
 }
 
+FL_TEST(what_is_no_number_is_rejected)
+{
+    struct bench t;
+    static const double huge[4] = { 1e308, 0, 1e308, 1 }, none[2] = { 0 };
+    static const float p[4] = { 1, 0, /* inf - inf */ .25f, .5f };
+    const float *r = stack(&t, model("\"A\"", 1, 1, FL_L2_LOGIT, huge, none), 1, 2, p);
+    CHECK(r != NULL);
+    CHECK_INT(fl_rejected(t.out, 0), FL_E_NUM);
+    CHECK_HAS(fl_reason(t.out, 0), "label a: the second level gives no number");
+    CHECK_INT(fl_rejected(t.out, 1), 0);
+    CHECK(r[0] == 0 && r[1] == 0 && r[2] == 0);
+    done(&t);
+}
+
 FL_TEST(bad_rows_are_rejected_alone)
 {
     float p[12];
@@ -211,7 +225,7 @@ int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
         CASE(averages_over_models), CASE(ridge_is_its_matrix), CASE(models_come_in_any_order), CASE(transform_is_log_odds),
-        CASE(a_rows_bits_do_not_depend_on_its_company), CASE(models_that_do_not_fit_are_named), CASE(bad_rows_are_rejected_alone), { 0 }
+        CASE(a_rows_bits_do_not_depend_on_its_company), CASE(models_that_do_not_fit_are_named), CASE(what_is_no_number_is_rejected), CASE(bad_rows_are_rejected_alone), { 0 }
     };
     return fl_run(cases, argc, argv);
 }
