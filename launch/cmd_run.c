@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "launch/cmd.h"
+#include "launch/cpus.h"
 #include "launch/graph.h"
 #include "launch/mem.h"
 #include "launch/run.h"
@@ -36,7 +37,11 @@ static int run_resume(const struct fl_args *a)
         return 2;
     }
     struct fl_graph *g = fl_cmd_load(a->nfiles > 0 ? a->files[0] : file, a);
+    json_t *was = json_load_file(file, 0, NULL);         /* one that can't be read is complained of when it is compared */
     free(file);
+    if (g != NULL)
+        fl_threads_keep(g, was);
+    json_decref(was);
     if (g == NULL)
         return 2;
     const struct fl_run_conf conf = { .run_dir = a->resume, .quiet = a->quiet, .metrics = a->metrics, .resume = true, .force = a->force };

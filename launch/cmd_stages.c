@@ -6,6 +6,7 @@
 
 #include "launch/cmd.h"
 #include "launch/config.h"
+#include "launch/cpus.h"
 #include "launch/keys.h"
 #include "launch/mem.h"
 
@@ -150,6 +151,8 @@ static void stages_print(const json_t *d)
     stages_decided(d);
     stages_names("counts", json_object_get(d, "counters"));
     stages_lines("this machine has", json_object_get(d, "offers"));
+    if (json_is_true(json_object_get(d, "threads")) && json_object_get(d, "offers") != NULL)
+        printf("  processors: %u, shared by its processes unless an entry's threads says otherwise\n", fl_cpus());
 }
 
 /* The --set texts of describe name an option alone: they become a map of options. */

@@ -171,7 +171,7 @@ static void entry_read(struct fl_config *c, const char *name, struct fl_mark mar
     struct fl_entry *e = &c->entries[c->nentries++];
     static const struct fl_node none = { .kind = FL_NODE_MAP };
     *e = (struct fl_entry){ .base = fl_need_copy(name), .full = fl_need_copy(name), .mark = mark, .stage_mark = mark, .options_mark = mark,
-                            .instances_mark = mark, .instances = 1, .threads = 1 };
+                            .instances_mark = mark, .instances = 1 };
     if (!fl_stage_name_ok(name)) {
         fl_complain(c->complaints, mark, "%.60s is no name for a stage, want a letter, then letters, digits, '_' or '-', at most 31", name);
         e->bad = true;
@@ -195,9 +195,12 @@ static void entry_read(struct fl_config *c, const char *name, struct fl_mark mar
     config_int(c, instances, what, 1, FL_MAX_INSTANCES, &value);
     e->instances = (uint32_t)value;
     e->instances_mark = instances != NULL ? instances->mark : mark;
-    value = 1;
-    config_int(c, fl_node_get(map, "threads", NULL), threads, 1, FL_MAX_INSTANCES, &value);
+    const struct fl_node *given = fl_node_get(map, "threads", NULL);
+    value = 0;
+    if (given == NULL || given->kind != FL_NODE_STR || strcmp(given->text, "auto") != 0)
+        config_int(c, given, threads, 1, FL_MAX_INSTANCES, &value);
     e->threads = (uint32_t)value;
+    e->any_threads = value == 0;
     e->options = entry_map(c, e, map, "options", &e->options_mark);
     e->matrix = entry_map(c, e, map, "matrix", NULL);
     free(prefix);

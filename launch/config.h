@@ -28,6 +28,7 @@ struct fl_entry {
     struct fl_node *from;               /* LIST of STR, or NULL */
     struct fl_node *options, *matrix;   /* MAP or NULL */
     uint32_t instances, threads;
+    bool     any_threads;               /* auto: threads is settled by fl_threads_settle */
     /* filled by describe, check and flow */
     json_t  *table, *given, *describe;
     uint32_t nfrom, *from_ids;          /* indices of entries */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "launch/config.h"
+#include "launch/cpus.h"
 #include "launch/mem.h"
 #include "runtime/text.h"
 
@@ -198,6 +199,7 @@ static void graph_ask(struct fl_config *c, struct fl_label_set *labels)
     free(named);
     graph_stage_errors(c);
     graph_settle(c);
+    fl_threads_settle(c, fl_cpus());
     fl_label_set_done(&first);
 }
 
@@ -214,6 +216,7 @@ static void graph_node(const uint32_t *place, const struct fl_entry *e, struct f
     s->memory = (uint64_t)json_integer_value(json_object_get(e->describe, "memory"));
     s->instances = e->instances;
     s->threads = e->threads;
+    s->any_threads = e->any_threads;
     s->source = fl_entry_port(e, "in") == NULL;
     s->sink = fl_entry_port(e, "out") == NULL;
     s->many = json_is_true(json_object_get(fl_entry_port(e, "in"), "many"));

@@ -29,7 +29,8 @@ struct fl_stage_node {
     json_t  *describe;                               /* what `STAGE --describe` printed for these options */
     struct fl_mark mark;
     uint32_t instances;                              /* >= 1 */
-    uint32_t threads;                                /* for a library under the stage; from the entry's `threads:`, default 1 */
+    uint32_t threads;                                /* for a library under the stage: the entry's `threads:`, or what `auto` came to */
+    bool     any_threads;                            /* it was auto */
     uint32_t nfrom, *from;                           /* indices of the stages it reads, in order */
     bool     source, sink, many, tap;                /* no in-port; no out-port; FL_MANY in-port; FL_TAP in-port: a sink without a journal */
     uint32_t ntensors;                               /* what leaves by its out port */

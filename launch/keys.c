@@ -26,7 +26,7 @@ const struct fl_key fl_entry_keys[] = {
     { "stage", "name", "the entry's own name", "Which stage this is: the name of its executable.", true, true },
     { "from", "name, or list of names", NULL, "The entries it reads. Several only into a stage that joins; an expanded entry's name means all of its expansion.", true, true },
     { "instances", "whole number", "1", "How many processes share the work.", true, true },
-    { "threads", "whole number", "1", "For a library under the stage, in each process.", true, true },
+    { "threads", "whole number, or auto", "auto", "For a library under the stage, in each process. auto: stages that can use threads (forward) share the processors evenly, all others have one; settled when the run starts.", true, true },
     { "options", "map", NULL, "The stage's own options (`flowrun describe STAGE`).", true, true },
     { "matrix", "map of lists", NULL, "One entry for each combination of the values, named NAME-value-value; {key} in options and from is replaced.", false, true },
     { "exe", "", NULL, "", true, false },

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "launch/cpus.h"
 #include "launch/graph.h"
 
 static const char *plan_size(uint64_t bytes, char text[32])
@@ -75,7 +76,7 @@ static void plan_pools(const struct fl_graph *g)
     char slab[32], pool[32], self[32];
     uint64_t all = 0, own = 0;
     uint32_t processes = 0;
-    printf("\n  %-28s %-16s %9s %12s %8s %12s %12s\n", "stage", "executable", "processes", "slab", "slabs", "pool", "own");
+    printf("\n  %-28s %-16s %9s %7s %12s %8s %12s %12s\n", "stage", "executable", "processes", "threads", "slab", "slabs", "pool", "own");
     for (uint32_t i = 0; i < g->nstages; i++) {
         const struct fl_stage_node *s = &g->stages[i];
         processes += s->instances;
@@ -85,16 +86,19 @@ static void plan_pools(const struct fl_graph *g)
         if (s->memory > 0)
             plan_size(s->memory * s->instances, self);
         if (s->sink)
-            printf("  %-28s %-16s %9u %12s %8s %12s %12s\n", s->name, s->stage, s->instances, "-", "-", "-", self);
+            printf("  %-28s %-16s %9u %7u %12s %8s %12s %12s\n", s->name, s->stage, s->instances, s->threads, "-", "-", "-", self);
         else
-            printf("  %-28s %-16s %9u %12s %8u %12s %12s\n", s->name, s->stage, s->instances, plan_size(s->slab, slab), g->window,
+            printf("  %-28s %-16s %9u %7u %12s %8u %12s %12s\n", s->name, s->stage, s->instances, s->threads, plan_size(s->slab, slab), g->window,
                    plan_size(s->slab * g->window, pool), self);
     }
-    printf("  %-28s %-16s %9u %12s %8s %12s %12s\n", "total", "", processes, plan_size(all, slab), "", plan_size(all * g->window, pool), plan_size(own, self));
+    printf("  %-28s %-16s %9u %7s %12s %8s %12s %12s\n", "total", "", processes, "", plan_size(all, slab), "", plan_size(all * g->window, pool), plan_size(own, self));
     printf("\nmemory: %u batches in flight x %s = %s in slabs", g->window, plan_size(all, slab), plan_size(all * g->window, pool));
     if (own > 0)
         printf(" and %s of stages' own", plan_size(own, self));
     printf(", the bound is %s\n", plan_size(g->memory, pool));
+    cpu_set_t have;
+    if (sched_getaffinity(0, sizeof have, &have) == 0)
+        printf("processors: %u%s\n", fl_cpus(), fl_cpus_cut(g, &have) ? ", each process with threads on its own" : "");
 }
 
 static void plan_head(const struct fl_graph *g)

@@ -153,6 +153,9 @@ static bool prove_settled(const json_t *answer, char **why)
 {
     const char *key;
     json_t *v, *o, *settled = json_object_get(answer, "settled"), *offers = json_object_get(answer, "offers");
+    const json_t *threads = json_object_get(answer, "threads");
+    if (!prove_null_or(threads, json_is_boolean(threads)))
+        return prove_bad(why, "threads is true or false", "");
     if (!prove_null_or(settled, json_is_object(settled)) || !prove_null_or(offers, prove_texts(offers)) || !prove_count(answer, "memory", 0))
         return prove_bad(why, "settled is an object, offers a list of texts, memory a number", "");
     json_object_foreach(settled, key, v) {

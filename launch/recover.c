@@ -392,7 +392,6 @@ double fl_recover_tick(struct fl_super *s)
             continue;
         }
         in->restart_at = 0;
-        in->beat_at = now;
         if (fl_spawn(s, i, &err) != FL_OK)
             fl_super_fail(s, s->g->stages[in->stage].name, in->index, err.text);
     }

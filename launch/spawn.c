@@ -1,6 +1,7 @@
 /* Pools, and starting one stage process: what it inherits and what its set-up says (docs/protocol.md). */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "launch/cpus.h"
 #include "launch/super.h"
 #include "runtime/slab.h"
 
@@ -186,19 +188,23 @@ static int spawn_setup_fd(json_t *setup, int *fd, struct fl_err *err)
     return FL_OK;
 }
 
-/* Ours and FLOWRUN_STAGE=NAME.INSTANCE, by which others (ps e, flowrun chaos) tell one stage process from another. The array alone is new. */
-static char **spawn_environ(char *mine)
+/* Ours and FLOWRUN_STAGE=NAME.INSTANCE, by which others (ps e, flowrun chaos) tell one stage process from another. Several threads of OpenMP shall sleep while
+ * they wait: turning, they would keep processors from the other stages (ten times slower where there are too few). The array alone is new. */
+static char **spawn_environ(char *mine, bool team)
 {
+    static char passive[] = "OMP_WAIT_POLICY=passive";
     size_t n = 0, k = 1, key = strlen("FLOWRUN_STAGE=");
     while (environ[n] != NULL)
         n++;
-    char **env = calloc(n + 2, sizeof *env);
+    char **env = calloc(n + 3, sizeof *env);
     if (env == NULL)
         return NULL;
     for (size_t i = 0; i < n; i++)
         if (strncmp(environ[i], mine, key) != 0)
             env[k++] = environ[i];
     env[0] = mine;
+    if (team && getenv("OMP_WAIT_POLICY") == NULL && getenv("GOMP_SPINCOUNT") == NULL)
+        env[k] = passive;
     return env;
 }
 
@@ -219,8 +225,16 @@ static int spawn_process(struct fl_super *s, struct fl_inst *in, int setup, int 
     posix_spawnattr_setsigmask(&attr, &none);
     char *argv[] = { n->exe, "--setup", "3", NULL }, mine[64 + FL_NAME_MAX];
     snprintf(mine, sizeof mine, "FLOWRUN_STAGE=%s.%u", n->name, in->index);
-    char **env = spawn_environ(mine);
+    char **env = spawn_environ(mine, n->threads > 1);
+    cpu_set_t have, own;
+    bool pinned = sched_getaffinity(0, sizeof have, &have) == 0 && fl_threads_used(n) && fl_cpus_cut(s->g, &have);
+    if (pinned) {                        /* inherited: so its library sees from the first on how many processors it has */
+        fl_cpus_own(s->g, &have, in->stage, in->index, &own);
+        sched_setaffinity(0, sizeof own, &own);
+    }
     int rc = env != NULL ? posix_spawn(&in->pid, n->exe, fa, &attr, argv, env) : ENOMEM;
+    if (pinned)
+        sched_setaffinity(0, sizeof have, &have);
     free(env);
     posix_spawnattr_destroy(&attr);
     if (rc != 0)
@@ -277,6 +291,7 @@ int fl_spawn(struct fl_super *s, uint32_t i, struct fl_err *err)
         close(pair[0]);
     else
         in->control = pair[0];
+    in->beat_at = fl_now();              /* open_timeout counts from here */
     return rc;
 }
 

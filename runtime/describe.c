@@ -122,6 +122,7 @@ json_t *fl_host_describe_json(const struct fl_host *h, int rc)
     json_object_set_new(root, "epochs", h->epochs == 0 ? json_null() : json_integer(h->epochs));
     json_object_set_new(root, "B", describe_batch_size(h));
     json_object_set_new(root, "memory", h->memory > 0 && h->memory <= INT64_MAX ? json_integer((json_int_t)h->memory) : json_null());
+    json_object_set_new(root, "threads", json_boolean(st->threads));
     json_object_set_new(root, "settled", h->settled != NULL ? json_incref(h->settled) : json_object());
     if (json_object_size(h->options) == 0)
         json_object_set_new(root, "offers", describe_offers(st));

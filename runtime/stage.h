@@ -72,6 +72,7 @@ struct fl_stage {
     const struct fl_opt  *opts;       /* ends with { 0 } */
     const struct fl_port *ports;      /* ends with { 0 }; at most one in and one out */
     const char *const    *counters;   /* ends with NULL */
+    bool threads;                     /* a library under it can use several: ctx->threads */
     int  (*describe)(struct fl_ctx *);                      /* fl_bind what the options decide; may be NULL. Must not need other stages */
     bool (*offers)(uint32_t i, char *text, size_t n);       /* what this machine has for the stage, line i; false behind the last; may be NULL */
     int  (*open)(struct fl_ctx *);

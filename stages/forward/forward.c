@@ -494,6 +494,7 @@ const struct fl_stage fl_stage_forward = {
     .opts = forward_opts,
     .ports = forward_ports,
     .counters = forward_counters,
+    .threads = true,
     .describe = forward_describe,
     .offers = forward_offers,
     .open = forward_open,
