@@ -65,6 +65,8 @@ void fl_entry_name(struct fl_entry *);      /* name from full: what is too long 
 
 /* taps.c: the key record becomes an entry of stage `record` for each edge it names. */
 void fl_taps_expand(struct fl_config *);
+/* Divides what `record: {keep}` allows among the edges by the bytes of a batch on each. */
+void fl_taps_share(const struct fl_config *, struct fl_graph *);
 
 /* check.c: options against the stage's table; what was given as JSON, false after complaints. `prefix` names the entry. */
 bool fl_check_options(struct fl_complaints *, const char *prefix, const json_t *table, const struct fl_node *options,

@@ -280,6 +280,8 @@ static struct fl_graph *graph_build(struct fl_config *c, const uint32_t *order, 
     if (c->complaints->n == 0)
         fl_size_plan(c, order, g);
     if (c->complaints->n == 0)
+        fl_taps_share(c, g);
+    if (c->complaints->n == 0)
         g->resolved = fl_resolve(c, g);
     free(place);
     return g;

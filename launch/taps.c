@@ -5,6 +5,7 @@
 
 #include "launch/config.h"
 #include "launch/mem.h"
+#include "proto/frame.h"
 #include "runtime/opt.h"
 #include "runtime/text.h"
 
@@ -127,4 +128,41 @@ void fl_taps_expand(struct fl_config *c)
             free(edge);
         }
     free(chosen);
+}
+
+/* ---- what each may keep ---- */
+
+/* Of one batch on this edge, those passed on by reference as well. */
+static double taps_bytes(const struct fl_graph *g, const struct fl_stage_node *maker)
+{
+    double sum = FL_FRAME_MAX;
+    for (uint32_t k = 0; k < maker->ntensors; k++) {
+        const struct fl_flow_tensor *t = &maker->tensors[k];
+        double bytes = 0;
+        for (int d = 1; d < FL_DTYPE_COUNT; d++)
+            if (t->dtypes & 1u << d && (double)fl_dtype_size(d) > bytes)
+                bytes = (double)fl_dtype_size(d);
+        for (uint32_t d = 0; d < t->ndim; d++)
+            bytes *= t->shape[d] > 0 ? t->shape[d] : g->B;
+        sum += bytes;
+    }
+    return sum;
+}
+
+void fl_taps_share(const struct fl_config *c, struct fl_graph *g)
+{
+    double sum = 0, keep = 0;
+    if (c->record == NULL)
+        return;
+    for (int turn = 0; turn < 2; turn++)
+        for (uint32_t i = 0; i < g->nstages; i++) {
+            const struct fl_stage_node *s = &g->stages[i];
+            if (!s->tap || strcmp(s->stage, "record") != 0 || strncmp(s->name, "record-", 7) != 0)
+                continue;
+            double bytes = taps_bytes(g, &g->stages[s->from[0]]);
+            if (turn == 1)
+                fl_need_put(s->options, "limit", json_integer((json_int_t)(keep * (bytes / sum)) + 1));
+            sum += turn == 0 ? bytes : 0;
+            keep += turn == 0 ? (double)json_integer_value(json_object_get(s->options, "limit")) : 0;
+        }
 }

@@ -237,13 +237,13 @@ static int rec_record(struct fl_rec_out *o, const struct fl_batch *b, const stru
 
 int fl_rec_append(struct fl_rec_out *o, const struct fl_batch *b, const struct fl_frame *head, uint64_t time, struct fl_err *err)
 {
-    uint64_t bytes = FL_RHEAD_MAX;
+    uint64_t bytes = FL_RHEAD_SIZE + (head != NULL ? head->len : FL_FRAME_MAX) + b->ntensors * (uint64_t)FL_RTENSOR + FL_ALIGN;
     for (uint32_t i = 0; i < b->ntensors; i++)
         bytes += fl_ralign(b->t[i].bytes);
     int rc = FL_OK;
     if (o->fd >= 0 && (o->end + bytes > o->segment || o->n == REC_ENTRIES) && o->n > 0)
         rc = fl_rec_finish(o, err);
-    rec_make_room(o, bytes + FL_RSEG_SIZE + FL_REC_TEXT_MAX);
+    rec_make_room(o, bytes + fl_rseg_size(o->seg.text) + FL_RINDEX_HEAD + (o->n + UINT64_C(1)) * FL_RINDEX + FL_RTAIL);
     if (rc == FL_OK && o->fd < 0)
         rc = rec_begin(o, err);
     if (rc != FL_OK)

@@ -13,6 +13,7 @@
 #include "proto/frame.h"
 #include "proto/recording.h"
 #include "runtime/stage.h"
+#include "stages/lib/pace.h"
 
 enum { RECORD_BATCHES, RECORD_BYTES, RECORD_SKIPPED, RECORD_DROPPED };
 
@@ -29,6 +30,9 @@ struct record {
     time_t   failed;                         /* when a write failed last; 0 = the last one did not */
     uint32_t dropped;
     uint64_t bytes;
+    struct fl_pace pace;
+    uint64_t paced;                          /* bytes at the beginning of its stretch */
+    bool     slow;                           /* told */
 };
 
 static uint64_t record_now(void)
@@ -38,11 +42,16 @@ static uint64_t record_now(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static time_t record_seconds(void)
+static int64_t record_clock(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + 1;
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+static time_t record_seconds(void)
+{
+    return record_clock() / INT64_C(1000000000) + 1;
 }
 
 /* ---- open ---- */
@@ -198,11 +207,26 @@ static int record_dump(struct fl_ctx *ctx, const char *why)
 
 /* ---- batch ---- */
 
+/* The graph waits for a tap that is always at work: a slab is free again only when the tap is done with it. */
+static void record_pace(struct fl_ctx *ctx, int64_t began)
+{
+    struct record *s = ctx->state;
+    double seconds;
+    if (fl_pace_work(&s->pace, began, record_clock(), &seconds)) {
+        if (!s->slow)
+            fl_warn(ctx, "the recording of %s holds the run up: it takes all of its process's time to store %.1f MB/s", record_edge(ctx), (double)(s->bytes - s->paced) / seconds / 1e6);
+        s->slow = true;
+    }
+    if (s->pace.busy == 0)
+        s->paced = s->bytes;
+}
+
 static int record_batch(struct fl_ctx *ctx, struct fl_batch *b)
 {
     struct record *s = ctx->state;
     uint64_t batch = b->batch;
     uint32_t attempt = b->attempt, n = b->n;
+    int64_t began = record_clock();
     if (batch % (uint64_t)s->every == 0) {
         if (s->held != NULL)
             record_hold(ctx, b);
@@ -211,6 +235,7 @@ static int record_batch(struct fl_ctx *ctx, struct fl_batch *b)
         else
             fl_count(ctx, RECORD_SKIPPED, 1);
     }
+    record_pace(ctx, began);
     fl_free(ctx, &b);
     return fl_ack(ctx, batch, attempt, n, 0);
 }

@@ -1,5 +1,6 @@
 """Recording edges of a live run: all of it, the last batches before a death, on demand; a resumed run; what is refused."""
 import glob
+import json
 import os
 import signal
 import subprocess
@@ -35,6 +36,20 @@ def every_edge_is_recorded_and_results_stay(tmp):
         same(sorted(batches(tmp + "/rb/recordings/%s.0000.flr" % n)), list(range(8)), n)
 
 
+def the_limit_is_shared_by_what_edges_carry(tmp):
+    """All edges together stay below it, and each keeps about the same batches."""
+    os.mkdir(tmp + "/o")
+    g = write_graph(tmp + "/g.json", flow.chain(tmp + "/o", TILES + "/*1.jpg", batch=2))
+    flowrun(g, "--run", tmp + "/run", "-q", "--record", "decode,augment,net", "--record-limit", "6MB")
+    with open(tmp + "/run/config.json") as f:
+        limit = {k[7:]: e["options"]["limit"] for k, e in json.load(f)["stages"].items() if e["stage"] == "record"}
+    holds(5999000 < sum(limit.values()) <= 6000010 and limit["decode"] > 20 * limit["net"], "limits: %r" % limit)
+    size = sum(os.path.getsize(p) for p in glob.glob(tmp + "/run/recordings/*"))
+    holds(3000000 < size <= 6000000, "%d bytes on disk" % size)
+    kept = {e: {n for p in glob.glob(tmp + "/run/recordings/" + e + ".*") for n in batches(p)} for e in limit}
+    holds(all(len(k) > 3 and 14 in k for k in kept.values()) and 0 not in kept["decode"] and kept["decode"] <= kept["net"], "the last ones: %r" % kept)
+
+
 def a_ring_is_written_when_a_stage_is_killed(tmp):
     os.mkdir(tmp + "/o")
     g = write_graph(tmp + "/g.json", flow.chain(tmp + "/o", TILES + "/*.jpg", batch=4), record={"edges": ["augment", "decode"], "ring": 2})
@@ -46,6 +61,21 @@ def a_ring_is_written_when_a_stage_is_killed(tmp):
     holds(files(tmp + "/run"), "recordings after a kill")
     holds(batches(tmp + "/run/recordings/augment.0000.flr"), "batches of the ring")
     holds("written out: died of signal 9" in slurp(tmp + "/run/log.jsonl").decode(), "the log tells why")
+
+
+def a_ring_is_written_when_a_tile_goes_to_quarantine(tmp):
+    """The batch that killed is there, as the stage got it."""
+    os.mkdir(tmp + "/o")
+    stages = flow.chain(tmp + "/o", TILES + "/*11.jpg", batch=2)
+    stages["tripwire"] = {"from": "decode", "options": {"tiles": ["sample_00111"]}}
+    stages["augment"]["from"] = "tripwire"
+    g = write_graph(tmp + "/g.json", stages, stage_path=[flow.BUILD + "/tests/flow/stages"], record={"edges": ["decode", "tripwire"], "ring": 1})
+    flowrun(g, "--run", tmp + "/run", "-q", want=3)
+    holds("of decode written out: died of signal 11" in slurp(tmp + "/run/log.jsonl").decode(), "the log tells why")
+    with open(tmp + "/run/quarantine/0.json") as f:
+        same([t["id"] for t in json.load(f)["tiles"]], ["sample_00111"], "in quarantine")
+    got = [n for path in sorted(glob.glob(tmp + "/run/recordings/decode.*")) for n in batches(path)]
+    holds(0 in got, "batch 0 is in the ring: %r" % got)
 
 
 def a_ring_is_written_when_the_run_fails(tmp):
@@ -105,5 +135,6 @@ def what_is_refused(tmp):
 
 
 if __name__ == "__main__":
-    sys.exit(flow.run_cases([every_edge_is_recorded_and_results_stay, a_ring_is_written_when_a_stage_is_killed, a_ring_is_written_when_the_run_fails,
+    sys.exit(flow.run_cases([every_edge_is_recorded_and_results_stay, the_limit_is_shared_by_what_edges_carry, a_ring_is_written_when_a_stage_is_killed,
+                             a_ring_is_written_when_a_tile_goes_to_quarantine, a_ring_is_written_when_the_run_fails,
                              a_person_asks, a_resumed_run_goes_on_recording, what_is_refused]))

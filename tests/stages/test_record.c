@@ -5,6 +5,7 @@
 
 #include "proto/recording.h"
 #include "runtime/host.h"
+#include "stages/lib/pace.h"
 #include "tests/lib/check.h"
 #include "tests/lib/harness.h"
 
@@ -140,6 +141,31 @@ FL_TEST(the_wire_header_is_stored_as_it_came)
     }
 }
 
+/* Pieces of work of `work` ms, one every `every` ms: how many stretches of a minute were full. */
+static int full_stretches(int64_t work, int64_t every)
+{
+    const int64_t ms = 1000000;
+    struct fl_pace p = { 0 };
+    double seconds;
+    int full = 0;
+    for (int64_t t = 5 * ms; t < 60000 * ms; t += every * ms)
+        full += fl_pace_work(&p, t, t + work * ms, &seconds);
+    return full;
+}
+
+FL_TEST(a_tap_that_is_always_at_work_is_seen)
+{
+    struct fl_pace p = { 0 };
+    double seconds = 0;
+    CHECK_INT(full_stretches(100, 100), 6);
+    CHECK_INT(full_stretches(95, 100), 5);
+    CHECK_INT(full_stretches(80, 100), 0);
+    CHECK_INT(full_stretches(1, 1000), 0);
+    CHECK(fl_pace_work(&p, 7, 7 + 2 * FL_PACE_STRETCH, &seconds));
+    CHECK(seconds == 2e-9 * (double)FL_PACE_STRETCH);
+    CHECK(!fl_pace_work(&p, 7 + 4 * FL_PACE_STRETCH, 8 + 4 * FL_PACE_STRETCH, &seconds));     /* idle since */
+}
+
 FL_TEST(a_full_disk_is_told_once_and_the_run_goes_on)
 {
     struct fl_err err = { 0 };
@@ -182,7 +208,7 @@ FL_TEST(at_the_limit_the_oldest_go)
 int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
-        CASE(stores_all), CASE(stores_every_kth), CASE(a_ring_is_written_on_demand), CASE(the_wire_header_is_stored_as_it_came), CASE(a_full_disk_is_told_once_and_the_run_goes_on),
+        CASE(stores_all), CASE(stores_every_kth), CASE(a_ring_is_written_on_demand), CASE(the_wire_header_is_stored_as_it_came), CASE(a_tap_that_is_always_at_work_is_seen), CASE(a_full_disk_is_told_once_and_the_run_goes_on),
         CASE(at_the_limit_the_oldest_go), { 0 },
     };
     return fl_run(cases, argc, argv);
