@@ -2,6 +2,7 @@
 #include "launch/archive.h"
 
 #include <errno.h>
+#include <ftw.h>
 #include <spawn.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,10 +30,18 @@ int fl_archive_pack(const char *dir, const char *tar, struct fl_err *err)
     return archive_tar(argv, tar, err);
 }
 
+/* Files are written into folders of it later on: a link in their place would lead out of it. */
+static int archive_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)path; (void)type; (void)ftw;
+    return S_ISREG(st->st_mode) || S_ISDIR(st->st_mode) ? 0 : 1;
+}
+
 int fl_archive_unpack(const char *tar, const char *dir, struct fl_err *err)
 {
     const char *argv[] = { "tar", "--no-same-owner", "--no-same-permissions", "-C", dir, "-xf", tar, NULL };
     if (mkdir(dir, 0700) != 0)
         return fl_err_set(err, FL_E_IO, "%.300s: %s", dir, strerror(errno));
-    return archive_tar(argv, tar, err);
+    int rc = archive_tar(argv, tar, err);
+    return rc == FL_OK && nftw(dir, archive_entry, 16, FTW_PHYS) != 0 ? fl_err_set(err, FL_E_INPUT, "%.300s: holds what is neither file nor folder", tar) : rc;
 }

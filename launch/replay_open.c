@@ -177,7 +177,11 @@ int fl_replay_open(const char *what, struct fl_replay *r, struct fl_err *err)
     char *path = fl_need_text("%s/config.json", r->run != NULL ? r->run : what);
     json_error_t je;
     r->config = r->run != NULL ? json_load_file(path, JSON_REJECT_DUPLICATES, &je) : NULL;
-    int rc = json_is_object(json_object_get(r->config, "stages")) ? FL_OK : fl_err_set(err, FL_E_INPUT, "%.300s belongs to no run: no %.300s", what, path);
+    int rc = FL_OK;
+    if (r->config == NULL && access(what, F_OK) != 0)
+        rc = fl_err_set(err, FL_E_INPUT, "%.300s: no run directory, recording or archive is there", what);
+    else if (!json_is_object(json_object_get(r->config, "stages")))
+        rc = fl_err_set(err, FL_E_INPUT, "%.300s belongs to no run: no %.300s", what, path);
     free(path);
     r->stages = fl_need_json(json_object());
     if (rc == FL_OK && r->foreign)

@@ -260,6 +260,12 @@ def a_reproducer_is_one_file(tmp):
     holds("nothing of what was chosen was recorded" in err, err)
     _, _, err = flowrun("merge", tmp + "/tile.tar", tmp + "/tile2.tar", "--out", tmp + "/n.tar", want=1)
     holds("batch 0 of augment comes twice with other tiles" in err, err)
+    os.mkdir(tmp + "/evil")                                 # leads to a run of this machine
+    os.symlink(tmp + "/gone-run/recordings", tmp + "/evil/recordings")
+    shutil.copy(tmp + "/gone-run/config.json", tmp + "/evil")
+    subprocess.run(["tar", "-C", tmp + "/evil", "-cf", tmp + "/evil.tar", "."], check=True)
+    _, _, err = flowrun("replay", tmp + "/evil.tar", "--stage", "decode", want=2)
+    holds("holds what is neither file nor folder" in err, err)
 
 
 def what_is_refused(tmp):
@@ -274,6 +280,7 @@ def what_is_refused(tmp):
         ([tmp + "/run"], "want --stage NAME"),
         ([tmp + "/run", "--from", "net", "--to", "decode"], "net doesn't come to decode"),
         ([tmp + "/o", "--stage", "net"], "belongs to no run"),
+        ([tmp + "/nothing", "--stage", "net"], "no run directory, recording or archive is there"),
         ([tmp + "/run", "--stage", "augment", "--with", tmp + "/nothing"], "no executable"),
     ]:
         _, _, err = flowrun("replay", *args, want=2)
