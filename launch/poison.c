@@ -105,12 +105,31 @@ static void poison_note(struct fl_super *s, const struct fl_inst *in, uint64_t b
     json_object_set_new(tile, "header", kept ? json_string(name) : json_null());
 }
 
+/* A word of a shell's command line. size: 4 x the text's and 3 more. */
+static void poison_word(const char *text, char *out, size_t size)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:,@%=";
+    size_t n = 0;
+    if (text[strspn(text, plain)] == '\0') {
+        snprintf(out, size, "%s", text);
+        return;
+    }
+    out[n++] = '\'';
+    for (; *text != '\0' && n + 6 < size; text++) {
+        memcpy(out + n, *text == '\'' ? "'\\''" : text, *text == '\'' ? 4 : 1);
+        n += *text == '\'' ? 4 : 1;
+    }
+    out[n++] = '\'';
+    out[n] = '\0';
+}
+
 static json_t *poison_tile(struct fl_super *s, const struct fl_inst *in, uint64_t batch, uint32_t row, const char *cause, bool alone)
 {
     const char *stage = s->g->stages[in->stage].name;
-    char reason[FL_REASON_SIZE], command[1400];
+    char reason[FL_REASON_SIZE], command[6000], dir[4200];
+    poison_word(s->dir, dir, sizeof dir);
     snprintf(reason, sizeof reason, "%s: E_POISON: %s %s", stage, cause, alone ? "over this tile, twice" : "over this batch, though over none of its tiles alone");
-    snprintf(command, sizeof command, "flowrun replay %s --from %s --to %s --batch %llu", s->dir, s->g->stages[0].name, stage, (unsigned long long)batch);
+    snprintf(command, sizeof command, "flowrun replay %s --from %s --to %s --batch %llu", dir, s->g->stages[0].name, stage, (unsigned long long)batch);
     json_t *j = json_pack("{s:i, s:s, s:i, s:s, s:s, s:s}", "row", (int)row, "stage", stage, "instance", (int)in->index, "cause", cause, "reason", reason, "command", command);
     if (alone)
         poison_note(s, in, batch, row, j);
@@ -142,6 +161,29 @@ static void poison_quarantine(struct fl_super *s, const struct fl_inst *in, uint
         snprintf(text, sizeof text, "%s, over %llu tiles now: that is no matter of single tiles", cause, (unsigned long long)s->quarantined);
         fl_super_fail(s, stage, in->index, text);
     }
+}
+
+#define POISON_TOLD 8                  /* tiles named in a message */
+
+/* A replay works on whole batches: which tile it dies of was found by the run. */
+void fl_poison_told(const char *run, const char *stage, uint64_t batch, char *out, size_t size)
+{
+    char path[1200];
+    size_t k, used = 0, told = 0;
+    json_t *tile;
+    snprintf(path, sizeof path, "%s/quarantine/%llu.json", run, (unsigned long long)batch);
+    json_t *j = json_load_file(path, 0, NULL);
+    out[0] = '\0';
+    json_array_foreach(json_object_get(j, "tiles"), k, tile) {
+        const char *id = json_string_value(json_object_get(tile, "id")), *of = json_string_value(json_object_get(tile, "stage"));
+        if (of == NULL || strcmp(of, stage) != 0 || used >= size || ++told > POISON_TOLD)
+            continue;
+        used += (size_t)snprintf(out + used, size - used, "%s%s%srow %lld%s", told == 1 ? "; in quarantine: " : ", ", id != NULL ? id : "", id != NULL ? " (" : "",
+                                 (long long)json_integer_value(json_object_get(tile, "row")), id != NULL ? ")" : "");
+    }
+    if (told > POISON_TOLD && used < size)
+        snprintf(out + used, size - used, " and %zu more", told - POISON_TOLD);
+    json_decref(j);
 }
 
 /* Rows that earlier runs in this folder put into quarantine. */

@@ -13,7 +13,7 @@
 
 #define BACKOFF_FIRST 0.01
 #define BACKOFF_MOST  5.0
-#define STILLBORN_MOST 5               /* starts in a row that die before they are ready */
+#define STILLBORN_MOST 5               /* starts in a row that die by themselves before they are ready */
 #define BARREN_MOST 20                 /* own deaths of a stage in a row without a batch finished, and two for each batch of the window: more than halving takes */
 #define FAR 1e9
 
@@ -275,6 +275,18 @@ static void recover_in_the_end(struct fl_super *s, struct fl_inst *in, bool clea
     }
 }
 
+/* What kills is what a replay is to show: nothing is started again, nobody is blamed. */
+static void recover_end_replay(struct fl_super *s, const struct fl_inst *in, uint64_t current, const char *cause)
+{
+    const char *name = s->g->stages[in->stage].name;
+    char text[700], tiles[500] = "";
+    if (current > 0)
+        fl_poison_told(s->conf->replay_of, name, current - 1, tiles, sizeof tiles);
+    if (current > 0)
+        snprintf(text, sizeof text, "%s over batch %llu%s", cause, (unsigned long long)current - 1, tiles);
+    fl_super_fail(s, name, in->index, current > 0 ? text : cause);
+}
+
 void fl_recover_death(struct fl_super *s, struct fl_inst *in, int status)
 {
     const char *name = s->g->stages[in->stage].name;
@@ -291,7 +303,11 @@ void fl_recover_death(struct fl_super *s, struct fl_inst *in, int status)
     bool own = recover_own_doing(in, status), blamed = own && current > 0;
     recover_cause(in, status, cause);
     in->deaths++;
-    in->stillborn = was_ready ? 0 : in->stillborn + 1;
+    in->stillborn = was_ready ? 0 : in->stillborn + own;
+    if (s->conf->replay_of != NULL) {
+        recover_end_replay(s, in, current, cause);
+        return;
+    }
     if ((!s->started && own) || in->stillborn > STILLBORN_MOST) {
         fl_super_fail(s, name, in->index, cause);
         return;

@@ -126,7 +126,7 @@ int fl_replay_run(struct fl_replay *r, const char *attached, bool slow, struct f
         status = 2;
     } else {
         g->window = g->window > 4 ? 4 : g->window;
-        status = fl_run_graph(g, &(struct fl_run_conf){ .run_dir = run, .quiet = true, .only = r->batches, .nonly = r->nbatches, .attached = attached });
+        status = fl_run_graph(g, &(struct fl_run_conf){ .run_dir = run, .quiet = true, .replay_of = r->run, .only = r->batches, .nonly = r->nbatches, .attached = attached });
     }
     free(complaints);
     fl_graph_free(g);

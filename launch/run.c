@@ -366,8 +366,8 @@ static int run_loop(struct fl_super *s, int sigfd, struct fl_err *err)
     if (p == NULL)
         return fl_err_set(err, FL_E_NOMEM, "poll");
     while (run_alive(s)) {
-        uint32_t n = run_pollset(s, p, sigfd);
         double due = fl_recover_tick(s), left = tick + TICK - fl_now();
+        uint32_t n = run_pollset(s, p, sigfd);            /* with those just started in it */
         int ms = (int)((due < left ? due : left) * 1000);
         if (poll(p, n, ms < 0 ? 0 : ms + 1) < 0 && errno != EINTR)
             break;

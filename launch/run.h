@@ -10,6 +10,7 @@ struct fl_run_conf {
     const char *metrics;       /* --metrics [HOST:]PORT; NULL: none */
     uint64_t start;            /* --start N: batches below N were done elsewhere (a trainer's checkpoint); only where no sink keeps a journal */
     const uint64_t *only; uint64_t nonly;   /* replay: these batches alone, ascending; 0 = all */
+    const char *replay_of;     /* replay: the run it repeats a part of; a death of a stage is its answer and ends it. NULL: no replay */
     const char *attached;      /* replay: a stage that runs under a debugger and shares the terminal, or NULL */
     bool resume;               /* --resume: run_dir exists, go on with what its journal lacks */
     bool force;                /* --force: under another configuration, too */

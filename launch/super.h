@@ -139,6 +139,7 @@ bool fl_poison_keeps(struct fl_super *, uint64_t batch, uint32_t attempt);   /* 
 enum fl_poison fl_poison_next(struct fl_super *, struct fl_redo *next);      /* WAIT: nothing may be issued now */
 bool fl_poison_passed(struct fl_super *, uint64_t batch);      /* it came through; true: it was suspect */
 bool fl_poison_has_marks(const struct fl_super *, uint64_t batch);
+void fl_poison_told(const char *run, const char *stage, uint64_t batch, char *out, size_t size);   /* "; in quarantine: ID (row R), ..." or "" */
 
 /* oom.c */
 uint64_t fl_oom_kills(void);                                   /* by the kernel, so far */

@@ -2,6 +2,9 @@
 import csv
 import json
 import os
+import re
+import signal
+import subprocess
 import sys
 
 import msgpack
@@ -69,6 +72,14 @@ def quarantined(tmp):
     return found
 
 
+def replay(tmp, command, patience=60):
+    """Runs the very text that the quarantine gives: status, standard output, standard error."""
+    path = dict(os.environ, PATH=os.path.dirname(flow.FLOWRUN) + ":" + os.environ["PATH"], TMPDIR=tmp)
+    p = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=patience, env=path)
+    holds(not [f for f in os.listdir(tmp) if f.startswith("flowrun-replay")], "nothing of the replay stays: %s" % os.listdir(tmp))
+    return p.returncode, p.stdout, p.stderr
+
+
 def a_tile_that_kills(tmp):
     ids, err = run(tmp, lambda ids: {"tiles": [ids[37]]})
     only_these_are_missing(tmp, [ids[37]])
@@ -81,6 +92,9 @@ def a_tile_that_kills(tmp):
     same([h["batch"], h["probe"], h["n"]], [37 // B, 37 % B + 1, B], "its header")
     holds("pixels" in [t[0] for t in h["t"]], "its header names the tensors: %r" % h)
     holds("quarantine" in err, "the person is told: %r" % err)
+    rc, out, said = replay(tmp, e["command"])
+    same([rc, "done" in out], [1, False], "the command ends with the death: %s%s" % (out, said))
+    holds(re.search(r"^tripwire: died of signal 11 \(.*\) over batch %d; in quarantine: %s \(row %d\)$" % (37 // B, ids[37], 37 % B), said, re.M), "it says what died over what: %s" % said)
     # two deaths in company, one alone, one for each half that holds it, two more when single
     same(report(tmp + "/run")["restarts"], 2 + 1 + 3 + 2, "deaths")
 
@@ -104,6 +118,8 @@ def several_tiles_in_several_batches(tmp):
 def a_tile_that_hangs(tmp):
     ids, _ = run(tmp, lambda ids: {"tiles": [ids[5]], "how": "hang"}, batch=2, stall_timeout=1)
     only_these_are_missing(tmp, [ids[5]])
+    rc, out, said = replay(tmp, quarantined(tmp)[ids[5]]["command"])
+    holds(rc == 1 and re.search(r"^tripwire: made no progress .* over batch 2; in quarantine: %s " % ids[5], said, re.M), "its command shows it: %d %s%s" % (rc, out, said))
 
 
 def a_stage_that_never_gets_ready(tmp):
@@ -115,7 +131,10 @@ def a_stage_that_never_gets_ready(tmp):
 def tiles_that_kill_in_company_only(tmp):
     ids, _ = run(tmp, lambda ids: {"tiles": [ids[2], ids[12]], "company": 2, "how": "abort"})
     only_these_are_missing(tmp, ids[:B])
-    same(sorted(e["row"] for e in json.loads(slurp(tmp + "/run/quarantine/0.json"))["tiles"]), list(range(B)), "rows")
+    tiles = json.loads(slurp(tmp + "/run/quarantine/0.json"))["tiles"]
+    same(sorted(e["row"] for e in tiles), list(range(B)), "rows")
+    rc, out, said = replay(tmp, tiles[0]["command"])
+    holds(rc == 1 and "signal 6" in said and "over batch 0; in quarantine: row 0, row 1, " in said, "its command shows it: %d %s%s" % (rc, out, said))
 
 
 def too_many_are_no_matter_of_tiles(tmp):
@@ -157,6 +176,35 @@ def kills_from_outside_never_count(tmp):
     run_.kill()
 
 
+def kills_before_it_is_ready_never_count(tmp):
+    """Eight in a row before the run has begun, then eight more after a kill in the midst of it: the run goes on."""
+    for name in ("quiet", "out"):
+        os.mkdir(tmp + "/" + name)
+    flowrun(graph(tmp, tmp + "/quiet", {}), "--run", tmp + "/quiet-run", "-q")
+    ids = natural(tmp)
+    deaths = [str(n) for n in list(range(1, 9)) + list(range(10, 18))]
+    run_ = flow.Run(graph(tmp, tmp + "/out", {"stillborn": deaths, "how": "kill"}, memory="60MB"), "--run", tmp + "/run")
+    flow.wait_for(lambda: flow.committed(tmp + "/run") > 64 or run_.p.poll() is not None, "the first results")
+    os.kill(run_.stages()["tripwire"][0], signal.SIGKILL)
+    rc, _, err = run_.end()
+    same(rc, 0, "status; it said %s" % err)
+    for name in ("predictions.csv", "probs.csv"):
+        same(slurp(tmp + "/out/" + name), slurp(tmp + "/quiet/" + name), name)
+    same([report(tmp + "/run")["restarts"], len(slurp(tmp + "/log.starts")), len(ids)], [17, 18, N], "deaths, starts, tiles")
+
+
+def crashes_before_it_is_ready_end_the_run(tmp):
+    os.mkdir(tmp + "/out")
+    _, _, err = flowrun(graph(tmp, tmp + "/out", {"stillborn": ["1"], "how": "abort"}), "--run", tmp + "/run", want=1)
+    holds("signal 6" in err and "tripwire" in err, "before the run has begun: %s" % err)
+    run_ = flow.Run(graph(tmp, tmp + "/out", {"stillborn": [str(n) for n in range(3, 20)], "how": "exit"}, memory="60MB"), "--run", tmp + "/run2")
+    flow.wait_for(lambda: flow.committed(tmp + "/run2") > 64 or run_.p.poll() is not None, "the first results")
+    os.kill(run_.stages()["tripwire"][0], signal.SIGKILL)
+    rc, _, err = run_.end()
+    same(rc, 1, "status; it said %s" % err)
+    holds("exit status 7" in err and "tripwire" in err, "in the midst of it: %s" % err)
+
+
 def killed_by_the_kernel_for_want_of_memory(tmp):
     cgroup = "/sys/fs/cgroup/memory/flowrun-test-%d" % os.getpid()
     limit = "memory.limit_in_bytes"
@@ -190,5 +238,6 @@ def killed_by_the_kernel_for_want_of_memory(tmp):
 if __name__ == "__main__":
     sys.exit(flow.run_cases([
         a_tile_that_kills, tests_run_alone_and_keep_nothing, several_tiles_in_several_batches, a_tile_that_hangs, a_stage_that_never_gets_ready, tiles_that_kill_in_company_only,
-        too_many_are_no_matter_of_tiles, a_stage_that_does_nothing_but_die, what_was_put_aside_stays_so_on_resume, kills_from_outside_never_count, killed_by_the_kernel_for_want_of_memory,
+        too_many_are_no_matter_of_tiles, a_stage_that_does_nothing_but_die, what_was_put_aside_stays_so_on_resume, kills_from_outside_never_count,
+        kills_before_it_is_ready_never_count, crashes_before_it_is_ready_end_the_run, killed_by_the_kernel_for_want_of_memory,
     ]))

@@ -11,7 +11,7 @@
 enum { TRIP_SEGV, TRIP_ABORT, TRIP_EXIT, TRIP_HANG, TRIP_OOM, TRIP_KILL, TRIP_OPEN };
 
 struct tripwire {
-    char  **tiles;      /* options */
+    char  **tiles, **stillborn;      /* options */
     int     how;
     int64_t company;
     char   *log;
@@ -56,11 +56,24 @@ static void trip(int how)
     }
 }
 
+/* Counts the starts in LOG.starts, a byte each. */
 static int tripwire_open(struct fl_ctx *ctx)
 {
     const struct tripwire *s = ctx->state;
+    char path[1024];
     if (s->how == TRIP_OPEN)
         trip(TRIP_HANG);
+    if (s->stillborn == NULL || s->stillborn[0] == NULL)
+        return FL_OK;
+    snprintf(path, sizeof path, "%s.starts", s->log);
+    FILE *f = fopen(path, "ae");
+    if (f == NULL || fputc('.', f) == EOF || fflush(f) != 0)
+        return fl_fail(ctx, FL_E_IO, "%s: can't be written", path);
+    long start = ftell(f);
+    fclose(f);
+    for (char **n = s->stillborn; *n != NULL; n++)
+        if (strtol(*n, NULL, 10) == start)
+            trip(s->how);
     return FL_OK;
 }
 
@@ -82,6 +95,7 @@ static const struct fl_opt tripwire_opts[] = {
     { .name = "tiles", .type = FL_OPT_LIST, .off = offsetof(struct tripwire, tiles), .help = "ids of tiles that kill" },
     { .name = "how", .type = FL_OPT_CHOICE, .off = offsetof(struct tripwire, how), .def = "segv", .choices = "segv|abort|exit|hang|oom|kill|open", .help = "how it dies; open: it hangs before it is ready" },
     { .name = "company", .type = FL_OPT_INT, .off = offsetof(struct tripwire, company), .def = "1", .min = 1, .max = 1000, .help = "so many of them must be in a batch" },
+    { .name = "stillborn", .type = FL_OPT_LIST, .off = offsetof(struct tripwire, stillborn), .help = "starts, counted from 1 over all instances, that die before they are ready; wants log" },
     { .name = "log", .type = FL_OPT_STR, .off = offsetof(struct tripwire, log), .help = "file that gets a line for each batch" },
     { 0 }
 };
