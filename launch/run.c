@@ -187,11 +187,12 @@ static void run_start_if_ready(struct fl_super *s)
     for (uint32_t i = 0; i < s->ninst; i++)
         if (!s->inst[i].ready)
             return;
+    if (fl_versions_settle(s) != FL_OK)
+        return;
     s->started = true;
     s->t_start = fl_now();
     run_tell_all(s, "start");
     fl_super_issue_all(s);
-    fl_versions_write(s);
     run_finish_if_done(s);
 }
 
@@ -500,8 +501,10 @@ int fl_run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)
         fprintf(stderr, "run: %s; window %u batches of %u tiles\n", s.dir, g->window, g->B);
     for (uint32_t i = 0; rc == FL_OK && i < s.ninst; i++)
         rc = fl_spawn(&s, i, &err);
-    if (rc == FL_OK)
+    if (rc == FL_OK) {
+        fl_versions_files(&s);
         rc = run_loop(&s, sigfd, &err);
+    }
     int status = rc == FL_E_CONFIG ? 2 : 1;
     if (rc != FL_OK) {
         fprintf(stderr, "flowrun: %s\n", err.text);
@@ -511,7 +514,7 @@ int fl_run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)
                 waitpid(s.inst[i].pid, NULL, 0);
     } else {
         fl_table_tick(&s, true);
-        status = fl_report(&s, run_status(&s));
+        status = s.refused ? 2 : fl_report(&s, run_status(&s));      /* the report of what was done before stays */
     }
     run_free(&s);
     close(sigfd);

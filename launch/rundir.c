@@ -118,12 +118,12 @@ static int rundir_same(struct fl_super *s, const char *path, bool *mixed, struct
     return FL_OK;
 }
 
-/* The configuration before a change stays beside the new one, as config-1.json and so on. */
-static int rundir_put_aside(const char *dir, const char *path, struct fl_err *err)
+int fl_rundir_put_aside(const char *dir, const char *name, struct fl_err *err)
 {
-    char to[1300];
+    char path[1300], to[1300];
+    snprintf(path, sizeof path, "%s/%s.json", dir, name);
     for (int i = 1; i < 1000; i++) {
-        snprintf(to, sizeof to, "%s/config-%d.json", dir, i);
+        snprintf(to, sizeof to, "%s/%s-%d.json", dir, name, i);
         if (link(path, to) == 0)
             return FL_OK;
         if (errno != EEXIST)
@@ -140,7 +140,7 @@ static int rundir_config(struct fl_super *s, struct fl_err *err)
     bool mixed = false;
     int rc = s->conf->resume ? rundir_same(s, path, &mixed, err) : FL_OK;
     if (rc == FL_OK && mixed)
-        rc = rundir_put_aside(s->dir, path, err);
+        rc = fl_rundir_put_aside(s->dir, "config", err);
     if (rc != FL_OK || (s->conf->resume && !mixed))
         return rc;
     char *text = json_dumps(s->g->resolved, JSON_INDENT(2));

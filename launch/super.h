@@ -80,14 +80,16 @@ struct fl_super {
     double   t_table;
     uint64_t table_tiles; int table_lines;
     char     said[200];                  /* what a stage told last while the files are written: shown as progress */
+    bool     refused;                    /* to resume with others: nothing was done */
     json_t  *results;                    /* of the stages, by name */
-    json_t  *versions;                   /* versions.c: as it is in RUN/versions.json; NULL = not written yet */
+    json_t  *versions;                   /* versions.c: as it is, or will be, in RUN/versions.json */
 };
 
 double fl_now(void);                     /* seconds, monotonic */
 
 /* rundir.c */
 int  fl_rundir_open(struct fl_super *, struct fl_err *);       /* makes or reopens it, takes the lock, writes config.json, opens the log */
+int  fl_rundir_put_aside(const char *dir, const char *name, struct fl_err *);   /* DIR/NAME.json stays, as NAME-1.json and so on, beside what comes */
 void fl_rundir_close(struct fl_super *);                       /* removes the socket folder */
 void fl_super_log(struct fl_super *, const char *stage, uint32_t instance, int level, const char *text);
 

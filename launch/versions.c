@@ -100,6 +100,18 @@ static void versions_file(json_t *files, const char *path)
     fl_need_put(files, path, j);
 }
 
+/* A stage that is a script is mapped by no process. */
+static void versions_script(json_t *files, const char *exe)
+{
+    char magic[SELFMAG];
+    int fd = open(exe, O_RDONLY | O_CLOEXEC);
+    bool elf = fd >= 0 && pread(fd, magic, sizeof magic, 0) == (ssize_t)sizeof magic && memcmp(magic, ELFMAG, SELFMAG) == 0;
+    if (fd >= 0)
+        close(fd);
+    if (!elf)
+        versions_file(files, exe);
+}
+
 /* With the description beside it: NAME.json of NAME.safetensors. */
 static void versions_value(json_t *files, const json_t *v)
 {
@@ -126,6 +138,7 @@ static json_t *versions_files(const struct fl_stage_node *n)
         if (strcmp(type, "path") == 0 || strcmp(type, "paths") == 0)
             versions_value(files, json_object_get(n->options, json_string_value(json_object_get(o, "name"))));
     }
+    versions_script(files, n->exe);
     return files;
 }
 
@@ -166,24 +179,20 @@ static void versions_save(struct fl_super *s)
     free(text);
 }
 
-void fl_versions_write(struct fl_super *s)
+void fl_versions_files(struct fl_super *s)
 {
-    json_t *j = fl_need_json(json_object()), *stages = fl_need_json(json_object());
-    fl_need_put(j, "flowrun", fl_need_str(FL_VERSION));
-    fl_need_put(j, "machine", versions_machine());
+    json_t *stages = fl_need_json(json_object());
+    s->versions = fl_need_json(json_object());
+    fl_need_put(s->versions, "flowrun", fl_need_str(FL_VERSION));
+    fl_need_put(s->versions, "machine", versions_machine());
     for (uint32_t i = 0; i < s->g->nstages; i++) {
         const struct fl_stage_node *n = &s->g->stages[i];
         json_t *e = fl_need_json(json_object());
         fl_need_put(e, "exe", fl_need_str(n->exe));
-        json_t *mapped = fl_need_json(json_object());
-        versions_mapped(s->inst[s->first[i]].pid, mapped);
-        fl_need_put(e, "mapped", mapped);
         fl_need_put(e, "files", versions_files(n));
         fl_need_put(stages, n->name, e);
     }
-    fl_need_put(j, "stages", stages);
-    s->versions = j;
-    versions_save(s);
+    fl_need_put(s->versions, "stages", stages);
 }
 
 /* Files that were too large at the start, if they are still those of the start. */
@@ -211,6 +220,8 @@ void fl_versions_complete(struct fl_super *s)
     for (uint32_t i = 0; s->versions != NULL && i < s->g->nstages; i++) {
         json_t *e = json_object_get(json_object_get(s->versions, "stages"), s->g->stages[i].name), *mapped = json_object_get(e, "mapped");
         size_t before = json_object_size(mapped);
+        if (!json_is_object(mapped) || !json_is_object(json_object_get(e, "files")))
+            continue;                  /* of a file that somebody else wrote */
         for (uint32_t k = 0; k < s->g->stages[i].instances; k++)
             if (s->inst[s->first[i] + k].pid > 0)
                 versions_mapped(s->inst[s->first[i] + k].pid, mapped);
@@ -223,74 +234,166 @@ void fl_versions_complete(struct fl_super *s)
 
 /* ---- the comparison ---- */
 
+enum { VERSIONS_REPLAY, VERSIONS_RESUME };
+
 static const char *versions_base(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return slash != NULL ? slash + 1 : path;
 }
 
-static void versions_say(const char *stage, const char *what, const char *was, const char *is)
+static void versions_say(FILE *out, const char *stage, const char *what, const char *was, const char *is)
 {
-    fprintf(stderr, "%s: %s was %.24s, is %.24s\n", stage, what, was != NULL ? was : "absent", is != NULL ? is : "absent");
+    fprintf(out, "%s: %s was %.24s, is %.24s\n", stage, what, was != NULL ? was : "absent", is != NULL ? is : "absent");
 }
 
-static const json_t *versions_by_base(const json_t *all, const char *base)
+/* What lies in the same place, else what has the same name: a replay may run elsewhere. */
+static const json_t *versions_find(const json_t *all, const char *path)
 {
     const char *key;
-    json_t *v;
+    json_t *v = json_object_get(all, path);
+    if (v != NULL)
+        return v;
     json_object_foreach((json_t *)all, key, v)
-        if (strcmp(versions_base(key), base) == 0)
+        if (strcmp(versions_base(key), versions_base(path)) == 0)
             return v;
     return NULL;
 }
 
-static void versions_libraries(const char *stage, const json_t *was, const json_t *is)
+/* A library that is loaded when it is first wanted may be in one of the two and not in the other, which shows in a replay and is no reason to
+ * refuse to resume. */
+static void versions_libraries(FILE *out, int why, const char *stage, const json_t *was, const json_t *is)
 {
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)was, key, v) {
-        const char *now = json_string_value(versions_by_base(is, versions_base(key)));
-        if (json_is_string(v) && (now == NULL || strcmp(now, json_string_value(v)) != 0))
-            versions_say(stage, versions_base(key), json_string_value(v), now);
+        const char *now = json_string_value(versions_find(is, key));
+        if (json_is_string(v) && (now == NULL ? why == VERSIONS_REPLAY : strcmp(now, json_string_value(v)) != 0))
+            versions_say(out, stage, versions_base(key), json_string_value(v), now);
     }
     json_object_foreach((json_t *)is, key, v)
-        if (versions_by_base(was, versions_base(key)) == NULL)
-            versions_say(stage, versions_base(key), NULL, json_string_value(v));
+        if (why == VERSIONS_REPLAY && versions_find(was, key) == NULL)
+            versions_say(out, stage, versions_base(key), NULL, json_string_value(v));
 }
 
-static void versions_contents(const char *stage, const json_t *was, const json_t *is)
+/* Where one is too large for a digest: its size, and on the same machine its time. */
+static bool versions_same_file(int why, const json_t *was, const json_t *is)
+{
+    const char *a = json_string_value(json_object_get(was, "sha256")), *b = json_string_value(json_object_get(is, "sha256"));
+    if (a != NULL && b != NULL)
+        return strcmp(a, b) == 0;
+    return json_equal(json_object_get(was, "bytes"), json_object_get(is, "bytes")) &&
+           (why == VERSIONS_REPLAY || json_equal(json_object_get(was, "mtime"), json_object_get(is, "mtime")));
+}
+
+static void versions_contents(FILE *out, int why, const char *stage, const json_t *was, const json_t *is)
 {
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)was, key, v) {
-        const json_t *now = versions_by_base(is, versions_base(key));
+        const json_t *now = versions_find(is, key);
         const char *a = json_string_value(json_object_get(v, "sha256")), *b = json_string_value(json_object_get(now, "sha256"));
         if (now == NULL)
-            versions_say(stage, key, "there", NULL);
-        else if (a != NULL && b != NULL ? strcmp(a, b) != 0 : !json_equal(json_object_get(v, "bytes"), json_object_get(now, "bytes")))
-            versions_say(stage, key, a != NULL ? a : "of another size", b);
+            versions_say(out, stage, key, "there", NULL);
+        else if (!versions_same_file(why, v, now))
+            versions_say(out, stage, key, a != NULL ? a : "of another size or time", b != NULL ? b : "another");
     }
+}
+
+static void versions_stage(FILE *out, int why, const char *stage, const json_t *was, const json_t *is)
+{
+    const json_t *x = json_object_get(json_object_get(was, "stages"), stage), *y = json_object_get(json_object_get(is, "stages"), stage);
+    if (x == NULL || y == NULL)
+        return;                        /* a stage that is gone or new is the configuration's to tell */
+    versions_libraries(out, why, stage, json_object_get(x, "mapped"), json_object_get(y, "mapped"));
+    versions_contents(out, why, stage, json_object_get(x, "files"), json_object_get(y, "files"));
+}
+
+static void versions_processor(const json_t *was, const json_t *is)
+{
+    const char *p = json_string_value(json_object_get(json_object_get(was, "machine"), "processor"));
+    const char *q = json_string_value(json_object_get(json_object_get(is, "machine"), "processor"));
+    if (p != NULL && q != NULL && strcmp(p, q) != 0)
+        versions_say(stderr, "machine", "the processor", p, q);
 }
 
 void fl_versions_compare(const char *run, const char *tmp, const char *const *stages, uint32_t n)
 {
     char *a = fl_need_text("%s/versions.json", run), *b = fl_need_text("%s/run/versions.json", tmp);
     json_t *was = json_load_file(a, 0, NULL), *is = json_load_file(b, 0, NULL);
-    const char *p = json_string_value(json_object_get(json_object_get(was, "machine"), "processor"));
-    const char *q = json_string_value(json_object_get(json_object_get(is, "machine"), "processor"));
     if (was == NULL)
         fprintf(stderr, "%s is missing: whether executables and libraries are those of the run isn't known\n", a);
-    else if (is != NULL && p != NULL && q != NULL && strcmp(p, q) != 0)
-        versions_say("machine", "the processor", p, q);
-    for (uint32_t i = 0; was != NULL && is != NULL && i < n; i++) {
-        const json_t *x = json_object_get(json_object_get(was, "stages"), stages[i]), *y = json_object_get(json_object_get(is, "stages"), stages[i]);
-        if (x == NULL || y == NULL)
-            continue;
-        versions_libraries(stages[i], json_object_get(x, "mapped"), json_object_get(y, "mapped"));
-        versions_contents(stages[i], json_object_get(x, "files"), json_object_get(y, "files"));
-    }
+    else if (is != NULL)
+        versions_processor(was, is);
+    for (uint32_t i = 0; was != NULL && is != NULL && i < n; i++)
+        versions_stage(stderr, VERSIONS_REPLAY, stages[i], was, is);
     json_decref(was);
     json_decref(is);
     free(a);
     free(b);
+}
+
+/* ---- of a run that begins or goes on ---- */
+
+/* What differs, one line each, malloc'd; "" when nothing does. */
+static char *versions_changed(const struct fl_super *s, const json_t *was)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (out == NULL)
+        abort();
+    for (uint32_t i = 0; i < s->g->nstages; i++)
+        versions_stage(out, VERSIONS_RESUME, s->g->stages[i].name, was, s->versions);
+    fclose(out);
+    return text;
+}
+
+static int versions_resume(struct fl_super *s, json_t *was)
+{
+    struct fl_err err = { 0 };
+    versions_processor(was, s->versions);
+    char *text = versions_changed(s, was);
+    bool same = text[0] == '\0';
+    if (!same)
+        fprintf(stderr, "%s was begun with other executables, libraries or files:\n%s", s->dir, text);
+    free(text);
+    if (same) {                        /* what was loaded and hashed later is in the file already */
+        json_decref(s->versions);
+        s->versions = json_incref(was);
+        return FL_OK;
+    }
+    if (!s->conf->force) {
+        s->refused = true;
+        fl_super_fail(s, "flowrun", 0, "not resumed: tiles done and tiles to come would not be treated alike; --force mixes them");
+        return FL_E_CONFIG;
+    }
+    fprintf(stderr, "warning: --force: batches that are committed keep what these gave, the others get what is there now\n");
+    if (fl_rundir_put_aside(s->dir, "versions", &err) != FL_OK) {
+        fl_super_fail(s, "flowrun", 0, err.text);
+        return err.code;
+    }
+    versions_save(s);
+    return FL_OK;
+}
+
+int fl_versions_settle(struct fl_super *s)
+{
+    char path[1200];
+    json_t *stages = json_object_get(s->versions, "stages"), *was = NULL;
+    for (uint32_t i = 0; i < s->g->nstages; i++) {
+        json_t *mapped = fl_need_json(json_object());
+        versions_mapped(s->inst[s->first[i]].pid, mapped);
+        fl_need_put(json_object_get(stages, s->g->stages[i].name), "mapped", mapped);
+    }
+    snprintf(path, sizeof path, "%s/versions.json", s->dir);
+    if (s->conf->resume && (was = json_load_file(path, 0, NULL)) == NULL)
+        fl_super_log(s, "flowrun", 0, FL_LOG_WARN, "versions.json is missing or broken: whether executables and files are those the run was begun with isn't known");
+    if (was == NULL) {
+        versions_save(s);
+        return FL_OK;
+    }
+    int rc = versions_resume(s, was);
+    json_decref(was);
+    return rc;
 }

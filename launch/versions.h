@@ -6,9 +6,13 @@
 
 struct fl_super;
 
-/* Once every stage is ready: flowrun, processor, and of each stage its executable and libraries (build ids, as they are mapped) and the
- * files its options name (bytes, time, SHA-256 up to 64 MiB). A failure is a warning. */
-void fl_versions_write(struct fl_super *);
+/* While the stages open: flowrun, processor, and the files that each stage's options name (bytes, time, SHA-256 up to 64 MiB; a script stage's
+ * own, too), into s->versions. */
+void fl_versions_files(struct fl_super *);
+/* Once every stage is ready, before the first batch: adds executables and libraries (build ids, as they are mapped) and writes RUN/versions.json.
+ * On resume what is there is compared first: a difference is shown and refused (s->refused), with --force the old file is kept as
+ * versions-1.json and so on. On failure the run has failed. */
+int  fl_versions_settle(struct fl_super *);
 /* Once all batches are done, before the stages end: libraries that were loaded since (oneDNN's, cuDNN's parts), SHA-256 of larger files. */
 void fl_versions_complete(struct fl_super *);
 /* Says on stderr what differs between the run in `run` and the replay in TMP/run, as far as it concerns these stages. */

@@ -1,11 +1,13 @@
 """Resuming under another configuration: what changes no result is allowed, the rest is refused or mixed knowingly."""
+import hashlib
 import json
 import os
+import shutil
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import flow                                                # noqa: E402
-from flow import MODELS, TILES, flowrun, holds, report, same, slurp, write_graph   # noqa: E402
+from flow import BUILD, MODELS, TILES, flowrun, holds, report, same, slurp, write_graph   # noqa: E402
 
 N = 300
 
@@ -34,13 +36,14 @@ def results(tmp):
 
 def what_changes_no_result_is_allowed(tmp):
     graph, want = begun(tmp)
-    before = slurp(tmp + "/run/config.json")
+    before, was = slurp(tmp + "/run/config.json"), versions(tmp)
     graph["decode"]["instances"] = 3
     flowrun(write_graph(tmp + "/now.json", graph, memory="90MB", stall_timeout=33), "--resume", tmp + "/run", "-q")
     same(results(tmp), want, "results")
     r = report(tmp + "/run")
     same([r["tiles"], r["resumed_batches"], r["stages"]["decode"]["instances"]], [N, 2, 3], "report")
     same(slurp(tmp + "/run/config.json"), before, "config.json")
+    same(versions(tmp), was, "versions.json")
 
 
 def sets_go_with_the_configuration_as_it_was(tmp):
@@ -72,6 +75,58 @@ def force_mixes(tmp):
     same(json.loads(slurp(tmp + "/run/config.json"))["stages"]["net"]["options"]["weights"], [MODELS[1]], "the configuration now")
 
 
+def versions(tmp, name="versions"):
+    return slurp("%s/run/%s.json" % (tmp, name))
+
+
+def other_weights_are_refused_and_shown(tmp):
+    """The same name, other contents: no configuration tells."""
+    weights = tmp + "/net.safetensors"
+
+    def put(model):
+        for ext in (".safetensors", ".json"):
+            shutil.copyfile(os.path.splitext(model)[0] + ext, tmp + "/net" + ext)
+    put(MODELS[0])
+    graph, old = begun(tmp, models=[weights])
+    journal, was, told = flow.committed(tmp + "/run"), versions(tmp), report(tmp + "/run")
+    put(MODELS[1])
+    _, _, err = again(tmp, graph, want=2)
+    digests = [hashlib.sha256(slurp(m)).hexdigest()[:24] for m in MODELS[:2]]
+    holds("net: %s was %s, is %s\n" % (weights, *digests) in err and "--force mixes" in err, "shown: %s" % err)
+    same([flow.committed(tmp + "/run"), versions(tmp), report(tmp + "/run")], [journal, was, told], "nothing is touched")
+    _, _, err = again(tmp, graph, "--force")
+    holds("net: %s was" % weights in err and "keep what these gave" in err, "what is mixed is said: %s" % err)
+    new, head = results(tmp)[1].splitlines(), old[1].splitlines()
+    same(new[:33], head[:33], "the 32 tiles that were done")
+    holds(sum(a != b for a, b in zip(new[33:], head[33:])) > 250, "the others are of the new network")
+    same(versions(tmp, "versions-1"), was, "what it was begun with")
+    same(json.loads(versions(tmp))["stages"]["net"]["files"][weights]["sha256"][:24], digests[1], "what it went on with")
+
+
+def another_executable_is_refused(tmp):
+    """One byte of the build id of a stage's executable."""
+    os.mkdir(tmp + "/stages")
+    exe = tmp + "/stages/tripwire"
+    shutil.copy(BUILD + "/tests/flow/stages/tripwire", exe)
+    graph = flow.chain(tmp + "/out", TILES + "/*.jpg")
+    graph["tripwire"] = {"from": "decode", "options": {"log": tmp + "/log"}}
+    graph["augment"]["from"] = "tripwire"
+    os.mkdir(tmp + "/out")
+    path = write_graph(tmp + "/graph.json", graph, stage_path=[tmp + "/stages"])
+    flowrun(path, "--run", tmp + "/run", "-q")
+    was = versions(tmp)
+    build = bytes.fromhex(json.loads(was)["stages"]["tripwire"]["mapped"][exe])
+    other = bytes([build[0] ^ 1]) + build[1:]
+    with open(exe, "r+b") as f:
+        data = f.read()
+        same(data.count(build), 1, "build ids in it")
+        f.seek(data.index(build))
+        f.write(other)
+    _, _, err = flowrun("--resume", tmp + "/run", want=2)
+    holds("tripwire: tripwire was %s, is %s\n" % (build.hex()[:24], other.hex()[:24]) in err, "shown: %s" % err)
+    same(versions(tmp), was, "versions.json")
+
+
 def other_batches_cannot_be_mixed(tmp):
     graph, _ = begun(tmp)
     graph["tiles"]["options"]["batch"] = 8
@@ -96,5 +151,6 @@ def force_alone_is_no_command(tmp):
 if __name__ == "__main__":
     sys.exit(flow.run_cases([
         what_changes_no_result_is_allowed, sets_go_with_the_configuration_as_it_was, another_network_is_refused_and_shown, force_mixes,
+        other_weights_are_refused_and_shown, another_executable_is_refused,
         other_batches_cannot_be_mixed, a_stage_that_is_gone_or_new_is_shown, force_alone_is_no_command,
     ]))

@@ -63,10 +63,12 @@ FL_TEST(what_came_later_is_in_it)
     struct fl_graph g = { .nstages = 1, .stages = &node };
     struct fl_inst inst[2] = { { .pid = getpid() }, { .pid = 0 } };       /* the second is dead */
     uint32_t first = 0;
-    struct fl_super s = { .g = &g, .inst = inst, .ninst = 2, .first = &first };
+    const struct fl_run_conf conf = { 0 };
+    struct fl_super s = { .g = &g, .conf = &conf, .inst = inst, .ninst = 2, .first = &first };
     snprintf(s.dir, sizeof s.dir, "%s", fl_tmpdir());
 
-    fl_versions_write(&s);
+    fl_versions_files(&s);
+    CHECK_INT(fl_versions_settle(&s), FL_OK);
     json_t *then = stage_in(&s);
     CHECK_STR(digest(then, small), hex[0]);
     CHECK(digest(then, large) == NULL);
