@@ -47,7 +47,7 @@ fuzzing() {
 mkdir -p "$build"
 part links env FLOWRUN_LONG=1 "$build/tests/runtime/test_link"
 part chaos make --no-print-directory chaos
-part model bash tests/delivery/model.sh "$build"
+part model env FLOWRUN_LONG=1 bash tests/delivery/test_model.sh "$build"
 part parity env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=3600 bash tests/run.sh "$build" tests/parity tests/forward
 part runs /usr/bin/python3 -B tests/long/runs.py "$build"
 part soak /usr/bin/python3 -B tests/long/soak.py "$build"

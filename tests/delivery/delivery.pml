@@ -11,6 +11,9 @@
 #ifndef DEATHS
 #define DEATHS 2
 #endif
+#ifndef MORTAL
+#define MORTAL STAGES                   /* the one stage that dies; STAGES: any does */
+#endif
 #define SLOTS 2
 #define WRITER(e) (e == 1)
 #define READER(e) (e == 0 -> 1 : 2)
@@ -204,7 +207,7 @@ proctype stage(byte p)
     mtype m; byte x, y, b, a, n, keep;
     do
     :: atomic { over -> break }
-    :: atomic { !over && up[p] && deaths < DEATHS -> die(p) }
+    :: atomic { !over && up[p] && deaths < DEATHS && (MORTAL == STAGES || p == MORTAL) -> die(p) }
     :: atomic { up[p] && !listens[p] -> listens[p] = true; SAY(p, ready, 0, 0) }
     :: atomic { up[p] && listens[p] && nempty(to[p]) -> obey(p) }
     :: atomic { p == 1 && up[p] && listens[p] && nempty(link[0]) -> take_in(p, 0); x = 0; y = 0; b = 0; a = 0 }
