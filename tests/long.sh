@@ -50,6 +50,8 @@ part chaos make --no-print-directory chaos
 part model env FLOWRUN_LONG=1 bash tests/delivery/test_model.sh "$build"
 part parity env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=3600 bash tests/run.sh "$build" tests/parity tests/forward
 part runs /usr/bin/python3 -B tests/long/runs.py "$build"
+part delivery env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=1200 bash tests/run.sh "$build" tests/flow/test_delivery tests/flow/test_poison
+part cycles /usr/bin/python3 -B tests/long/cycles.py "$build"
 part soak /usr/bin/python3 -B tests/long/soak.py "$build"
 part sanitizers sanitizers
 part valgrind under_valgrind

@@ -185,6 +185,30 @@ def committed(run_dir, sink="sink"):
     return total
 
 
+# ---- what processes hold ----
+
+def pss(pids, what="Pss"):
+    """Bytes resident in these processes, what is shared counted once. Pss_Shmem: the slabs."""
+    total = 0
+    for pid in pids:
+        try:
+            with open("/proc/%d/smaps_rollup" % pid) as f:
+                total += 1024 * int(re.search(r"^%s:\s+(\d+)" % what, f.read(), re.M).group(1))
+        except (OSError, AttributeError):
+            pass
+    return total
+
+
+def open_files(pids):
+    total = 0
+    for pid in pids:
+        try:
+            total += len(os.listdir("/proc/%d/fd" % pid))
+        except OSError:
+            pass
+    return total
+
+
 # ---- cases ----
 
 def run_cases(cases):

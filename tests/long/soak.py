@@ -1,39 +1,15 @@
 """100,000 tiles through the graph: resident memory of all processes stays flat, and what is shared within the printed bound + 10 %."""
 import os
-import re
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import flow                                                # noqa: E402
-from flow import MODELS, TILES, Run, chain, flowrun, holds, report, same, write_graph    # noqa: E402
+from flow import MODELS, TILES, Run, chain, flowrun, holds, open_files, pss, report, same, write_graph    # noqa: E402
 
 N = int(os.environ.get("SOAK_TILES", "100000"))
 BOUND = 300e6
-
-
-def pss(pids, what="Pss"):
-    """Bytes resident in these processes, what is shared counted once. Pss_Shmem: the slabs."""
-    total = 0
-    for pid in pids:
-        try:
-            with open("/proc/%d/smaps_rollup" % pid) as f:
-                total += 1024 * int(re.search(r"^%s:\s+(\d+)" % what, f.read(), re.M).group(1))
-        except (OSError, AttributeError):
-            pass
-    return total
-
-
-def open_files(pids):
-    total = 0
-    for pid in pids:
-        try:
-            total += len(os.listdir("/proc/%d/fd" % pid))
-        except OSError:
-            pass
-    return total
-
 
 with tempfile.TemporaryDirectory(dir=".") as tmp:
     tmp = os.path.abspath(tmp)
