@@ -1,5 +1,6 @@
 """A whole small training through feed: stopped and gone on with, it leaves the same snapshots, which the graph then runs."""
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -61,5 +62,28 @@ def a_stopped_training_goes_on_to_the_same_snapshots(tmp):
         holds('"f2"' in f.read(), "it is scored")
 
 
+def the_comparison_with_a_dataloader_is_whole(tmp):
+    try:
+        import torch                                     # noqa: F401
+        import torchvision                               # noqa: F401
+    except ImportError:
+        raise Skip("no torch")
+    with open(LABELS) as f, open(tmp + "/table.csv", "w") as out:
+        out.write("file,tags\n" + "".join("%s.jpg,%s\n" % (r["image_name"], r["tags"]) for r in list(csv.DictReader(f))[:48]))
+    args = [sys.executable, os.path.join(ROOT, "python/examples/compare_loaders.py"), "--images", TILES, "--table", tmp + "/table.csv", "--size", "32", "--batch", "8",
+            "--epochs", "1", "--nfolds", "2", "--threads", "1", "--workers", "1", "--out", tmp + "/out"]
+    said = [subprocess.run(args, env=environment(), capture_output=True, text=True, timeout=200) for _ in range(2)]
+    same([p.returncode for p in said], [0, 0], "status, %s" % said[0].stderr[-1500:])
+    lines = said[0].stdout.splitlines()
+    same([line.split(":")[0] for line in lines if line.startswith("fold")], ["fold %d, %s" % (k, side) for k in range(2) for side in ("flowrun", "loader")], "trainings")
+    scores = []
+    for side in ("flowrun", "loader"):
+        with open(tmp + "/out/%s-0/score.json" % side) as f, open(tmp + "/out/%s-1/score.json" % side) as g:
+            scores.append([json.load(f)[1], json.load(g)[1]])
+    mean = [sum(s) / 2 for s in scores]
+    holds(lines[-1].startswith("F2 at 0.2: flowrun %.4f, DataLoader %.4f; difference %+.4f " % (mean[0], mean[1], mean[0] - mean[1])), lines[-1])
+    same(said[1].stdout.splitlines(), lines[-2:], "a second call has it all")
+
+
 if __name__ == "__main__":
-    sys.exit(flow.run_cases([a_stopped_training_goes_on_to_the_same_snapshots]))
+    sys.exit(flow.run_cases([a_stopped_training_goes_on_to_the_same_snapshots, the_comparison_with_a_dataloader_is_whole]))
