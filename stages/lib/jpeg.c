@@ -159,7 +159,8 @@ static int jpeg_complete(const struct fl_jpeg *j, struct fl_err *err)
 }
 
 /* By way of a few rows that stay in the cache: where a row begins on 32 bytes, libjpeg-turbo's colour conversion writes past the
- * cache by itself, in pieces of lines, which takes twice as long as whole lines do. JPEG_OFF keeps it from that. */
+ * cache by itself, in pieces of lines, which takes twice as long as whole lines do. JPEG_OFF keeps it from that. What a call gives, a row or
+ * two, goes out at once: so few lines are written to memory while the next rows are computed. */
 static void jpeg_rows3(struct fl_jpeg *j, uint8_t *out)
 {
     size_t stride = (size_t)j->c.output_width * 3;
@@ -168,12 +169,9 @@ static void jpeg_rows3(struct fl_jpeg *j, uint8_t *out)
         rows[i] = j->raw + JPEG_OFF + (size_t)i * stride;
     while (j->c.output_scanline < j->c.output_height) {
         uint8_t *at = out + j->c.output_scanline * stride;
-        JDIMENSION want = j->c.output_height - j->c.output_scanline, n = 0;
-        want = want < JPEG_ROWS ? want : JPEG_ROWS;
-        while (n < want)                       /* the library gives a row or two a call */
-            n += jpeg_read_scanlines(&j->c, rows + n, want - n);
-        fl_jpeg_far(at, rows[0], n * stride);
+        fl_jpeg_far(at, rows[0], jpeg_read_scanlines(&j->c, rows, JPEG_ROWS) * stride);
     }
+    fl_jpeg_settle();
 }
 
 static int jpeg_rows4(struct fl_jpeg *j, uint8_t *out, struct fl_err *err)

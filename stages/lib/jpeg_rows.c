@@ -66,7 +66,13 @@ void fl_jpeg_far(uint8_t *out, const uint8_t *in, size_t bytes)
         _mm_stream_si128(to + 2, v2);
         _mm_stream_si128(to + 3, v3);
     }
-    _mm_sfence();
 #endif
     memcpy(out + i, in + i, bytes - i);
+}
+
+void fl_jpeg_settle(void)
+{
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
 }
