@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "launch/mem.h"
+#include "runtime/json.h"
 
 extern char **environ;
 
@@ -109,8 +110,8 @@ static void describe_read_answer(struct describe_job *j)
     struct fl_ask *a = j->ask;
     json_error_t e;
     char *why = NULL;
-    json_t *answer = json_loadb(j->out != NULL ? j->out : "", j->len, JSON_REJECT_DUPLICATES, &e);
-    if (answer == NULL) {
+    json_t *answer;
+    if (fl_json_parse(j->out != NULL ? j->out : "", j->len, JSON_REJECT_DUPLICATES, &answer, &e) != FL_OK) {
         a->error = fl_need_text("%s --describe printed no JSON: %s", a->exe, j->len ? e.text : "nothing at all");
     } else if (!fl_describe_prove(answer, &why)) {
         a->error = fl_need_text("%s --describe: %s", a->exe, why);

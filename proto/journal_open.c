@@ -54,7 +54,7 @@ static int journal_count(const struct fl_journal *j, uint32_t *count, struct fl_
 {
     DIR *d = opendir(j->dir);
     if (d == NULL)
-        return fl_err_set(err, FL_E_IO, "%s: %s", j->dir, strerror(errno));
+        return fl_err_set(err, errno == ENOMEM ? FL_E_NOMEM : FL_E_IO, "%s: %s", j->dir, strerror(errno));
     *count = 0;
     for (struct dirent *e; (e = readdir(d)) != NULL;) {
         unsigned number;

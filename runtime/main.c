@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/host.h"
+#include "runtime/json.h"
 #include "runtime/proc.h"
 
 static int describe_emit(void *owner, struct fl_batch *b) { (void)owner; (void)b; return FL_E_BUG; }
@@ -24,8 +25,8 @@ static const struct fl_host_ops describe_ops = {
 static json_t *main_json(const char *what, const char *text)
 {
     json_error_t je;
-    json_t *j = json_loads(text, JSON_REJECT_DUPLICATES, &je);
-    if (j == NULL)
+    json_t *j;
+    if (fl_json_parse(text, strlen(text), JSON_REJECT_DUPLICATES, &j, &je) != FL_OK)
         fprintf(stderr, "%s: %s\n", what, je.text);
     return j;
 }

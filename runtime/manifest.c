@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/json.h"
 #include "runtime/labels.h"
 #include "runtime/model.h"
 #include "runtime/stage.h"
@@ -244,11 +245,12 @@ static int manifest_fill(const char *name, json_t *o, struct fl_manifest *m, str
 int fl_manifest_parse(const char *name, const char *json, size_t len, struct fl_manifest *out, struct fl_err *err)
 {
     json_error_t why;
-    json_t *o = json_loadb(json, len, JSON_REJECT_DUPLICATES, &why);
-    if (o == NULL)
-        return fl_err_set(err, FL_E_INPUT, "%s:%d: %s", name, why.line, why.text);
+    json_t *o;
+    int code = fl_json_parse(json, len, JSON_REJECT_DUPLICATES, &o, &why);
+    if (code != FL_OK)
+        return fl_err_set(err, code, "%s:%d: %s", name, why.line, why.text);
     struct fl_manifest m = { 0 };
-    int code = json_is_object(o) ? manifest_fill(name, o, &m, err) : fl_err_set(err, FL_E_INPUT, "%s: not a JSON object", name);
+    code = json_is_object(o) ? manifest_fill(name, o, &m, err) : fl_err_set(err, FL_E_INPUT, "%s: not a JSON object", name);
     json_decref(o);
     if (code == FL_OK)
         *out = m;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/json.h"
 #include "runtime/text.h"
 
 static void *opt_field(const struct fl_opt *o, void *state)
@@ -217,19 +218,21 @@ static int opt_set(const struct fl_opt *o, void *state, const json_t *v, struct 
 static int opt_default(const struct fl_opt *o, void *state, struct fl_err *err)
 {
     bool listed = o->type == FL_OPT_LIST || o->type == FL_OPT_PATHS;
+    json_error_t why;
     json_t *v;
+    int rc = FL_E_NOMEM;
 
     if (o->def == NULL && !listed)
         return FL_OK;
     if (o->def == NULL)
         v = json_array();
     else if (o->type == FL_OPT_JSON || (listed && o->def[0] == '['))
-        v = json_loads(o->def, JSON_DECODE_ANY, NULL);
+        rc = fl_json_parse(o->def, strlen(o->def), JSON_DECODE_ANY, &v, &why);
     else
         v = json_string(o->def);
     if (v == NULL)
-        return fl_err_set(err, FL_E_BUG, "option %s: its default %s can't be read", o->name, o->def ? o->def : "[]");
-    int rc = opt_set(o, state, v, err);
+        return fl_err_set(err, rc == FL_E_NOMEM ? rc : FL_E_BUG, "option %s: its default %s can't be read", o->name, o->def ? o->def : "[]");
+    rc = opt_set(o, state, v, err);
     json_decref(v);
     if (rc != FL_E_CONFIG)
         return rc;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "proto/dtype.h"
+#include "runtime/json.h"
 #include "runtime/model.h"
 #include "runtime/safetensors_names.h"
 
@@ -165,16 +166,17 @@ int fl_safetensors_parse(const char *name, const void *bytes, size_t len, struct
         return fl_err_set(err, FL_E_INPUT, "%s: a header of %llu bytes in a file of %zu: not safetensors, or cut off", name,
                           (unsigned long long)header_len, len);
     json_error_t why;
-    json_t *header = json_loadb((const char *)p + 8, (size_t)header_len, JSON_REJECT_DUPLICATES, &why);
+    json_t *header;
+    int code = fl_json_parse((const char *)p + 8, (size_t)header_len, JSON_REJECT_DUPLICATES, &header, &why);
     if (!json_is_object(header)) {
-        int code = header != NULL ? fl_err_set(err, FL_E_INPUT, "%s: the header is not a JSON object", name)
-                                  : fl_err_set(err, FL_E_INPUT, "%s: header: %s", name, why.text);
+        code = header != NULL ? fl_err_set(err, FL_E_INPUT, "%s: the header is not a JSON object", name)
+                              : fl_err_set(err, code, "%s: header: %s", name, why.text);
         json_decref(header);
         return code;
     }
     struct fl_safetensors st = { 0 };
     struct safetensors_view view = { name, p + 8 + header_len, len - 8 - header_len };
-    int code = safetensors_entries(&view, header, &st, err);
+    code = safetensors_entries(&view, header, &st, err);
     json_decref(header);
     if (code != FL_OK) {
         free(st.t);

@@ -1,8 +1,14 @@
 /* Reading the set-up of a stage process. */
 #include "runtime/setup.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "runtime/json.h"
+#include "runtime/text.h"
+
+#define SETUP_MOST ((size_t)64 << 20)      /* bytes: thousands of instances and long paths */
 
 int fl_labels_conf_read(const json_t *j, struct fl_labels_conf *conf, struct fl_ctx *ctx, struct fl_err *err)
 {
@@ -105,13 +111,27 @@ static int setup_out(const json_t *list, struct fl_setup *s, struct fl_err *err)
     return FL_OK;
 }
 
+static int setup_load(int fd, json_t **out, struct fl_err *err)
+{
+    char path[64], *text;
+    size_t len;
+    json_error_t why;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int rc = fl_read_file(path, SETUP_MOST, &text, &len, err);
+    if (rc != FL_OK)
+        return rc;
+    rc = fl_json_parse(text, len, JSON_REJECT_DUPLICATES, out, &why);
+    free(text);
+    return rc == FL_OK ? FL_OK : fl_err_set(err, rc == FL_E_NOMEM ? rc : FL_E_PROTO, "set-up in descriptor %d: %s", fd, why.text);
+}
+
 int fl_setup_read(int fd, struct fl_setup *s, struct fl_ctx *ctx, struct fl_err *err)
 {
     memset(s, 0, sizeof *s);
-    json_error_t je;
-    json_t *j = s->json = json_loadfd(fd, JSON_REJECT_DUPLICATES, &je);
-    if (j == NULL)
-        return fl_err_set(err, FL_E_PROTO, "set-up in descriptor %d: %s", fd, je.text);
+    int rc = setup_load(fd, &s->json, err);
+    if (rc != FL_OK)
+        return rc;
+    const json_t *j = s->json;
     s->run = setup_u64(j, "run");
     s->name = json_string_value(json_object_get(j, "name"));
     s->run_dir = json_string_value(json_object_get(j, "run_dir"));
@@ -131,7 +151,7 @@ int fl_setup_read(int fd, struct fl_setup *s, struct fl_ctx *ctx, struct fl_err 
     s->pool = (int32_t)json_integer_value(json_object_get(j, "pool"));
     if (s->name == NULL || s->window == 0 || s->window > FL_MAX_SLOTS)
         return fl_err_set(err, FL_E_PROTO, "set-up: no name, or a window of %u", s->window);
-    int rc = setup_pools(json_object_get(j, "pools"), s, err);
+    rc = setup_pools(json_object_get(j, "pools"), s, err);
     if (rc == FL_OK)
         rc = setup_in(json_object_get(j, "in"), s, err);
     if (rc == FL_OK)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "proto/dtype.h"
+#include "runtime/json.h"
 #include "runtime/labels.h"
 #include "runtime/model.h"
 #include "stages/level2/model.h"
@@ -385,9 +386,15 @@ static int file_take(const char *path, const struct fl_safetensors *st, int arra
 {
     struct fl_l2_model m = { .rest_off = UINT32_MAX };
     uint32_t hidden = 0;
-    json_t *o = st->text != NULL ? json_loads(st->text, JSON_REJECT_DUPLICATES, NULL) : NULL;
-    int rc = json_is_object(o) ? file_read_text(path, o, &m, &hidden, err)
-                               : fl_err_set(err, FL_E_INPUT, "%s: not a second-level model: no text in its __metadata__", path);
+    json_error_t why;
+    json_t *o = NULL;
+    int rc = st->text != NULL ? fl_json_parse(st->text, strlen(st->text), JSON_REJECT_DUPLICATES, &o, &why) : FL_E_INPUT;
+    if (json_is_object(o))
+        rc = file_read_text(path, o, &m, &hidden, err);
+    else if (rc == FL_E_NOMEM)
+        fl_err_set(err, rc, "%s: %s", path, why.text);
+    else
+        rc = fl_err_set(err, FL_E_INPUT, "%s: not a second-level model: no text in its __metadata__", path);
     json_decref(o);
     if (rc == FL_OK && arrays)
         rc = file_read_arrays(path, st, hidden, &m, err);

@@ -62,7 +62,7 @@ static int inputs_folder(struct fl_inputs *in, const char *folder, const char *p
         return fl_err_set(err, FL_E_INPUT, "%.300s: folders more than %d deep (a link in a circle?)", folder, INPUTS_DEPTH);
     DIR *d = opendir(folder[0] != '\0' ? folder : ".");
     if (d == NULL)
-        return fl_err_set(err, FL_E_INPUT, "%.300s: %s", folder, strerror(errno));
+        return fl_err_set(err, errno == ENOMEM ? FL_E_NOMEM : FL_E_INPUT, "%.300s: %s", folder, strerror(errno));
     int rc = FL_OK;
     for (;;) {
         errno = 0;

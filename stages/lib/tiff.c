@@ -3,6 +3,7 @@
  * Where the pixels lie is proven before they are read: libtiff itself reads an image whose strips point anywhere. */
 #include "stages/lib/tiff.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,7 +101,7 @@ static int tiff_error(TIFF *tif, void *user, const char *module, const char *fmt
     struct fl_tiff *t = user;
     (void)tif; (void)module;
     if (!t->complained)
-        fl_err_vset(t->err, FL_E_INPUT, fmt, ap);
+        fl_err_vset(t->err, errno == ENOMEM ? FL_E_NOMEM : FL_E_INPUT, fmt, ap);
     t->complained = true;
     return 1;
 }
@@ -154,9 +155,7 @@ void fl_tiff_free(struct fl_tiff *t)
 
 static int tiff_said(struct fl_tiff *t, const char *otherwise)
 {
-    if (!t->complained)
-        fl_err_set(t->err, FL_E_INPUT, "%s", otherwise);
-    return FL_E_INPUT;
+    return t->complained ? t->err->code : fl_err_set(t->err, errno == ENOMEM ? FL_E_NOMEM : FL_E_INPUT, "%s", otherwise);
 }
 
 static bool tiff_packing_ok(uint16_t packing)
@@ -235,6 +234,7 @@ static void tiff_take_head(struct fl_tiff *t)
 
 static int tiff_open(struct fl_tiff *t, struct fl_err *err)
 {
+    errno = 0;                     /* libtiff says in words alone that memory ran out */
     /* c: no chopping of one large strip into small ones that the file doesn't have. */
     t->tif = TIFFClientOpenExt("tile", "rc", t, tiff_read, tiff_write, tiff_seek, tiff_shut, tiff_size, tiff_map, tiff_unmap, t->options);
     if (t->tif == NULL)
@@ -433,6 +433,7 @@ static int tiff_unpack(struct fl_tiff *t, uint16_t *out, struct fl_err *err)
     if (rc != FL_OK)
         return rc;
     t->strict = true;
+    errno = 0;
     for (uint32_t i = 0; i < t->blocks; i++) {
         tmsize_t want = (tmsize_t)tiff_block_bytes(t, tiff_block_rows(t, i));
         tmsize_t got = t->tiled ? TIFFReadEncodedTile(t->tif, i, t->block, want) : TIFFReadEncodedStrip(t->tif, i, t->block, want);
