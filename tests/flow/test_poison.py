@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import msgpack
 
@@ -123,8 +124,10 @@ def a_tile_that_hangs(tmp):
 
 
 def a_stage_that_never_gets_ready(tmp):
-    path = graph(tmp, tmp, {"how": "open"}, open_timeout=1)
+    path = graph(tmp, tmp, {"how": "open"}, open_timeout=1.5)
+    at = time.monotonic()
     _, _, err = flowrun(path, "--run", tmp + "/run", want=1)
+    holds(time.monotonic() - at > 1.5, "it had its time")
     holds("tripwire: was not ready, made no progress for open_timeout and was killed" in err, "the person is told: %r" % err)
 
 
