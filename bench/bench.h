@@ -56,6 +56,16 @@ int bench_forward_matmul(struct bench *, double *, struct fl_err *);
 int bench_forward_three(struct bench *, double *, struct fl_err *);
 int bench_forward_one(struct bench *, double *, struct fl_err *);
 
+/* feed.c. Tiles a second through the feed into NumPy, on `arg` cores; of the plain loop; of other loaders. Consumer: CPU us a batch. */
+int bench_feed_ours(struct bench *, double *, struct fl_err *);
+int bench_feed_floor(struct bench *, double *, struct fl_err *);
+int bench_feed_two(struct bench *, double *, struct fl_err *);
+int bench_feed_torchvision(struct bench *, double *, struct fl_err *);
+int bench_feed_opencv(struct bench *, double *, struct fl_err *);
+int bench_feed_dali(struct bench *, double *, struct fl_err *);
+int bench_feed_spdl(struct bench *, double *, struct fl_err *);
+int bench_feed_consumer(struct bench *, double *, struct fl_err *);
+
 /* tiles.c. The tiles in DIR/jpeg and DIR/tif and lists of the first N of them, DIR/jpeg.N.list, unless they are there. */
 #define BENCH_FEW   2048
 #define BENCH_JPEGS 16384

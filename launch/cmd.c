@@ -69,6 +69,8 @@ const struct fl_cmd fl_cmds[] = {
                  "--columns", "--json" }, .raw = fl_cmd_score },
     { .name = "folds", .usage = "flowrun folds LABELS", .help = "Cuts a label table into folds of a cross-validation.",
       .flags = { "--method", "--folds", "--seed", "--groups", "--names", "--out", "--svg" }, .raw = fl_cmd_folds },
+    { .name = "stats", .usage = "flowrun stats TILES... --out JSON", .help = "Measures mean and deviation of each band over tiles, for normalisation.",
+      .flags = { "--out", "--mode", "--tifs", "--size", "--file-bands", "--folds", "--fold", "--fold-column", "--instances", "--memory" }, .raw = fl_cmd_stats },
     { .name = "replay", .usage = "flowrun replay RUN|RECORDING|ARCHIVE --stage NAME [--batch N[,N]] [--diff] [--with BINARY] [--gdb|--valgrind] [--keep DIR]\n"
                "       flowrun replay RUN|RECORDING|ARCHIVE --from NAME --to NAME [--batch N[,N]] [--diff] [--keep DIR]",
       .help = "Runs one stage, or a stretch of the graph, on what a run recorded at its input.\nExit status: 0 done and the same, 1 failed or different, 2 it can't be run.",

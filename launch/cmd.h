@@ -65,6 +65,7 @@ int fl_cmd_score(int argc, char **argv);
 int fl_cmd_bench(int argc, char **argv);
 int fl_cmd_models(int argc, char **argv);       /* the tool's command of the same name */
 int fl_cmd_folds(int argc, char **argv);
+int fl_cmd_stats(int argc, char **argv);
 int fl_cmd_assemble(int argc, char **argv);
 int fl_cmd_fit(int argc, char **argv);
 

@@ -1,7 +1,7 @@
 /* decode: files into pixels.
  *
- * Takes id and path (with span: at span[1] bytes from span[0] of the archive that the path without its last step names); gives pixels [B,size,size,C]: u8 R,G,B of JPEGs, or u16 R,G,B,NIR of TIFFs. What a file is, its first bytes
- * say, not its name. A file that can't be decoded whole becomes a rejected row of zeros, never a partly grey tile. */
+ * Takes id and path (with span: at span[1] bytes from span[0] of the archive that the path without its last step names); gives pixels [B,size,size,C]:
+ * u8 R,G,B of JPEGs, u16 R,G,B,NIR of TIFFs, or u8 NIR,G,B of both files of a tile (mode ngb). What a file is, its first bytes say, not its name. A file that can't be decoded whole becomes a rejected row of zeros, never a partly grey tile. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,12 +13,13 @@
 #include "runtime/stage.h"
 #include "stages/lib/fit.h"
 #include "stages/lib/jpeg.h"
+#include "stages/lib/match.h"
 #include "stages/lib/tiff.h"
 
 #define DECODE_PAGE 4096
 
 enum { DECODE_TILES, DECODE_BYTES, DECODE_BAD, DECODE_EMPTY };
-enum { DECODE_RGB, DECODE_RGBN };
+enum { DECODE_RGB, DECODE_RGBN, DECODE_NGB };
 enum { DECODE_SIZE_NONE, DECODE_SIZE_FIT, DECODE_SIZE_RESIZE };
 enum { DECODE_SKIP, DECODE_FAIL };
 enum decode_kind { DECODE_JPEG, DECODE_TIFF, DECODE_OTHER };
@@ -27,10 +28,13 @@ struct decode {
     int      mode, allow_size, cmyk, on_bad_tile;
     bool     tif_rgb;
     int64_t  size, max_pixels;
-    char    *file_bands;
+    char    *file_bands, *tifs;
 
     struct fl_jpeg *jpeg;
     struct fl_tiff *tiff;
+    struct fl_match *match;          /* ngb */
+    uint8_t  *picture;               /* ngb: [size,size,3] of the JPEG, */
+    uint16_t *bands;                 /* and n,g,b of the TIFF */
     uint32_t channels, sample;       /* of the output */
     char    *file;                   /* the file being decoded */
     size_t   len, file_room;
@@ -46,10 +50,10 @@ static bool decode_makes_u16(const struct decode *d)
     return d->mode == DECODE_RGBN || d->tif_rgb;
 }
 
-/* Which band of the file each of r,g,b,n is. */
+/* Which band of the file each of the image's is: r,g,b,n, or n,g,b. */
 static int decode_bands(const struct decode *d, uint8_t from[FL_TIFF_BANDS], uint32_t *file_bands, struct fl_err *err)
 {
-    static const char want[] = "rgbn";
+    const char *want = d->mode == DECODE_NGB ? "ngbr" : "rgbn";
     size_t n = strlen(d->file_bands);
     if (n < 3 || n > FL_TIFF_BANDS || strspn(d->file_bands, want) != n)
         return fl_err_set(err, FL_E_CONFIG, "option file_bands: \"%.20s\", want 3 or 4 of the letters r, g, b, n", d->file_bands);
@@ -73,8 +77,10 @@ static int decode_describe(struct fl_ctx *ctx)
     uint32_t n;
     if (decode_bands(d, from, &n, &err) != FL_OK)
         return fl_fail(ctx, err.code, "%s", err.text);
-    if (d->mode == DECODE_RGBN && d->tif_rgb)
+    if (d->mode != DECODE_RGB && d->tif_rgb)
         return fl_fail(ctx, FL_E_CONFIG, "option tif_rgb is for mode rgb");
+    if ((d->mode == DECODE_NGB) != (d->tifs != NULL))
+        return fl_fail(ctx, FL_E_CONFIG, d->tifs != NULL ? "option tifs is for mode ngb" : "mode ngb needs option tifs: the folder of the tiles' TIFFs");
     d->channels = d->mode == DECODE_RGBN ? 4 : 3;
     d->sample = decode_makes_u16(d) ? 2 : 1;
     fl_bind(ctx, 'H', (uint32_t)d->size);
@@ -95,11 +101,18 @@ static int decode_open(struct fl_ctx *ctx)
     struct fl_err err = { 0 };
     if ((rc = decode_bands(d, from, &n, &err)) != FL_OK)
         return fl_fail(ctx, rc, "%s", err.text);
-    if (decode_makes_u16(d))
+    bool ngb = d->mode == DECODE_NGB, tif = ngb || decode_makes_u16(d), jpeg = ngb || !tif;
+    if (tif)
         d->tiff = fl_tiff_new(n, from, d->channels);
-    else
+    if (jpeg)
         d->jpeg = fl_jpeg_new(d->cmyk != 0);
-    if (d->tiff == NULL && d->jpeg == NULL)
+    if (ngb) {
+        size_t samples = (size_t)d->size * (size_t)d->size * d->channels;
+        d->match = fl_match_new();
+        d->picture = malloc(samples);
+        d->bands = malloc(samples * sizeof *d->bands);
+    }
+    if ((tif && d->tiff == NULL) || (jpeg && d->jpeg == NULL) || (ngb && (d->match == NULL || d->picture == NULL || d->bands == NULL)))
         return fl_fail(ctx, FL_E_NOMEM, "no memory for a decoder");
     return FL_OK;
 }
@@ -197,20 +210,22 @@ static enum decode_kind decode_sniff(const char *p, size_t len)
     return DECODE_OTHER;
 }
 
-static int decode_kind_check(const struct decode *d, struct fl_err *err)
+static int decode_kind_check(const struct decode *d, enum decode_kind want, struct fl_err *err)
 {
-    enum decode_kind kind = decode_sniff(d->file, d->len), want = d->tiff != NULL ? DECODE_TIFF : DECODE_JPEG;
+    enum decode_kind kind = decode_sniff(d->file, d->len);
     if (kind == want)
         return FL_OK;
     if (kind == DECODE_OTHER)
         return fl_err_set(err, FL_E_INPUT, "neither JPEG nor TIFF by its first bytes");
+    if (d->mode == DECODE_NGB)
+        return fl_err_set(err, FL_E_INPUT, want == DECODE_JPEG ? "a TIFF where mode ngb wants the JPEG" : "a JPEG where mode ngb wants the TIFF");
     return fl_err_set(err, FL_E_INPUT, kind == DECODE_JPEG ? "a JPEG, but 16-bit TIFFs are decoded here"
                                                            : "a TIFF, but mode is rgb (tif_rgb: true takes its r, g, b bands)");
 }
 
-static int decode_header(struct decode *d, uint32_t *w, uint32_t *h, struct fl_err *err)
+static int decode_header(struct decode *d, enum decode_kind kind, uint32_t *w, uint32_t *h, struct fl_err *err)
 {
-    int rc = d->tiff != NULL ? fl_tiff_header(d->tiff, d->file, d->len, w, h, err) : fl_jpeg_header(d->jpeg, d->file, d->len, w, h, err);
+    int rc = kind == DECODE_TIFF ? fl_tiff_header(d->tiff, d->file, d->len, w, h, err) : fl_jpeg_header(d->jpeg, d->file, d->len, w, h, err);
     if (rc != FL_OK)
         return rc;
     if ((uint64_t)*w * *h > (uint64_t)d->max_pixels)
@@ -221,36 +236,63 @@ static int decode_header(struct decode *d, uint32_t *w, uint32_t *h, struct fl_e
     return FL_OK;
 }
 
-static int decode_pixels(struct decode *d, void *out, struct fl_err *err)
+static int decode_pixels(struct decode *d, enum decode_kind kind, void *out, struct fl_err *err)
 {
-    return d->tiff != NULL ? fl_tiff_read(d->tiff, out, err) : fl_jpeg_read(d->jpeg, out, err);
+    return kind == DECODE_TIFF ? fl_tiff_read(d->tiff, out, err) : fl_jpeg_read(d->jpeg, out, err);
 }
 
-static int decode_other_size(struct decode *d, uint32_t w, uint32_t h, void *out, struct fl_err *err)
+static int decode_other_size(struct decode *d, enum decode_kind kind, uint32_t w, uint32_t h, void *out, struct fl_err *err)
 {
-    int rc = decode_room(&d->image, &d->image_room, (size_t)w * h * d->channels * d->sample, err);
+    const uint32_t sample = kind == DECODE_TIFF ? 2 : 1;
+    int rc = decode_room(&d->image, &d->image_room, (size_t)w * h * d->channels * sample, err);
     if (rc == FL_OK)
-        rc = decode_pixels(d, d->image, err);
+        rc = decode_pixels(d, kind, d->image, err);
     if (rc != FL_OK)
         return rc;
-    const struct fl_image im = { d->image, w, h, d->channels, d->sample };
+    const struct fl_image im = { d->image, w, h, d->channels, sample };
     if (d->allow_size == DECODE_SIZE_RESIZE)
         return fl_fit_resize(&im, (uint32_t)d->size, out, err);
     fl_fit_cut(&im, (uint32_t)d->size, out);
     return FL_OK;
 }
 
-static int decode_tile(struct decode *d, const char *path, const struct decode_span *span, void *out, struct fl_err *err)
+static int decode_image(struct decode *d, enum decode_kind kind, const char *path, const struct decode_span *span, void *out, struct fl_err *err)
 {
     uint32_t w, h;
     int rc = decode_read_file(d, path, span, err);
     if (rc == FL_OK)
-        rc = decode_kind_check(d, err);
+        rc = decode_kind_check(d, kind, err);
     if (rc == FL_OK)
-        rc = decode_header(d, &w, &h, err);
+        rc = decode_header(d, kind, &w, &h, err);
     if (rc != FL_OK)
         return rc;
-    return w == d->size && h == d->size ? decode_pixels(d, out, err) : decode_other_size(d, w, h, out, err);
+    return w == d->size && h == d->size ? decode_pixels(d, kind, out, err) : decode_other_size(d, kind, w, h, out, err);
+}
+
+/* The JPEG at the path, and the TIFF of the same name in the folder of TIFFs. */
+static int decode_ngb(struct decode *d, const char *id, const char *path, const struct decode_span *span, uint8_t *out, struct fl_err *err)
+{
+    char tif[4200];
+    size_t bytes = 0;
+    int rc = decode_image(d, DECODE_JPEG, path, span, d->picture, err);
+    if (rc != FL_OK)
+        return rc;
+    bytes = d->len;
+    if ((size_t)snprintf(tif, sizeof tif, "%s/%s.tif", d->tifs, id) >= sizeof tif)
+        return fl_err_set(err, FL_E_INPUT, "%.200s...: a path over 4096 bytes", d->tifs);
+    rc = decode_image(d, DECODE_TIFF, tif, &(struct decode_span){ 0, 0 }, d->bands, err);
+    if (rc != FL_OK)
+        return fl_err_context(err, "%s.tif", id);
+    d->len += bytes;
+    fl_match_bands(d->match, d->bands, d->picture, (size_t)d->size * (size_t)d->size, out);
+    return FL_OK;
+}
+
+static int decode_tile(struct decode *d, const char *id, const char *path, const struct decode_span *span, void *out, struct fl_err *err)
+{
+    if (d->mode == DECODE_NGB)
+        return decode_ngb(d, id, path, span, out, err);
+    return decode_image(d, d->tiff != NULL ? DECODE_TIFF : DECODE_JPEG, path, span, out, err);
 }
 
 /* ---- a batch ---- */
@@ -296,7 +338,7 @@ static int decode_row(struct fl_ctx *ctx, struct fl_batch *b, uint32_t row, cons
         memset(out, 0, bytes);
         return FL_OK;
     }
-    int rc = memchr(path, '\0', paths->shape[1]) == NULL ? FL_E_PROTO : decode_tile(d, path, &span, out, &err);
+    int rc = memchr(path, '\0', paths->shape[1]) == NULL ? FL_E_PROTO : decode_tile(d, fl_id(b, row), path, &span, out, &err);
     if (rc == FL_OK) {
         decode_count(ctx, path, out, bytes);
         return FL_OK;
@@ -338,15 +380,19 @@ static void decode_close(struct fl_ctx *ctx)
     struct decode *d = ctx->state;
     fl_jpeg_free(d->jpeg);
     fl_tiff_free(d->tiff);
+    fl_match_free(d->match);
+    free(d->picture);
+    free(d->bands);
     free(d->file);
     free(d->image);
 }
 
 static const struct fl_opt decode_opts[] = {
-    { .name = "mode", .type = FL_OPT_CHOICE, .off = offsetof(struct decode, mode), .def = "rgb", .choices = "rgb|rgbn",
-      .help = "rgb: JPEGs to u8 R,G,B; rgbn: 16-bit TIFFs to u16 R,G,B,NIR" },
+    { .name = "mode", .type = FL_OPT_CHOICE, .off = offsetof(struct decode, mode), .def = "rgb", .choices = "rgb|rgbn|ngb",
+      .help = "rgb: JPEGs to u8 R,G,B; rgbn: 16-bit TIFFs to u16 R,G,B,NIR; ngb: JPEGs and their TIFFs to u8 NIR,G,B in the JPEG's range" },
     { .name = "tif_rgb", .type = FL_OPT_BOOL, .off = offsetof(struct decode, tif_rgb), .def = "false",
       .help = "with mode rgb: take the r, g, b bands of 16-bit TIFFs (u16) instead of JPEGs" },
+    { .name = "tifs", .type = FL_OPT_PATH, .off = offsetof(struct decode, tifs), .help = "with mode ngb: the folder in which the 16-bit TIFF of each tile lies, ID.tif" },
     { .name = "size", .type = FL_OPT_INT, .off = offsetof(struct decode, size), .def = "256", .min = 1, .max = 16384, .help = "side of a tile in pixels" },
     { .name = "allow_size", .type = FL_OPT_CHOICE, .off = offsetof(struct decode, allow_size), .def = "none", .choices = "none|fit|resize",
       .help = "tiles of another size: refused; cut out of the centre, missing edges mirrored; or resized bilinearly" },

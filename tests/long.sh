@@ -49,6 +49,7 @@ part links env FLOWRUN_LONG=1 "$build/tests/runtime/test_link"
 part chaos make --no-print-directory chaos
 part model env FLOWRUN_LONG=1 bash tests/delivery/test_model.sh "$build"
 part parity env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=3600 bash tests/run.sh "$build" tests/parity tests/forward
+part chain /usr/bin/python3 -B tests/long/chain.py "$build"
 part runs /usr/bin/python3 -B tests/long/runs.py "$build"
 part delivery env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=1200 bash tests/run.sh "$build" tests/flow/test_delivery tests/flow/test_poison
 part cycles /usr/bin/python3 -B tests/long/cycles.py "$build"

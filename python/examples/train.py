@@ -28,7 +28,17 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 import flowrun
 from flowrun import convert
 
-MEAN, STD = convert.MEAN, convert.STD
+BANDS = {"rgb": 3, "rgbn": 4, "ngb": 3}
+
+
+def statistics(a):
+    """Mean and std of the bands, of pixels divided by 255 or 65535: `flowrun stats` writes them; ImageNet's for three bands without it."""
+    if not a.stats and BANDS[a.mode] == 3:
+        return {"mean": list(convert.MEAN), "std": list(convert.STD)}
+    if not a.stats:
+        raise SystemExit(f"--mode {a.mode} needs --stats (flowrun stats TILES --mode {a.mode} --folds TABLE --fold N --out FILE)")
+    with open(a.stats) as f:
+        return {k: v for k, v in json.load(f).items() if k in ("mean", "std")}
 
 
 # ---- graphs ----
@@ -44,8 +54,8 @@ def graph(a, split, epochs):
         views = {"preset": a.preset, "augs": {"0": "full", str(a.head + a.epochs + (a.cycles - 1) * a.cycle_epochs): "unbiased"}}
     return {"name": f"train-{split}", "seed": a.seed, "memory": a.memory, **({"labels": read_labels(a)} if a.label_names else {}), "stages": {
         "tiles": {"stage": "source", "options": tiles},
-        "decode": {"from": "tiles", "options": {"size": a.size, "allow_size": "resize"}},
-        "augment": {"from": "decode", "options": {"tile": a.size, **views}},
+        "decode": {"from": "tiles", "options": {"mode": a.mode, "size": a.size, "allow_size": "resize", **({"tifs": a.tifs} if a.tifs else {})}},
+        "augment": {"from": "decode", "options": {"tile": a.size, "normalise": statistics(a), **views}},
         "feed": {"from": ["augment"]}}}
 
 
@@ -58,7 +68,7 @@ def inference(a, feed, snapshots):
     """A pipeline over the held-out fold with all snapshots and eight views."""
     g = graph(a, "val", 1)
     g["name"] = "snapshots"
-    g["stages"]["augment"]["options"] = {"tile": a.size, "views": "d4", "size": a.size}
+    g["stages"]["augment"]["options"] = {"tile": a.size, "views": "d4", "size": a.size, "normalise": statistics(a)}
     del g["stages"]["feed"]
     g["stages"].update({
         "net": {"stage": "forward", "from": "augment", "options": {"weights": snapshots}},
@@ -74,9 +84,14 @@ def inference(a, feed, snapshots):
 def network(a, nlabels):
     torch.manual_seed(a.seed)
     net = getattr(torchvision.models, a.arch)(weights=None)
-    head, _ = convert.family(a.arch)
+    head, first = convert.family(a.arch)[0], convert.family(a.arch)[1].rpartition(".")[0]
     if a.init:
         net.load_state_dict(torch.load(a.init))
+    if BANDS[a.mode] == 4:
+        old = net.get_submodule(first)
+        new = torch.nn.Conv2d(4, old.out_channels, old.kernel_size, old.stride, old.padding, bias=old.bias is not None)
+        new.weight.data = torch.from_numpy(convert.widen(old.weight.detach().numpy(), "timm"))
+        setattr(net.get_submodule(first.rpartition(".")[0]), first.rpartition(".")[2], new)
     parent = net.get_submodule(head.rpartition(".")[0])
     setattr(parent, head.rpartition(".")[2], torch.nn.Linear(net.get_submodule(head).in_features, nlabels))
     return net, head
@@ -88,7 +103,7 @@ def snapshot(a, net, feed, number, said):
     path = os.path.join(a.out, f"{a.arch}-{number}.safetensors")
     rest = {"rest_off": feed.rest_off} if feed.rest_off else {}
     described = {"format": 1, "kind": "network", "arch": a.arch, "labels": feed.labels, "exclusive": feed.exclusive, **rest,
-                 "input": {"mode": "rgb", "channels": 3, "size": a.size, "M": 255, "mean": list(MEAN), "std": list(STD)}, "bf16_ok": False}
+                 "input": {"mode": a.mode, "channels": BANDS[a.mode], "size": a.size, "M": 65535 if a.mode == "rgbn" else 255, **statistics(a)}, "bf16_ok": False}
     convert.write(path, tensors, lambda digest: {**described, "sha256": digest, "created_by": "python/examples/train.py"}, convert.find_forward(None))
     with open(path.replace(".safetensors", ".checkpoint.json"), "w") as f:
         json.dump(said, f, indent=1)
@@ -254,14 +269,19 @@ def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default, text in (("tiles", None, "files, a folder or a tar archive"), ("labels", None, "table image_name,tags"), ("folds", None, "table of folds"),
                                 ("fold-column", "fold", "its column"), ("label-names", "", "file of label names (the 17 of Planet's set)"), ("arch", "resnet18", "torchvision's name"),
-                                ("init", "", "state dict to begin with"), ("preset", "n01z3", "augmentations"), ("memory", "256MB", "of the graph"), ("out", "models", "folder")):
+                                ("init", "", "state dict to begin with"), ("preset", "n01z3", "augmentations"),
+                                ("mode", "rgb", "bands: rgb, rgbn (16-bit TIFFs) or ngb"), ("tifs", "", "with ngb: folder of the tiles' TIFFs"),
+                                ("stats", "", "what flowrun stats wrote: mean and std of the bands (ImageNet's for three)"), ("memory", "256MB", "of the graph"), ("out", "models", "folder")):
         p.add_argument("--" + name, default=default, required=default is None, help=text)
     for name, default in (("fold", 0), ("size", 64), ("batch", 128), ("head", 0), ("epochs", 4), ("cycles", 2), ("cycle-epochs", 3), ("patience", 3), ("drops", 2),
                           ("warmup", 100), ("every", 0), ("seed", 42), ("threads", 2)):
         p.add_argument("--" + name, type=int, default=default)
     p.add_argument("--rate", type=float, default=0.05)
     p.add_argument("--cycle-rate", type=float, default=0.03)
-    return p.parse_args()
+    a = p.parse_args()
+    if a.mode not in BANDS:
+        p.error(f"--mode {a.mode}: want {', '.join(BANDS)}")
+    return a
 
 
 def main():
@@ -269,6 +289,7 @@ def main():
     for name in ("tiles", "labels", "folds", "out"):     # "@" before a list of files stays
         path = getattr(a, name)
         setattr(a, name, path[:path.startswith("@")] + os.path.abspath(path[path.startswith("@"):]))
+    a.tifs = os.path.abspath(a.tifs) if a.tifs else ""
     os.makedirs(a.out, exist_ok=True)
     torch.set_num_threads(a.threads)
     total = a.head + a.epochs + a.cycles * a.cycle_epochs

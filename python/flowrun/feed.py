@@ -99,7 +99,9 @@ class Feed:
     # ---- positions ----
 
     def state_dict(self) -> dict[str, int]:
-        """Where this feed is; batches handed out count as used."""
+        """Where this feed is; batches handed out count as used. StaleBatch when one of them can't be relied on."""
+        if self._wire is not None:
+            self._fresh(self._wire)
         return {"version": 1, "position": self.position, "per_epoch": self.per_epoch, "epochs": self.epochs}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -198,10 +200,14 @@ class Feed:
                 time.sleep(0.01)
             self._run.check()
         self._open()
-        stale = wire.overwritten()                               # asked now: the graph has settled what the dead feed had
+        self._fresh(wire)                                        # asked now: the graph has settled what the dead feed had
+        self._join()
+
+    @staticmethod
+    def _fresh(wire: Wire) -> None:
+        stale = wire.overwritten()
         if stale is not None:
             raise StaleBatch(f"the feed died while batch {stale} was in use, and its memory may have been written to since")
-        self._join()
 
     def _receive(self) -> Optional[Batch]:
         """This rank's next batch; None at the end of its share."""
@@ -247,6 +253,8 @@ class Feed:
             self._position = min(number - self.rank + self.world, end)
             self._next = number + self.world
             yield box.pop()  # type: ignore[misc]
+        if self._wire is not None:
+            self._fresh(self._wire)                      # the end of the share may have been told before the feed died
         self._position, self._joined = end, False
 
     # ---- the end ----

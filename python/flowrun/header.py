@@ -1,4 +1,5 @@
 """The header of a batch (docs/protocol.md 5): read, proven, and remembered, since all but a few numbers of it stay the same."""
+import re
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -10,7 +11,9 @@ DTYPES = {"u8": np.uint8, "u16": np.uint16, "i32": np.int32, "u32": np.uint32, "
 SIZES = {**{k: np.dtype(v).itemsize for k, v in DTYPES.items()}, "bf16": 2}
 ALIGN, DIMS, TENSORS, NAME = 64, 6, 64, 31
 NUMBERS = ("v", "run", "batch", "attempt", "slot", "gen", "n", "crit")
-_QUICK = tuple((bytes([0xA0 | len(k)]) + k.encode(), len(k) + 1) for k in NUMBERS)
+# A header as flowrun writes it: the eight numbers in order, then the list of tensors.
+_NUMBER = rb"([\x00-\x7f]|\xcc.|\xcd.{2}|\xce.{4}|\xcf.{8})"
+_QUICK = re.compile(rb"\x89" + b"".join(re.escape(bytes([0xA0 | len(k)]) + k.encode()) + _NUMBER for k in NUMBERS) + rb"\xa1t", re.DOTALL)
 
 
 class Tensor(NamedTuple):
@@ -66,24 +69,12 @@ class Parser:
 
     def _quick(self, data: bytes) -> Optional[Header]:
         """A header as flowrun writes it, with a list of tensors that is known; None: look closer."""
-        if data[:1] != b"\x89":
+        m = _QUICK.match(data)
+        tensors = self._known.get(data[m.end():]) if m is not None else None
+        if m is None or tensors is None:
             return None
-        at, numbers = 1, []
-        for key, size in _QUICK:
-            if data[at:at + size] != key or at + size + 9 > len(data):
-                return None
-            code = data[at + size]
-            at += size + 1
-            if code >= 0x80:
-                if not 0xCC <= code <= 0xCF:
-                    return None
-                n = 1 << (code - 0xCC)
-                code, at = int.from_bytes(data[at:at + n], "big"), at + n
-            numbers.append(code)
-        if data[at:at + 2] != b"\xa1t" or numbers[0] != 1 or numbers[7] != 0:
-            return None
-        tensors = self._known.get(data[at + 2:])
-        return Header(numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6], tensors) if tensors is not None else None
+        v, run, batch, attempt, slot, gen, n, crit = [g[0] if len(g) == 1 else int.from_bytes(g[1:], "big") for g in m.groups()]
+        return Header(run, batch, attempt, slot, gen, n, tensors) if v == 1 and crit == 0 else None
 
     def parse(self, data: bytes) -> Header:
         if len(data) > 4096:

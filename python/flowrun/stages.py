@@ -238,7 +238,7 @@ def _library() -> Any:
 
 def _array(address: int, dtype: str, shape: Sequence[int]) -> NDArray[Any]:
     kind: np.dtype[Any] = np.dtype(DTYPES[dtype])
-    memory = (ctypes.c_ubyte * (math.prod(shape) * kind.itemsize)).from_address(address)
+    memory: Any = (ctypes.c_ubyte * (math.prod(shape) * kind.itemsize)).from_address(address)
     return np.ndarray(tuple(shape), kind, memory)
 
 

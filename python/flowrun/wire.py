@@ -35,7 +35,7 @@ class Wire(Protocol):
     def send(self, message: bytes) -> None: ...
     def receive(self, seconds: float) -> Optional[tuple[bytes, Any]]: ...       # kind with body, and what came with it; None: nothing in that time
     def batch(self, body: bytes, more: Any, per_epoch: int) -> Optional[Batch]: ...      # None: given up before it was read
-    def overwritten(self) -> Optional[int]: ...                                 # a batch whose memory was given up while it was in use
+    def overwritten(self) -> Optional[int]: ...                                 # a batch whose memory was given up while it was in use; each is told once
     def close(self) -> None: ...
 
 
@@ -89,6 +89,7 @@ class LocalWire:
             os.close(fd)
         self.parser, self.stale, self.closed = Parser(), -1, False
         self.out: dict[int, Header] = {}                         # batches in use
+        self._proven: Optional[dict[str, Tensor]] = None         # tensors that were found to lie within their pools
         self._buffer = bytearray(8192)
         self._poll = select.poll()
         self._poll.register(self.socket, 0)
@@ -149,10 +150,11 @@ class LocalWire:
         slot, pools = h.slot, self.pools
         if slot >= self.welcome["window"]:
             raise FeedError(f"slot {slot} of {self.welcome['window']}")
-        for t in h.tensors.values():
-            if t.place not in pools or t.off + t.bytes > pools[t.place].slab:
-                raise FeedError(f"tensor {t.name} lies outside of pool {t.place}")
-
+        if h.tensors is not self._proven:                        # batches alike share it
+            for t in h.tensors.values():
+                if t.place not in pools or t.off + t.bytes > pools[t.place].slab:
+                    raise FeedError(f"tensor {t.name} lies outside of pool {t.place}")
+            self._proven = h.tensors
         if self.gens[slot] != h.gen:
             return None
 
@@ -175,8 +177,9 @@ class LocalWire:
 
     def overwritten(self) -> Optional[int]:
         stale, self.stale = self.stale, -1
-        if self.closed:                                          # who still uses a batch of it may read another one
-            stale = next((h.batch for h in list(self.out.values()) if self.gens[h.slot] != h.gen), stale)
+        for h in list(self.out.values()):                        # who still uses one of them may read another batch
+            if self.gens[h.slot] != h.gen:
+                stale = h.batch
         return stale if stale >= 0 else None
 
     def close(self) -> None:

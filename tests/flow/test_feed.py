@@ -334,6 +334,24 @@ def a_batch_in_use_when_the_feed_died_is_called_stale(tmp):
         holds(stale, "it is told")
 
 
+def no_position_counts_a_batch_that_went_stale(tmp):
+    with Feed(graph()) as f:
+        for b in f:
+            before = f.state_dict()
+            if b.number == 3:
+                os.kill(pids(f, "feed")[0], signal.SIGKILL)
+                wait_for(lambda: f._wire.gens[b._header.slot] != b._header.gen, "the slot to be given up")
+                break
+        try:
+            raise AssertionError("a position: %r" % f.state_dict())
+        except flowrun.StaleBatch as why:
+            holds("batch 3" in str(why), why)
+        del b
+        f.load_state_dict(before)                    # back to the last good one: what was had since comes again
+        got = {}
+        same(sorted(take(f, got)), list(range(4, N // 4)), "batches from there on")
+
+
 def a_graph_that_fails_says_why(tmp):
     try:
         with Feed(graph(files=["/nowhere/*.jpg"])) as f:
@@ -512,5 +530,5 @@ if __name__ == "__main__":
         arrays_keep_the_batch_and_can_not_be_written, a_trainer_goes_on_where_it_was_in_another_world, a_run_that_began_later_says_so,
         a_rank_that_dies_gets_its_batches_again, the_share_of_a_rank_that_stays_away_is_reported, killed_stages_change_nothing,
         a_tile_of_an_epoch_has_the_same_bytes_whoever_made_it, ranks_come_and_go_between_epochs, the_input_is_that_of_inference,
-        memory_stays_within_the_plan_over_epochs, a_feed_that_is_killed_comes_back, a_batch_in_use_when_the_feed_died_is_called_stale, a_graph_that_fails_says_why, hostile_clients_hurt_nobody,
+        memory_stays_within_the_plan_over_epochs, a_feed_that_is_killed_comes_back, a_batch_in_use_when_the_feed_died_is_called_stale, no_position_counts_a_batch_that_went_stale, a_graph_that_fails_says_why, hostile_clients_hurt_nobody,
         too_many_clients_are_turned_away, no_run_goes_back_behind_its_sinks]))

@@ -146,8 +146,11 @@ def other_methods_on_the_real_table(tmp):
     names, y = read_real()
     flowrun("folds", REAL, "--method", "iterative", "--out", tmp + "/i.csv")
     fold = read_folds(tmp + "/i.csv")[1]
-    off = deviations(y, fold, 10)
-    holds(max(o for l, o in zip(LABELS, off) if l not in ("clear", "primary")) <= 1.0, str(off))
+    holds((fold == iterative(names, y, 10, 42, LABELS)).all(), "seed 42 as by the rules")
+    off = dict(zip(LABELS, deviations(y, fold, 10)))
+    # Whichever of these two is left to the end pays for all others: 40 runs of the paper's rules on other draws leave it 6 to 29 off.
+    first, last = sorted(("clear", "primary"), key=off.get)
+    holds(max(o for l, o in off.items() if l != last) <= 1.0 and 5 < off[last] < 35, str(off))
     flowrun("folds", REAL, "--method", "kfold", "--out", tmp + "/k.csv")
     fold = read_folds(tmp + "/k.csv")[1]
     holds(sorted(np.bincount(fold)) == [4047] + [4048] * 9, str(np.bincount(fold)))
