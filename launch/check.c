@@ -11,7 +11,7 @@
 #include "launch/mem.h"
 #include "runtime/opt.h"
 
-struct check { struct fl_complaints *complaints; const char *prefix; const json_t *option; bool ok; };
+struct check { struct fl_complaints *complaints; const char *prefix; const json_t *option; bool folders, ok; };
 
 static const char *check_name(const struct check *k)
 {
@@ -110,7 +110,7 @@ static bool check_exists(struct check *k, const struct fl_node *n)
 }
 
 /* What stands in the way of writing a file, or NULL. Not by access() alone: to root it allows everything. */
-static const char *check_not_writable(const char *path)
+static const char *check_not_writable(const char *path, bool made)
 {
     struct stat st;
     char *dir = fl_need_copy(path), *slash = strrchr(dir, '/');
@@ -124,7 +124,7 @@ static const char *check_not_writable(const char *path)
     else if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
         why = "it is a folder";
     else if (stat(dir, &st) != 0)
-        why = errno == ENOTDIR ? "its folder is no folder" : errno == ENOENT ? "its folder does not exist" : strerror(errno);
+        why = errno == ENOENT && made ? NULL : errno == ENOTDIR ? "its folder is no folder" : errno == ENOENT ? "its folder does not exist" : strerror(errno);
     else if (!S_ISDIR(st.st_mode))
         why = "its folder is no folder";
     else if (access(dir, W_OK | X_OK) != 0)
@@ -137,7 +137,7 @@ static json_t *check_out(struct check *k, const struct fl_node *n)
 {
     if (!check_scalar(n))
         return check_wrong(k, n, "the path of a file to write");
-    const char *why = check_is_default(k, n, NAN) ? NULL : check_not_writable(n->text);
+    const char *why = check_is_default(k, n, NAN) ? NULL : check_not_writable(n->text, k->folders);
     if (why == NULL)
         return fl_need_str(n->text);
     fl_complain(k->complaints, n->mark, "%s%s: %s can't be written: %s", k->prefix, check_name(k), n->text, why);
@@ -222,10 +222,10 @@ static void check_unknown(struct check *k, const json_t *options, const char *na
 }
 
 bool fl_check_options(struct fl_complaints *complaints, const char *prefix, const json_t *table, const struct fl_node *options,
-                      struct fl_mark options_mark, json_t **given)
+                      struct fl_mark options_mark, bool folders, json_t **given)
 {
     const json_t *list = json_object_get(table, "options");
-    struct check k = { .complaints = complaints, .prefix = prefix, .ok = true };
+    struct check k = { .complaints = complaints, .prefix = prefix, .folders = folders, .ok = true };
     size_t i;
     json_t *o;
     *given = fl_need_json(json_object());

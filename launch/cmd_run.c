@@ -8,6 +8,7 @@
 #include "launch/cpus.h"
 #include "launch/graph.h"
 #include "launch/mem.h"
+#include "launch/programme.h"
 #include "launch/run.h"
 
 struct fl_graph *fl_cmd_load(const char *file, const struct fl_args *a)
@@ -28,6 +29,12 @@ static int run_resume(const struct fl_args *a)
     struct stat st;
     if (a->run_dir != NULL || a->start > 0) {
         fprintf(stderr, "flowrun: --resume RUN goes with neither --run nor --start\n");
+        return 2;
+    }
+    if (fl_programme_is_dir(a->resume)) {
+        if (a->nfiles == 0 && a->nsets == 0)
+            return fl_programme_resume(&(struct fl_run_conf){ .run_dir = a->resume, .quiet = a->quiet, .metrics = a->metrics });
+        fprintf(stderr, "flowrun: a programme goes on as it was begun: want --resume %s alone\n", a->resume);
         return 2;
     }
     char *file = fl_need_text("%s/config.json", a->resume);
@@ -61,6 +68,17 @@ static bool run_may_start(const struct fl_graph *g, const struct fl_args *a)
     return true;
 }
 
+static int run_programme(struct fl_programme *p, const struct fl_args *a)
+{
+    int status = 2;
+    if (a->start > 0)
+        fprintf(stderr, "flowrun: --start goes with one graph, not with a programme\n");
+    else
+        status = fl_programme_run(p, &(struct fl_run_conf){ .run_dir = a->run_dir, .quiet = a->quiet, .metrics = a->metrics });
+    fl_programme_free(p);
+    return status;
+}
+
 int fl_cmd_run(const struct fl_args *a)
 {
     if (a->resume != NULL)
@@ -73,6 +91,11 @@ int fl_cmd_run(const struct fl_args *a)
         fprintf(stderr, "flowrun: want a FILE or a command; flowrun --help tells more\n");
         return 2;
     }
+    struct fl_programme *p = NULL;
+    if (fl_programme_load(a->files[0], a->sets, a->nsets, &p) != FL_OK)
+        return 2;
+    if (p != NULL)
+        return run_programme(p, a);
     struct fl_graph *g = fl_cmd_load(a->files[0], a);
     if (g == NULL)
         return 2;
@@ -82,8 +105,47 @@ int fl_cmd_run(const struct fl_args *a)
     return status;
 }
 
+/* Of check and plan: the folder of a programme that was begun stands for what it was begun with, and what is done. */
+static int run_look(const struct fl_args *a, struct fl_programme **p)
+{
+    bool begun = fl_programme_is_dir(a->files[0]);
+    char *file = begun ? fl_need_text("%s/programme.json", a->files[0]) : NULL;
+    int rc = fl_programme_load(begun ? file : a->files[0], a->sets, a->nsets, p);
+    if (rc == FL_OK && *p != NULL && begun)
+        rc = fl_programme_done(*p, a->files[0]);
+    if (rc == FL_OK && *p != NULL)
+        rc = fl_programme_check(*p);
+    free(file);                          /* complaints have been told */
+    if (rc != FL_OK) {
+        fl_programme_free(*p);
+        *p = NULL;
+    }
+    return rc;
+}
+
+static int check_programme(const char *file, struct fl_programme *p)
+{
+    uint64_t jobs = 0, passes = 0;
+    uint32_t later = 0;
+    for (uint32_t i = 0; i < p->nsteps; i++) {
+        later += p->steps[i].npasses == 0;
+        passes += p->steps[i].npasses;
+        for (uint32_t k = 0; k < p->steps[i].npasses; k++)
+            jobs += p->steps[i].passes[k].nsinks;
+    }
+    printf("%s: good: %u steps, %llu jobs in %llu passes; %u steps read what earlier ones write\n", file, p->nsteps, (unsigned long long)jobs,
+           (unsigned long long)passes, later);
+    fl_programme_free(p);
+    return 0;
+}
+
 int fl_cmd_check(const struct fl_args *a)
 {
+    struct fl_programme *p = NULL;
+    if (run_look(a, &p) != FL_OK)
+        return 2;
+    if (p != NULL)
+        return check_programme(a->files[0], p);
     struct fl_graph *g = fl_cmd_load(a->files[0], a);
     if (g == NULL)
         return 2;
@@ -95,8 +157,22 @@ int fl_cmd_check(const struct fl_args *a)
     return 0;
 }
 
+static int plan_programme(struct fl_programme *p, bool dot)
+{
+    if (dot)
+        fprintf(stderr, "flowrun: --dot draws one graph, not a programme\n");
+    int status = dot ? 2 : fl_programme_print(p) == FL_OK ? 0 : 1;
+    fl_programme_free(p);
+    return status;
+}
+
 int fl_cmd_plan(const struct fl_args *a)
 {
+    struct fl_programme *p = NULL;
+    if (run_look(a, &p) != FL_OK)
+        return 2;
+    if (p != NULL)
+        return plan_programme(p, a->dot);
     struct fl_graph *g = fl_cmd_load(a->files[0], a);
     if (g == NULL)
         return 2;

@@ -144,6 +144,37 @@ static struct fl_node *entry_map(struct fl_config *c, struct fl_entry *e, const 
     return NULL;
 }
 
+struct fl_node *fl_matrix_read(struct fl_complaints *all, const char *name, const struct fl_node *n, const struct fl_node *shared)
+{
+    if (n->kind == FL_NODE_MAP)
+        return fl_node_copy(n);
+    if (n->kind != FL_NODE_LIST) {
+        fl_complain(all, n->mark, "%s: matrix is %s, want a map", name, fl_node_say(n));
+        return NULL;
+    }
+    struct fl_node *vars = fl_node_new(FL_NODE_MAP, n->mark);
+    for (uint32_t i = 0; i < n->n; i++) {
+        const struct fl_node *one = n->items[i], *values = shared != NULL && one->text != NULL ? fl_node_get(shared, one->text, NULL) : NULL;
+        if (values != NULL) {
+            fl_node_set(vars, one->text, one->mark, fl_node_copy(values));
+            continue;
+        }
+        fl_complain(all, one->mark, "%s: matrix: %s is no variable of the file's matrix", name, fl_node_say(one));
+        fl_node_free(vars);
+        return NULL;
+    }
+    return vars;
+}
+
+static void entry_matrix(struct fl_config *c, struct fl_entry *e, const struct fl_node *map)
+{
+    const struct fl_node *n = fl_node_get(map, "matrix", NULL);
+    if (n == NULL || n->kind == FL_NODE_NULL)
+        return;
+    e->matrix = fl_matrix_read(c->complaints, e->base, n, c->matrix);
+    e->bad |= e->matrix == NULL;
+}
+
 static void entry_stage(struct fl_config *c, struct fl_entry *e, const struct fl_node *map)
 {
     const struct fl_node *n = fl_node_get(map, "stage", NULL);
@@ -202,7 +233,7 @@ static void entry_read(struct fl_config *c, const char *name, struct fl_mark mar
     e->threads = (uint32_t)value;
     e->any_threads = value == 0;
     e->options = entry_map(c, e, map, "options", &e->options_mark);
-    e->matrix = entry_map(c, e, map, "matrix", NULL);
+    entry_matrix(c, e, map);
     free(prefix);
     free(what);
     free(threads);
@@ -211,8 +242,10 @@ static void entry_read(struct fl_config *c, const char *name, struct fl_mark mar
 static void config_stages(struct fl_config *c, const struct fl_node *root)
 {
     c->stages_mark = root->mark;
-    const struct fl_node *stages = fl_node_get(root, "stages", &c->stages_mark);
-    if (stages == NULL || stages->kind == FL_NODE_NULL) {
+    const struct fl_node *stages = fl_node_get(root, "stages", &c->stages_mark), *programme = fl_node_get(root, "programme", NULL);
+    if (programme != NULL) {
+        fl_complain(c->complaints, programme->mark, "a programme is several graphs: `flowrun FILE`, plan and check take it, nothing else does");
+    } else if (stages == NULL || stages->kind == FL_NODE_NULL) {
         fl_complain(c->complaints, c->stages_mark, "no stages: want a map of stages under the key stages");
     } else if (stages->kind != FL_NODE_MAP) {
         fl_complain(c->complaints, stages->mark, "stages is %s, want a map of names to entries", fl_node_say(stages));
@@ -238,6 +271,12 @@ static void config_stem(struct fl_config *c)
     c->name[len] = '\0';
 }
 
+void fl_config_name(struct fl_config *c, const struct fl_node *root)
+{
+    config_stem(c);
+    config_name(c, fl_node_get(root, "name", NULL));
+}
+
 void fl_config_read(struct fl_config *c, const struct fl_node *root)
 {
     c->seed = 42;
@@ -245,18 +284,17 @@ void fl_config_read(struct fl_config *c, const struct fl_node *root)
     c->stall_timeout = c->drain_timeout = 60;
     c->open_timeout = 600;
     c->memory_mark = root->mark;
-    config_stem(c);
     if (root->kind != FL_NODE_MAP) {
         fl_complain(c->complaints, root->mark, "the file holds %s, want a map with the key stages", fl_node_say(root));
         return;
     }
+    fl_config_name(c, root);
     const struct fl_node *origin = fl_node_get(root, "file", NULL);
     c->resolved = origin != NULL && origin->kind == FL_NODE_STR && fl_node_get(root, "window", NULL) != NULL;
     if (c->resolved)
         c->origin = fl_need_copy(origin->text);
     config_keys(c, root, fl_key_names(fl_top_keys, c->resolved), "");
     int64_t seed = 42;
-    config_name(c, fl_node_get(root, "name", NULL));
     config_int(c, fl_node_get(root, "seed", NULL), "seed", 0, INT64_MAX, &seed);
     c->seed = (uint64_t)seed;
     config_memory(c, fl_node_get(root, "memory", NULL));
@@ -267,6 +305,11 @@ void fl_config_read(struct fl_config *c, const struct fl_node *root)
     fl_labels_read(c->complaints, fl_node_get(root, "labels", NULL), &c->labels);
     const struct fl_node *record = fl_node_get(root, "record", NULL);
     c->record = record != NULL ? fl_node_copy(record) : NULL;
+    const struct fl_node *matrix = fl_node_get(root, "matrix", NULL);
+    if (matrix != NULL && matrix->kind != FL_NODE_MAP)
+        fl_complain(c->complaints, matrix->mark, "matrix is %s, want a map of variables", fl_node_say(matrix));
+    else
+        c->matrix = matrix != NULL ? fl_node_copy(matrix) : NULL;
     config_stages(c, root);
 }
 
@@ -296,5 +339,6 @@ void fl_config_done(struct fl_config *c)
     free(c->path);
     free(c->origin);
     fl_node_free(c->record);
+    fl_node_free(c->matrix);
     fl_label_set_done(&c->labels);
 }

@@ -49,9 +49,17 @@ struct fl_config {
     uint32_t npath;  char **path;       /* stage_path, absolute */
     uint32_t nentries; struct fl_entry *entries;
     struct fl_node *record;             /* the key record as written, or NULL */
+    struct fl_node *matrix;             /* the key matrix: variables that entries name; MAP or NULL */
+    bool     folders;                   /* the folders of files to be written are made in time */
 };
 
-/* config.c: puts --set into the tree; reads the tree. Complaints go to config->complaints. */
+/* graph.c: the file (all->file) as a tree, or NULL after complaints. */
+struct fl_node *fl_graph_read(struct fl_complaints *all);
+
+/* sets.c: puts --set into the tree; the i-th text alone, where only part of the tree is meant. config.c: reads the tree, or its name
+ * alone. Complaints go to config->complaints. */
+void fl_config_set(struct fl_config *, struct fl_node *root, const char *text, uint32_t i);
+void fl_config_name(struct fl_config *, const struct fl_node *root);
 void fl_config_sets(struct fl_config *, struct fl_node *root, const char *const *sets, uint32_t nsets);
 void fl_config_read(struct fl_config *, const struct fl_node *root);
 void fl_config_done(struct fl_config *);
@@ -61,6 +69,12 @@ bool fl_stage_name_ok(const char *name);
 
 /* matrix.c: entries with a matrix become one for each combination; {var} is replaced. */
 void fl_matrix_expand(struct fl_config *);
+/* A map of variables can be expanded, into *count combinations (more than FL_MAX_ENTRIES: one more than that); false after complaints that begin with name. */
+bool fl_matrix_valid(struct fl_complaints *, const char *name, const struct fl_node *vars, uint64_t *count);
+/* Replaces the variables of one combination in a tree (NULL: none); other braces stay. Gives NAME-value-value, owned by the caller. */
+char *fl_matrix_pick(struct fl_config *, const char *name, const struct fl_node *vars, uint64_t combination, struct fl_node *in);
+/* config.c. A matrix as written: a map of variables, or names of those in `shared` (may be NULL). A new map, or NULL after a complaint. */
+struct fl_node *fl_matrix_read(struct fl_complaints *, const char *name, const struct fl_node *n, const struct fl_node *shared);
 void fl_entry_name(struct fl_entry *);      /* name from full: what is too long is cut and gets a hash */
 
 /* taps.c: the key record becomes an entry of stage `record` for each edge it names. */
@@ -69,8 +83,9 @@ void fl_taps_expand(struct fl_config *);
 void fl_taps_share(const struct fl_config *, struct fl_graph *);
 
 /* check.c: options against the stage's table; what was given as JSON, false after complaints. `prefix` names the entry. */
+/* folders: those of files to be written need not be there yet. */
 bool fl_check_options(struct fl_complaints *, const char *prefix, const json_t *table, const struct fl_node *options,
-                      struct fl_mark options_mark, json_t **given);
+                      struct fl_mark options_mark, bool folders, json_t **given);
 /* Default of an option as JSON, or NULL when it has none. */
 json_t *fl_option_default(const json_t *option);
 

@@ -11,26 +11,23 @@
 #include "launch/mem.h"
 #include "runtime/text.h"
 
-static void graph_read(struct fl_config *c, const char *const *sets, uint32_t nsets)
+/* The file as a tree, or NULL after complaints. */
+struct fl_node *fl_graph_read(struct fl_complaints *all)
 {
     struct fl_err err = { 0 };
     char *text = NULL;
     size_t len = 0;
     struct fl_node *root = NULL;
-    if (fl_read_file(c->file, FL_YAML_MAX_BYTES, &text, &len, &err) != FL_OK) {
+    if (fl_read_file(all->file, FL_YAML_MAX_BYTES, &text, &len, &err) != FL_OK) {
         /* The text may start with the file's name already, as this line will. */
-        size_t skip = strlen(c->file);
-        bool named = strncmp(err.text, c->file, skip) == 0 && strncmp(err.text + skip, ": ", 2) == 0;
-        fl_complain(c->complaints, (struct fl_mark){ 0, 0 }, "%s", named ? err.text + skip + 2 : err.text);
-        return;
+        size_t skip = strlen(all->file);
+        bool named = strncmp(err.text, all->file, skip) == 0 && strncmp(err.text + skip, ": ", 2) == 0;
+        fl_complain(all, (struct fl_mark){ 0, 0 }, "%s", named ? err.text + skip + 2 : err.text);
+        return NULL;
     }
-    fl_yaml_parse(text, len, c->complaints, &root);
+    fl_yaml_parse(text, len, all, &root);
     free(text);
-    if (root == NULL)
-        return;
-    fl_config_sets(c, root, sets, nsets);
-    fl_config_read(c, root);
-    fl_node_free(root);
+    return root;
 }
 
 /* ---- the stages' own word ---- */
@@ -93,7 +90,7 @@ static void graph_options(struct fl_config *c)
         if (e->table == NULL)
             continue;
         char *prefix = fl_need_text("%s: ", e->base);
-        if (!fl_check_options(c->complaints, prefix, e->table, e->options, e->options_mark, &e->given))
+        if (!fl_check_options(c->complaints, prefix, e->table, e->options, e->options_mark, c->folders, &e->given))
             e->bad = true;
         free(prefix);
     }
@@ -287,36 +284,131 @@ static struct fl_graph *graph_build(struct fl_config *c, const uint32_t *order, 
     return g;
 }
 
-int fl_graph_load(const char *file, const char *const *sets, uint32_t nsets, struct fl_graph **out, char **complaints)
+/* ---- a part of a graph ---- */
+
+/* Entries that no chosen sink needs go; the others keep their order. */
+static void graph_keep(struct fl_config *c, const struct fl_part *part, uint32_t *order)
 {
-    struct fl_complaints all = { .file = file, .sets = sets, .nsets = nsets };
-    struct fl_config c = { .complaints = &all, .file = file };
+    bool *keep = fl_need(c->nentries, sizeof *keep);
+    for (uint32_t k = 0; k < part->nsinks; k++)
+        for (uint32_t i = 0; i < c->nentries; i++)
+            keep[i] |= strcmp(c->entries[i].name, part->sinks[k]) == 0;
+    for (uint32_t k = c->nentries; k-- > 0;)         /* readers come after what they read */
+        for (uint32_t i = 0; keep[order[k]] && i < c->entries[order[k]].nfrom; i++)
+            keep[c->entries[order[k]].from_ids[i]] = true;
+    uint32_t n = 0, m = 0, *place = fl_need(c->nentries, sizeof *place);
+    for (uint32_t i = 0; i < c->nentries; i++)
+        place[i] = keep[i] ? n++ : 0;
+    for (uint32_t k = 0; k < c->nentries; k++)
+        if (keep[order[k]])
+            order[m++] = place[order[k]];
+    for (uint32_t i = 0; i < c->nentries; i++) {
+        struct fl_entry *e = &c->entries[i];
+        if (!keep[i]) {
+            fl_entry_done(e);
+            continue;
+        }
+        for (uint32_t k = 0; k < e->nfrom; k++)
+            e->from_ids[k] = place[e->from_ids[k]];
+        c->entries[place[i]] = *e;
+    }
+    c->nentries = n;
+    free(keep);
+    free(place);
+}
+
+static void graph_texts(const json_t *v, json_t *into)
+{
+    const char *key;
+    json_t *item;
+    size_t i;
+    if (json_is_string(v))
+        fl_need_push(into, fl_need_str(json_string_value(v)));
+    json_array_foreach(v, i, item)
+        graph_texts(item, into);
+    json_object_foreach((json_t *)v, key, item)
+        graph_texts(item, into);
+}
+
+static void graph_files(const struct fl_config *c, const struct fl_part *part)
+{
+    for (uint32_t i = 0; i < c->nentries; i++) {
+        size_t k;
+        json_t *o;
+        json_array_foreach(json_object_get(c->entries[i].table, "options"), k, o) {
+            const json_t *given = json_object_get(c->entries[i].given, json_string_value(json_object_get(o, "name")));
+            const char *type = json_string_value(json_object_get(o, "type"));
+            graph_texts(given, type != NULL && strcmp(type, "out") == 0 ? part->out : part->in);
+        }
+    }
+}
+
+/* ---- the whole ---- */
+
+static struct fl_graph *graph_make(struct fl_config *c, const struct fl_part *part)
+{
     struct fl_label_set labels = { 0 };
     struct fl_graph *g = NULL;
-    graph_read(&c, sets, nsets);
-    if (c.nentries > 0) {
-        fl_matrix_expand(&c);
-        fl_taps_expand(&c);
-        graph_find(&c);
-        graph_tables(&c);
-        uint32_t *order = fl_need(c.nentries, sizeof *order);
-        bool ordered = fl_topology(&c, order);
-        graph_options(&c);
-        graph_ask(&c, &labels);
+    fl_matrix_expand(c);
+    fl_taps_expand(c);
+    graph_find(c);
+    graph_tables(c);
+    uint32_t *order = fl_need(c->nentries, sizeof *order);
+    bool ordered = fl_topology(c, order);
+    if (part != NULL && part->nsinks > 0 && ordered)
+        graph_keep(c, part, order);
+    graph_options(c);
+    if (part != NULL && part->in != NULL) {
+        graph_files(c, part);
+    } else {
+        graph_ask(c, &labels);
         if (ordered)
-            g = graph_build(&c, order, &labels);
-        free(order);
+            g = graph_build(c, order, &labels);
     }
-    *complaints = fl_complaints_text(&all);
+    free(order);
     fl_label_set_done(&labels);
+    return g;
+}
+
+/* root is taken; NULL: it could not be read. */
+static int graph_load(struct fl_complaints *all, struct fl_node *root, const struct fl_part *part, struct fl_graph **out, char **complaints)
+{
+    struct fl_config c = { .complaints = all, .file = all->file, .folders = part != NULL };
+    struct fl_graph *g = NULL;
+    if (root != NULL) {
+        if (part == NULL)                /* a part's tree has them already */
+            fl_config_sets(&c, root, all->sets, all->nsets);
+        fl_config_read(&c, root);
+        fl_node_free(root);
+    }
+    if (part != NULL && part->unbounded) {
+        c.memory = UINT64_MAX;
+        c.bounded = true;
+    }
+    if (c.nentries > 0)
+        g = graph_make(&c, part);
+    *complaints = fl_complaints_text(all);
     fl_config_done(&c);
-    fl_complaints_done(&all);
-    if (*complaints == NULL && g != NULL) {
+    fl_complaints_done(all);
+    if (*complaints == NULL && (g != NULL || (part != NULL && part->in != NULL))) {
         *out = g;
         return FL_OK;
     }
     fl_graph_free(g);
     return FL_E_CONFIG;
+}
+
+int fl_graph_load(const char *file, const char *const *sets, uint32_t nsets, struct fl_graph **out, char **complaints)
+{
+    struct fl_complaints all = { .file = file, .sets = sets, .nsets = nsets };
+    return graph_load(&all, fl_graph_read(&all), NULL, out, complaints);
+}
+
+int fl_graph_load_part(const char *file, struct fl_node *root, const char *const *sets, uint32_t nsets, const struct fl_part *part,
+                       struct fl_graph **out, char **complaints)
+{
+    struct fl_complaints all = { .file = file, .sets = sets, .nsets = nsets };
+    return graph_load(&all, root, part, out, complaints);
 }
 
 void fl_graph_free(struct fl_graph *g)

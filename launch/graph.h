@@ -62,7 +62,19 @@ struct fl_graph {
 int  fl_graph_load(const char *file, const char *const *sets, uint32_t nsets, struct fl_graph **out, char **complaints);
 void fl_graph_free(struct fl_graph *);
 
+/* One step of a programme (programme.h) as a graph, or part of it. */
+struct fl_node;
+struct fl_part {
+    const char *const *sinks; uint32_t nsinks;       /* these and what they need; 0 = all */
+    bool unbounded;                                  /* memory is no limit */
+    json_t *in, *out;                                /* given: arrays that take the texts of all options, those of files to be written in out; */
+};                                                   /* then stages are asked for their tables alone, and there is no graph */
+/* As fl_graph_load, of a tree that is read already; root is taken. Folders of files to be written need not be there. */
+int  fl_graph_load_part(const char *file, struct fl_node *root, const char *const *sets, uint32_t nsets, const struct fl_part *,
+                        struct fl_graph **out, char **complaints);
+
 /* Prints the plan: edges with tensors, dtype, shape, bytes; slabs, window, memory bound. dot: Graphviz. */
 int  fl_plan_print(const struct fl_graph *, bool dot);
+const char *fl_plan_size(uint64_t bytes, char text[32]);    /* "1.5 GB"; gives text */
 
 #endif

@@ -15,7 +15,11 @@ const struct fl_key fl_top_keys[] = {
     { "drain_timeout", "seconds", "60", "After an interruption, how long batches in flight may take.", true, true },
     { "record", "name, list, or {edges, keep, every, ring, zstd}", NULL,
       "Records what leaves these stages (all: every one that is read) into RUN/recordings, at most `keep` (10GB) of all together; every: each k-th batch; ring: the last N, when something dies (docs/recording.md).", false, true },
+    { "matrix", "map of variables", NULL,
+      "Lists that several entries expand over, named by their key `matrix`. A variable is a list of values, or a map of values to attributes ({model.views}).", false, true },
     { "stages", "map of entries", NULL, "The graph: one entry a stage, in any order.", true, true },
+    { "programme", "map of steps", NULL,
+      "In place of stages: graphs to be run one after the other, each in as many passes as `memory` wants (docs/programme.md).", false, true },
     { "file", "", NULL, "", true, false },
     { "window", "", NULL, "", true, false },
     { "batch", "", NULL, "", true, false },
@@ -28,7 +32,8 @@ const struct fl_key fl_entry_keys[] = {
     { "instances", "whole number", "1", "How many processes share the work.", true, true },
     { "threads", "whole number, or auto", "auto", "For a library under the stage, in each process. auto: stages that can use threads (forward) share the processors evenly, all others have one; settled when the run starts.", true, true },
     { "options", "map", NULL, "The stage's own options (`flowrun describe STAGE`).", true, true },
-    { "matrix", "map of lists", NULL, "One entry for each combination of the values, named NAME-value-value; {key} in options and from is replaced.", false, true },
+    { "matrix", "map of lists, or list of names", NULL,
+      "One entry for each combination of the values, named NAME-value-value; {key} in options and from is replaced. Names: of variables of the file's `matrix`.", false, true },
     { "exe", "", NULL, "", true, false },
     { 0 }
 };

@@ -1,4 +1,4 @@
-/* Entries with a matrix: one entry for each combination, {var} replaced in options and in `from`. */
+/* Entries with a matrix: one entry for each combination, {var} and {var.attribute} replaced in options and in `from`. */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +8,21 @@
 #include "launch/mem.h"
 #include "runtime/text.h"
 
-struct matrix_pick { const char *name; const struct fl_node *vars; char ***tags; uint32_t *index; };
+#define MATRIX_DEPTH 4        /* of attributes that name variables in their turn */
+
+/* vars: a map of variables; each a list of values, or a map of values to their attributes (a map, or nothing). */
+struct matrix_pick {
+    const char *name;
+    const struct fl_node *vars;
+    char ***tags;
+    uint32_t *index;
+    bool loose;               /* what is no variable here stays as it is: an entry's own matrix may know it */
+};
+
+static const char *matrix_value(const struct fl_node *values, uint32_t i)
+{
+    return values->kind == FL_NODE_MAP ? values->keys[i] : values->items[i]->text;
+}
 
 /* The last part of a path without its ending, and only what may stand in a name. */
 static char *matrix_tag(const char *text)
@@ -32,7 +46,7 @@ static char **matrix_tags(const struct fl_node *list)
 {
     char **tags = fl_need(list->n, sizeof *tags);
     for (uint32_t i = 0; i < list->n; i++) {
-        tags[i] = matrix_tag(list->items[i]->text);
+        tags[i] = matrix_tag(matrix_value(list, i));
         for (uint32_t k = 0; k < i; k++)
             if (strcmp(tags[k], tags[i]) == 0) {
                 char *other = fl_need_text("%s_%u", tags[i], i + 1);
@@ -44,83 +58,129 @@ static char **matrix_tags(const struct fl_node *list)
     return tags;
 }
 
-static bool matrix_valid(struct fl_config *c, const struct fl_entry *e, uint64_t *count)
+static bool matrix_values_valid(struct fl_complaints *all, const char *name, const char *var, const struct fl_node *values)
 {
-    bool ok = e->matrix->n > 0;
+    bool map = values->kind == FL_NODE_MAP, ok = true;
+    if ((!map && values->kind != FL_NODE_LIST) || values->n == 0) {
+        fl_complain(all, values->mark, "%s: matrix variable %.60s is %s, want a list of values", name, var,
+                    values->n == 0 && values->kind == FL_NODE_LIST ? "an empty list" : values->n == 0 && map ? "an empty map" : fl_node_say(values));
+        return false;
+    }
+    for (uint32_t i = 0; i < values->n; i++) {
+        const struct fl_node *v = values->items[i];
+        if (map ? v->kind == FL_NODE_MAP || v->kind == FL_NODE_NULL : v->text != NULL)
+            continue;
+        if (map)
+            fl_complain(all, v->mark, "%s: %.60s of matrix variable %.60s is %s, want a map of attributes", name, values->keys[i], var, fl_node_say(v));
+        else
+            fl_complain(all, v->mark, "%s: matrix variable %.60s has %s, want text or a number", name, var, fl_node_say(v));
+        ok = false;
+    }
+    return ok;
+}
+
+bool fl_matrix_valid(struct fl_complaints *all, const char *name, const struct fl_node *vars, uint64_t *count)
+{
+    bool ok = vars->n > 0;
     *count = 1;
     if (!ok)
-        fl_complain(c->complaints, e->matrix->mark, "%s: the matrix is empty", e->base);
-    for (uint32_t v = 0; v < e->matrix->n; v++) {
-        const struct fl_node *list = e->matrix->items[v];
-        if (list->kind != FL_NODE_LIST || list->n == 0) {
-            fl_complain(c->complaints, list->mark, "%s: matrix variable %.60s is %s, want a list of values", e->base, e->matrix->keys[v],
-                        list->kind == FL_NODE_LIST ? "an empty list" : fl_node_say(list));
-            ok = false;
-            continue;
-        }
-        for (uint32_t i = 0; i < list->n; i++)
-            if (list->items[i]->text == NULL) {
-                fl_complain(c->complaints, list->items[i]->mark, "%s: matrix variable %.60s has %s, want text or a number", e->base,
-                            e->matrix->keys[v], fl_node_say(list->items[i]));
-                ok = false;
-            }
-        *count = *count * list->n > FL_MAX_ENTRIES ? FL_MAX_ENTRIES + 1 : *count * list->n;
+        fl_complain(all, vars->mark, "%s: the matrix is empty", name);
+    for (uint32_t v = 0; v < vars->n; v++) {
+        uint32_t n = vars->items[v]->n;
+        ok = matrix_values_valid(all, name, vars->keys[v], vars->items[v]) && ok;
+        *count = n > 0 && *count * n > FL_MAX_ENTRIES ? FL_MAX_ENTRIES + 1 : *count * (n > 0 ? n : 1);
     }
     return ok;
 }
 
 /* ---- {var} ---- */
 
-/* At "{word}": its length with the braces, else 0. */
-static size_t matrix_brace(const char *p)
+/* At "{word}" or "{word.word}": its length with the braces, else 0; *dot is where the second word begins, 0 for none. */
+static size_t matrix_brace(const char *p, size_t *dot)
 {
     size_t n = 1;
+    *dot = 0;
     if (*p != '{')
         return 0;
-    while (isalnum((unsigned char)p[n]) || p[n] == '_')
+    while (isalnum((unsigned char)p[n]) || p[n] == '_' || (p[n] == '.' && *dot == 0 && n > 1)) {
+        if (p[n] == '.')
+            *dot = n + 1;
         n++;
-    return n > 1 && p[n] == '}' ? n + 1 : 0;
+    }
+    return n > 1 && n != *dot && p[n] == '}' ? n + 1 : 0;
 }
 
-static uint32_t matrix_var(const struct fl_node *vars, const char *brace, size_t len)
+static void matrix_unknown(struct fl_config *c, const struct matrix_pick *pick, const struct fl_node *n, const char *what, const char *brace, size_t len,
+                           const struct fl_node *known)
 {
-    for (uint32_t v = 0; v < vars->n; v++)
-        if (strlen(vars->keys[v]) == len - 2 && memcmp(vars->keys[v], brace + 1, len - 2) == 0)
+    const char **names = fl_need((size_t)known->n + 1, sizeof *names);
+    for (uint32_t i = 0; i < known->n; i++)
+        names[i] = known->keys[i];
+    char *word = fl_need_text("%.*s", (int)len, brace);
+    fl_complain(c->complaints, n->mark, "%s: no %s is called %.60s%s", pick->name, what, word, fl_did_you_mean(word, names));
+    free(word);
+    free(names);
+}
+
+/* The variable at a brace; UINT32_MAX: there is none. *attribute: the one that is named, NULL: none, or a complaint was made. */
+static uint32_t matrix_find(struct fl_config *c, const struct matrix_pick *pick, const struct fl_node *n, const char *brace, size_t len, size_t dot,
+                            const struct fl_node **attribute)
+{
+    static const struct fl_node none = { .kind = FL_NODE_MAP };
+    const struct fl_node *vars = pick->vars;
+    size_t word = (dot > 0 ? dot - 1 : len - 1) - 1;
+    *attribute = NULL;
+    for (uint32_t v = 0; v < vars->n; v++) {
+        if (strlen(vars->keys[v]) != word || memcmp(vars->keys[v], brace + 1, word) != 0)
+            continue;
+        if (dot == 0)
             return v;
+        const struct fl_node *values = vars->items[v], *of = values->kind == FL_NODE_MAP ? values->items[pick->index[v]] : &none;
+        char *name = fl_need_text("%.*s", (int)(len - 1 - dot), brace + dot);
+        *attribute = of->kind == FL_NODE_MAP ? fl_node_get(of, name, NULL) : NULL;
+        free(name);
+        if (*attribute == NULL)
+            matrix_unknown(c, pick, n, "attribute", brace + dot, len - 1 - dot, of);
+        return v;
+    }
+    if (!pick->loose)
+        matrix_unknown(c, pick, n, "matrix variable", brace + 1, word, vars);
     return UINT32_MAX;
 }
 
-static void matrix_unknown(struct fl_config *c, const struct matrix_pick *pick, const struct fl_node *n, const char *brace, size_t len)
+static void matrix_put(struct fl_config *c, const struct matrix_pick *pick, const struct fl_node *n, const struct fl_node *attribute, bool tags, FILE *f)
 {
-    const struct fl_node *vars = pick->vars;
-    const char **names = fl_need((size_t)vars->n + 1, sizeof *names);
-    for (uint32_t i = 0; i < vars->n; i++)
-        names[i] = vars->keys[i];
-    char *word = fl_need_text("%.*s", (int)(len - 2), brace + 1);
-    fl_complain(c->complaints, n->mark, "%s: no matrix variable is called %.60s%s", pick->name, word, fl_did_you_mean(word, names));
-    free(word);
-    free(names);
+    if (attribute->text == NULL) {
+        fl_complain(c->complaints, n->mark, "%s: an attribute that is %s can only stand alone", pick->name, fl_node_say(attribute));
+        return;
+    }
+    char *tag = tags ? matrix_tag(attribute->text) : NULL;
+    fputs(tags ? tag : attribute->text, f);
+    free(tag);
 }
 
 /* Text with each {var} replaced by its value (tags: by its tag). */
 static char *matrix_text(struct fl_config *c, const struct matrix_pick *pick, const struct fl_node *n, bool tags)
 {
     char *out = NULL;
-    size_t size = 0;
+    size_t size = 0, dot;
     FILE *f = open_memstream(&out, &size);
     if (f == NULL)
         return fl_need_copy(n->text);
     for (const char *p = n->text; *p != '\0';) {
-        size_t len = matrix_brace(p);
+        size_t len = matrix_brace(p, &dot);
         if (len == 0) {
             fputc(*p++, f);
             continue;
         }
-        uint32_t v = matrix_var(pick->vars, p, len);
+        const struct fl_node *attribute;
+        uint32_t v = matrix_find(c, pick, n, p, len, dot, &attribute);
         if (v == UINT32_MAX)
-            matrix_unknown(c, pick, n, p, len);
-        else
-            fputs(tags ? pick->tags[v][pick->index[v]] : pick->vars->items[v]->items[pick->index[v]]->text, f);
+            fwrite(p, 1, len, f);
+        else if (attribute != NULL)
+            matrix_put(c, pick, n, attribute, tags, f);
+        else if (dot == 0)
+            fputs(tags ? pick->tags[v][pick->index[v]] : matrix_value(pick->vars->items[v], pick->index[v]), f);
         p += len;
     }
     if (fclose(f) != 0 || out == NULL) {
@@ -130,25 +190,48 @@ static char *matrix_text(struct fl_config *c, const struct matrix_pick *pick, co
     return out;
 }
 
-/* In place, so that a value that is {var} alone takes the variable's type. */
-static void matrix_replace(struct fl_config *c, const struct matrix_pick *pick, struct fl_node *n, bool tags)
+/* What a text that is {var} or {var.attribute} alone stands for, so that it takes its type; NULL when it isn't. */
+static struct fl_node *matrix_alone(struct fl_config *c, const struct matrix_pick *pick, const struct fl_node *n)
+{
+    size_t dot, len = matrix_brace(n->text, &dot);
+    const struct fl_node *attribute;
+    if (len == 0 || len != strlen(n->text))
+        return NULL;
+    uint32_t v = matrix_find(c, pick, n, n->text, len, dot, &attribute);
+    if (v == UINT32_MAX || (dot > 0 && attribute == NULL))
+        return NULL;
+    const struct fl_node *values = pick->vars->items[v];
+    if (attribute != NULL)
+        return fl_node_copy(attribute);
+    return values->kind == FL_NODE_LIST ? fl_node_copy(values->items[pick->index[v]]) : fl_node_scalar(values->keys[pick->index[v]], true, n->mark);
+}
+
+/* In place. An attribute may name variables in its turn. */
+static void matrix_replace(struct fl_config *c, const struct matrix_pick *pick, struct fl_node *n, bool tags, uint32_t depth)
 {
     for (uint32_t i = 0; i < n->n; i++)
-        matrix_replace(c, pick, n->items[i], tags);
+        matrix_replace(c, pick, n->items[i], tags, depth);
     if (n->kind != FL_NODE_STR || strchr(n->text, '{') == NULL)
         return;
-    char *text = matrix_text(c, pick, n, tags);
-    if (strcmp(text, n->text) != 0) {
-        size_t len = matrix_brace(n->text);
-        uint32_t v = len == strlen(n->text) ? matrix_var(pick->vars, n->text, len) : UINT32_MAX;
-        struct fl_node *value = v != UINT32_MAX && !tags ? fl_node_copy(pick->vars->items[v]->items[pick->index[v]]) : fl_node_scalar(text, !tags, n->mark);
-        value->mark = n->mark;
-        struct fl_node old = *n;
-        *n = *value;
-        *value = old;
-        fl_node_free(value);
+    struct fl_mark mark = n->mark;
+    struct fl_node *value = tags ? NULL : matrix_alone(c, pick, n);
+    if (value == NULL) {
+        char *text = matrix_text(c, pick, n, tags);
+        if (strcmp(text, n->text) != 0)
+            value = fl_node_scalar(text, !tags, mark);
+        free(text);
     }
-    free(text);
+    if (value == NULL)
+        return;
+    struct fl_node old = *n;
+    *n = *value;
+    *value = old;
+    fl_node_free(value);
+    n->mark = mark;
+    if (depth < MATRIX_DEPTH)
+        matrix_replace(c, pick, n, tags, depth + 1);
+    else
+        fl_complain(c->complaints, mark, "%s: attributes that name each other without end", pick->name);
 }
 
 /* ---- expansion ---- */
@@ -178,33 +261,68 @@ static struct fl_entry matrix_one(struct fl_config *c, const struct fl_entry *e,
     }
     fl_entry_name(&one);
     if (one.from != NULL)
-        matrix_replace(c, pick, one.from, true);
+        matrix_replace(c, pick, one.from, true, 0);
     if (one.options != NULL)
-        matrix_replace(c, pick, one.options, false);
+        matrix_replace(c, pick, one.options, false, 0);
     return one;
+}
+
+static void matrix_open(struct matrix_pick *pick)
+{
+    const uint32_t n = pick->vars->n;
+    pick->tags = fl_need(n, sizeof *pick->tags);
+    pick->index = fl_need(n, sizeof *pick->index);
+    for (uint32_t v = 0; v < n; v++)
+        pick->tags[v] = matrix_tags(pick->vars->items[v]);
+}
+
+static void matrix_next(struct matrix_pick *pick)
+{
+    for (uint32_t v = pick->vars->n; v-- > 0;) {      /* the last variable runs fastest */
+        if (++pick->index[v] < pick->vars->items[v]->n)
+            break;
+        pick->index[v] = 0;
+    }
+}
+
+static void matrix_close(struct matrix_pick *pick)
+{
+    for (uint32_t v = 0; v < pick->vars->n; v++) {
+        for (uint32_t i = 0; i < pick->vars->items[v]->n; i++)
+            free(pick->tags[v][i]);
+        free(pick->tags[v]);
+    }
+    free(pick->tags);
+    free(pick->index);
 }
 
 static void matrix_entry(struct fl_config *c, const struct fl_entry *e, uint64_t count, struct fl_entry *into)
 {
-    const uint32_t n = e->matrix->n;
-    struct matrix_pick pick = { .name = e->base, .vars = e->matrix, .tags = fl_need(n, sizeof *pick.tags), .index = fl_need(n, sizeof *pick.index) };
-    for (uint32_t v = 0; v < n; v++)
-        pick.tags[v] = matrix_tags(e->matrix->items[v]);
+    struct matrix_pick pick = { .name = e->base, .vars = e->matrix };
+    matrix_open(&pick);
     for (uint64_t i = 0; i < count; i++) {
         into[i] = matrix_one(c, e, &pick);
-        for (uint32_t v = n; v-- > 0;) {      /* the last variable runs fastest */
-            if (++pick.index[v] < e->matrix->items[v]->n)
-                break;
-            pick.index[v] = 0;
-        }
+        matrix_next(&pick);
     }
-    for (uint32_t v = 0; v < n; v++) {
-        for (uint32_t i = 0; i < e->matrix->items[v]->n; i++)
-            free(pick.tags[v][i]);
-        free(pick.tags[v]);
+    matrix_close(&pick);
+}
+
+char *fl_matrix_pick(struct fl_config *c, const char *name, const struct fl_node *vars, uint64_t combination, struct fl_node *in)
+{
+    struct matrix_pick pick = { .name = name, .vars = vars, .loose = true };
+    char *full = fl_need_copy(name);
+    matrix_open(&pick);
+    while (combination-- > 0)
+        matrix_next(&pick);
+    for (uint32_t v = 0; v < vars->n; v++) {
+        char *longer = fl_need_text("%s-%s", full, pick.tags[v][pick.index[v]]);
+        free(full);
+        full = longer;
     }
-    free(pick.tags);
-    free(pick.index);
+    if (in != NULL)
+        matrix_replace(c, &pick, in, false, 0);
+    matrix_close(&pick);
+    return full;
 }
 
 static int matrix_order(const void *a, const void *b)
@@ -236,7 +354,7 @@ void fl_matrix_expand(struct fl_config *c)
     for (uint32_t i = 0; i < c->nentries; i++) {
         struct fl_entry *e = &c->entries[i];
         uint64_t count = 1;
-        if (e->matrix != NULL && !matrix_valid(c, e, &count)) {
+        if (e->matrix != NULL && !fl_matrix_valid(c->complaints, e->base, e->matrix, &count)) {
             e->bad = true;
             count = 1;
         } else if (n + count > FL_MAX_ENTRIES) {

@@ -6,7 +6,7 @@
 #include "launch/cpus.h"
 #include "launch/graph.h"
 
-static const char *plan_size(uint64_t bytes, char text[32])
+const char *fl_plan_size(uint64_t bytes, char text[32])
 {
     static const char *const units[] = { "kB", "MB", "GB", "TB", "PB" };
     double v = (double)bytes;
@@ -66,7 +66,7 @@ static void plan_edge(const struct fl_graph *g, const struct fl_stage_node *from
         const struct fl_stage_node *maker = &g->stages[t->maker];
         plan_dtypes(t, dtypes);
         plan_shape(t, shape);
-        printf("  %-28s %-16s %-9s %-30s %10s%s%s%s\n", i == 0 ? edge : "", t->name, dtypes, shape, plan_size(plan_bytes(t), size),
+        printf("  %-28s %-16s %-9s %-30s %10s%s%s%s\n", i == 0 ? edge : "", t->name, dtypes, shape, fl_plan_size(plan_bytes(t), size),
                maker != from ? "  by reference, of " : "", maker != from ? maker->name : "", t->optional ? "  optional" : "");
     }
 }
@@ -84,18 +84,18 @@ static void plan_pools(const struct fl_graph *g)
         own += s->memory * s->instances;
         snprintf(self, sizeof self, "-");
         if (s->memory > 0)
-            plan_size(s->memory * s->instances, self);
+            fl_plan_size(s->memory * s->instances, self);
         if (s->sink)
             printf("  %-28s %-16s %9u %7u %12s %8s %12s %12s\n", s->name, s->stage, s->instances, s->threads, "-", "-", "-", self);
         else
-            printf("  %-28s %-16s %9u %7u %12s %8u %12s %12s\n", s->name, s->stage, s->instances, s->threads, plan_size(s->slab, slab), g->window,
-                   plan_size(s->slab * g->window, pool), self);
+            printf("  %-28s %-16s %9u %7u %12s %8u %12s %12s\n", s->name, s->stage, s->instances, s->threads, fl_plan_size(s->slab, slab), g->window,
+                   fl_plan_size(s->slab * g->window, pool), self);
     }
-    printf("  %-28s %-16s %9u %7s %12s %8s %12s %12s\n", "total", "", processes, "", plan_size(all, slab), "", plan_size(all * g->window, pool), plan_size(own, self));
-    printf("\nmemory: %u batches in flight x %s = %s in slabs", g->window, plan_size(all, slab), plan_size(all * g->window, pool));
+    printf("  %-28s %-16s %9u %7s %12s %8s %12s %12s\n", "total", "", processes, "", fl_plan_size(all, slab), "", fl_plan_size(all * g->window, pool), fl_plan_size(own, self));
+    printf("\nmemory: %u batches in flight x %s = %s in slabs", g->window, fl_plan_size(all, slab), fl_plan_size(all * g->window, pool));
     if (own > 0)
-        printf(" and %s of stages' own", plan_size(own, self));
-    printf(", the bound is %s\n", plan_size(g->memory, pool));
+        printf(" and %s of stages' own", fl_plan_size(own, self));
+    printf(", the bound is %s\n", fl_plan_size(g->memory, pool));
     cpu_set_t have;
     if (sched_getaffinity(0, sizeof have, &have) == 0)
         printf("processors: %u%s\n", fl_cpus(), fl_cpus_cut(g, &have) ? ", each process with threads on its own" : "");

@@ -321,6 +321,8 @@ static void run_signal(struct fl_super *s, int fd)
     struct signalfd_siginfo si;
     if (read(fd, &si, sizeof si) != sizeof si)
         return;
+    if (s->conf->asked != NULL)
+        *s->conf->asked = true;
     if (s->interrupted || !s->started) {
         s->interrupted = true;
         fl_super_kill_all(s);

@@ -14,6 +14,7 @@ struct fl_run_conf {
     const char *attached;      /* replay: a stage that runs under a debugger and shares the terminal, or NULL */
     bool resume;               /* --resume: run_dir exists, go on with what its journal lacks */
     bool force;                /* --force: under another configuration, too */
+    bool *asked;               /* set when a signal asked for an end, even if it came too late for this run; NULL: nobody wants to know */
 };
 
 /* Exit status: 0 complete, 1 failed, 3 complete with rejected tiles, 4 interrupted and drained. */

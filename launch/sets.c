@@ -100,8 +100,9 @@ static void set_in_record(struct fl_node *root, const char *key, struct fl_node 
     fl_node_set(n, key, mark, value);
 }
 
-static void set_one(struct fl_config *c, struct fl_node *root, const char *text, struct fl_mark mark)
+void fl_config_set(struct fl_config *c, struct fl_node *root, const char *text, uint32_t i)
 {
+    const struct fl_mark mark = { 0, i + 1 };
     const char *eq = strchr(text, '=');
     if (eq == NULL || eq == text) {
         fl_complain(c->complaints, mark, "want stage.option=value");
@@ -132,5 +133,5 @@ void fl_config_sets(struct fl_config *c, struct fl_node *root, const char *const
     if (root->kind != FL_NODE_MAP)
         return;
     for (uint32_t i = 0; i < nsets; i++)
-        set_one(c, root, sets[i], (struct fl_mark){ 0, i + 1 });
+        fl_config_set(c, root, sets[i], i);
 }

@@ -197,6 +197,12 @@ FL_TEST(wrong_matrix)
         { MATRIX("{m: 3}", "{}"), "p.yaml:8:17: net: matrix variable m is 3, want a list of values\n" },
         { MATRIX("{m: []}", "{}"), "p.yaml:8:17: net: matrix variable m is an empty list, want a list of values\n" },
         { MATRIX("{m: [[1]]}", "{}"), "p.yaml:8:18: net: matrix variable m has a list, want text or a number\n" },
+        { MATRIX("{m: {a: 3}}", "{}"), "p.yaml:8:21: net: a of matrix variable m is 3, want a map of attributes\n" },
+        { MATRIX("{m: {}}", "{}"), "p.yaml:8:17: net: matrix variable m is an empty map, want a list of values\n" },
+        { MATRIX("[m]", "{}"), "p.yaml:8:14: net: matrix: text \"m\" is no variable of the file's matrix\n" },
+        { MATRIX("{m: {a: {x: 1}, b: null}}", "{model: '{m.x}'}"), "p.yaml:9:22: net: no attribute is called x\n" },
+        { MATRIX("{m: {a: {x: [1]}}}", "{model: 'y{m.x}'}"), "p.yaml:9:22: net: an attribute that is a list can only stand alone\n" },
+        { MATRIX("{m: {a: {x: '{m.x}'}}}", "{model: '{m.x}'}"), "p.yaml:9:22: net: attributes that name each other without end\n" },
         { MATRIX("{fold: [1, 2]}", "{model: 'x{flod}'}"), "p.yaml:9:22: net: no matrix variable is called flod; did you mean fold?\n" },
         { "stages:\n  src:\n  p: {stage: pass, from: src, matrix: {a: [1]}}\n  p-1: {stage: pass, from: src}\n  snk: {from: [p, p-1]}\n",
           "p.yaml:4:3: p-1: two entries are called p-1 once their matrix is expanded\np.yaml:5:19: snk: reads p-1 twice\n" },
@@ -313,6 +319,27 @@ FL_TEST(a_matrix_becomes_entries)
     fl_graph_free(g);
 }
 
+#define SHARED "matrix: {m: {a: {kind: u/one.x, model: 'w{fold}', fold: 21}, b: {kind: two, model: 'v{fold}', fold: 22}}, fold: [7, 8], kind: [one, two]}\n" \
+    "stages:\n  src:\n  dec: {from: src}\n  aug: {stage: pass, from: dec, matrix: [kind]}\n" \
+    "  net: {from: 'aug-{m.kind}', matrix: [m, fold], options: {model: '{m.model}', fold: '{m.fold}'}}\n" \
+    "  j: {stage: join, from: net}\n  snk: {from: j}\n"
+
+FL_TEST(variables_of_the_file_are_shared_and_have_attributes)
+{
+    char *said;
+    enter();
+    struct fl_graph *g = load(SHARED, NULL, 0, &said);
+    leave();
+    CHECK_STR(said ? said : "", "");
+    const struct fl_stage_node *one = stage(g, "net-a-8"), *two = stage(g, "net-b-7");
+    CHECK(one != NULL && two != NULL);
+    CHECK_STR(json_string_value(json_object_get(one->options, "model")), "w8");
+    CHECK_INT(json_integer_value(json_object_get(two->options, "fold")), 22);
+    CHECK_STR(g->stages[one->from[0]].name, "aug-one");
+    CHECK_STR(g->stages[two->from[0]].name, "aug-two");
+    fl_graph_free(g);
+}
+
 FL_TEST(long_and_equal_values_get_names_of_their_own)
 {
     static const char text[] = "stages:\n  src:\n  dec: {from: src}\n"
@@ -395,7 +422,7 @@ int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
         CASE(wrong_keys), CASE(wrong_options), CASE(wrong_graphs), CASE(wrong_edges), CASE(wrong_matrix), CASE(a_good_graph), CASE(the_window_follows_memory),
-        CASE(set_changes_the_tree), CASE(a_matrix_becomes_entries), CASE(long_and_equal_values_get_names_of_their_own),
+        CASE(set_changes_the_tree), CASE(a_matrix_becomes_entries), CASE(variables_of_the_file_are_shared_and_have_attributes), CASE(long_and_equal_values_get_names_of_their_own),
         CASE(describe_is_asked_once_for_equal_questions), CASE(labels_come_from_the_models), CASE(the_resolved_configuration_loads_again),
         CASE(a_missing_file_is_named), { 0 }
     };
