@@ -66,6 +66,11 @@ int bench_feed_dali(struct bench *, double *, struct fl_err *);
 int bench_feed_spdl(struct bench *, double *, struct fl_err *);
 int bench_feed_consumer(struct bench *, double *, struct fl_err *);
 
+/* second.c. CPU seconds of a second level on 40,479 x 816 and 17 labels; arg 0: fit of 8 extra trees, 1: their predictions, 2: ten ridges.
+ * FL_E_NUM when ours predicts worse. */
+int bench_second_ours(struct bench *, double *, struct fl_err *);
+int bench_second_sklearn(struct bench *, double *, struct fl_err *);
+
 /* tiles.c. The tiles in DIR/jpeg and DIR/tif and lists of the first N of them, DIR/jpeg.N.list, unless they are there. */
 #define BENCH_FEW   2048
 #define BENCH_JPEGS 16384

@@ -372,6 +372,7 @@ static int case_f2_exact(struct bench *b, double *rate, struct fl_err *err) { re
 static int case_f2_plain(struct bench *b, double *rate, struct fl_err *err) { return case_f2(b, "plain", rate, err); }
 static int case_f2_enum(struct bench *b, double *rate, struct fl_err *err) { return case_f2(b, "enum", rate, err); }
 
+/* arg: NumPy on all rows at once, or on one after another. */
 static int case_f2_numpy(struct bench *b, double *rate, struct fl_err *err)
 {
     char exe[600], rows[700];
@@ -379,7 +380,7 @@ static int case_f2_numpy(struct bench *b, double *rate, struct fl_err *err)
     snprintf(exe, sizeof exe, "%s/bench/f2", b->bin);
     snprintf(rows, sizeof rows, "%s/f2.rows", b->dir);
     int rc = bench_run(b, (const char *[]){ exe, "rows", F2_ROWS, rows, NULL }, NULL, &c, err);
-    return rc == FL_OK ? case_says(b, (const char *[]){ "/usr/bin/python3", "bench/f2.py", rows, F2_ROWS, NULL }, rate, err) : rc;
+    return rc == FL_OK ? case_says(b, (const char *[]){ "/usr/bin/python3", "bench/f2.py", rows, F2_ROWS, b->arg ? "row" : "all", NULL }, rate, err) : rc;
 }
 
 const struct bench_case bench_cases[] = {
@@ -413,6 +414,14 @@ const struct bench_case bench_cases[] = {
       .ours = case_f2_exact, .other = case_f2_plain },
     { .name = "exact/numpy", .what = "the same against NumPy with all rows at once", .unit = "tiles/CPU s", .goal = 100, .more = true, .rival = true,
       .ours = case_f2_exact, .other = case_f2_numpy },
+    { .name = "exact/numpy-row", .what = "the same against NumPy with one row after another", .unit = "tiles/CPU s", .goal = 100, .more = true, .rival = true,
+      .ours = case_f2_exact, .other = case_f2_numpy, .arg = 1 },
+    { .name = "extratrees-fit/sklearn", .what = "8 extra trees on 40,479 x 816, 17 labels, all columns at a node, against scikit-learn's at an equal held-out error", .unit = "CPU s",
+      .goal = 12, .rival = true, .ours = bench_second_ours, .other = bench_second_sklearn, .arg = 0 },
+    { .name = "extratrees-predict/sklearn", .what = "their predictions of the 40,479 rows", .unit = "CPU s", .goal = 3, .rival = true,
+      .ours = bench_second_ours, .other = bench_second_sklearn, .arg = 1 },
+    { .name = "ridge10/sklearn", .what = "ten cross-fitted ridges in double against ten fits of scikit-learn's", .unit = "CPU s", .goal = 5, .rival = true,
+      .ours = bench_second_ours, .other = bench_second_sklearn, .arg = 2 },
     { .name = "bayes_enum/limit", .what = "enumeration of the uncertain labels", .unit = "tiles/CPU s", .goal = 1, .more = true, .ours = case_f2_enum, .limit = 1e5 },
     { .name = "start/limit", .what = "start of flowrun pipeline.yaml to the first result", .unit = "s", .goal = 1, .ours = case_start, .limit = 1 },
     { .name = "record/ring", .what = "the default graph with all edges in a ring of 8 batches against none recorded", .unit = "CPU s", .goal = 0.97, .ours = case_ring, .other = case_unrecorded },
