@@ -53,6 +53,8 @@ part chain /usr/bin/python3 -B tests/long/chain.py "$build"
 part runs /usr/bin/python3 -B tests/long/runs.py "$build"
 part delivery env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=1200 bash tests/run.sh "$build" tests/flow/test_delivery tests/flow/test_poison
 part cycles /usr/bin/python3 -B tests/long/cycles.py "$build"
+part surrogate /usr/bin/python3 -B tests/long/surrogate.py "$build"
+part second env FLOWRUN_LONG=1 /usr/bin/python3 -B tests/flow/test_real_stack.py "$build"
 part soak /usr/bin/python3 -B tests/long/soak.py "$build"
 part sanitizers sanitizers
 part valgrind under_valgrind
