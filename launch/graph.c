@@ -290,9 +290,15 @@ static struct fl_graph *graph_build(struct fl_config *c, const uint32_t *order, 
 static void graph_keep(struct fl_config *c, const struct fl_part *part, uint32_t *order)
 {
     bool *keep = fl_need(c->nentries, sizeof *keep);
-    for (uint32_t k = 0; k < part->nsinks; k++)
-        for (uint32_t i = 0; i < c->nentries; i++)
-            keep[i] |= strcmp(c->entries[i].name, part->sinks[k]) == 0;
+    for (uint32_t k = 0; k < part->nsinks; k++) {
+        uint32_t i = 0;
+        while (i < c->nentries && strcmp(c->entries[i].name, part->sinks[k]) != 0)
+            i++;
+        if (i < c->nentries)
+            keep[i] = true;
+        else
+            fl_complain(c->complaints, c->stages_mark, "no stage is called %.60s", part->sinks[k]);
+    }
     for (uint32_t k = c->nentries; k-- > 0;)         /* readers come after what they read */
         for (uint32_t i = 0; keep[order[k]] && i < c->entries[order[k]].nfrom; i++)
             keep[c->entries[order[k]].from_ids[i]] = true;
@@ -362,7 +368,7 @@ static struct fl_graph *graph_make(struct fl_config *c, const struct fl_part *pa
         graph_files(c, part);
     } else {
         graph_ask(c, &labels);
-        if (ordered)
+        if (ordered && c->nentries > 0)
             g = graph_build(c, order, &labels);
     }
     free(order);

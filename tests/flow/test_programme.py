@@ -131,6 +131,29 @@ def twelve_networks_of_three_folds_from_tiles_to_a_submission(tmp):
     holds("goes on as it was begun" in err, err)
 
 
+def a_list_of_passes_that_does_not_fit_is_refused(tmp):
+    place = programme(tmp + "/p", "60MB", 2)
+    run = Run("programme.json", "--run", "run", "-q", cwd=place)
+    flow.wait_for(lambda: run.p.poll() is not None or glob.glob(place + "/run/val-0/report.json"), "the first pass")
+    run.kill()
+    good = passes(place)
+
+    def wrong(want, text):
+        with open(place + "/run/passes.json", "w") as f:
+            f.write(text)
+        _, _, err = flowrun("--resume", "run", "-q", cwd=place, want=None)
+        holds(want in err, "%s: %s" % (want, err))
+
+    wrong("not a list of passes", "{}")
+    wrong("not a list of passes", "[")
+    wrong("not a list of passes", json.dumps([dict(good[0], step="other")]))
+    wrong("not a list of passes", json.dumps([dict(good[0], jobs=[])]))
+    wrong("no stage is called sink-none", json.dumps([dict(p, jobs=["sink-none"], exit=None, **{"pass": "new"}) for p in good[:1]]))
+    with open(place + "/run/passes.json", "w") as f:
+        json.dump(good, f)
+    flowrun("--resume", "run", "-q", cwd=place)
+
+
 def under_fire(place):
     """Interrupted after a pass, resumed, killed within a pass, resumed to the end."""
     run = Run("programme.json", "--run", "run", "-q", cwd=place)
@@ -239,4 +262,4 @@ def complaints(tmp):
 
 
 if __name__ == "__main__":
-    sys.exit(flow.run_cases([twelve_networks_of_three_folds_from_tiles_to_a_submission, all_480, complaints]))
+    sys.exit(flow.run_cases([twelve_networks_of_three_folds_from_tiles_to_a_submission, a_list_of_passes_that_does_not_fit_is_refused, all_480, complaints]))
