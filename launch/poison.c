@@ -74,15 +74,30 @@ static void poison_path(const struct fl_super *s, uint64_t batch, const char *ta
     snprintf(out, 1200, "%s/quarantine/%llu%s", s->dir, (unsigned long long)batch, tail);
 }
 
-/* Entries more in RUN/quarantine/BATCH.json; takes tiles. */
+static bool poison_listed(const json_t *tiles, const json_t *tile)
+{
+    size_t i;
+    json_t *t;
+    json_array_foreach(tiles, i, t)
+        if (json_equal(json_object_get(t, "row"), json_object_get(tile, "row")))
+            return true;
+    return false;
+}
+
+/* Entries more in RUN/quarantine/BATCH.json, of rows that are not there yet: counts them. Takes tiles. */
 static int poison_save(struct fl_super *s, uint64_t batch, json_t *tiles, struct fl_err *err)
 {
     char path[1200];
+    size_t i;
+    json_t *tile;
     poison_path(s, batch, ".json", path);
     json_t *j = json_load_file(path, 0, NULL);
     if (j == NULL)
         j = json_pack("{s:I, s:[]}", "batch", (json_int_t)batch, "tiles");
-    json_array_extend(json_object_get(j, "tiles"), tiles);
+    json_t *all = json_object_get(j, "tiles");
+    json_array_foreach(tiles, i, tile)
+        if (!poison_listed(all, tile) && json_array_append(all, tile) == 0)
+            s->quarantined++;
     json_decref(tiles);
     char *text = json_dumps(j, JSON_INDENT(2));
     int rc = text != NULL ? fl_write_file(path, 0666, text, strlen(text), err) : fl_err_set(err, FL_E_NOMEM, "quarantine");
@@ -151,7 +166,6 @@ static void poison_quarantine(struct fl_super *s, const struct fl_inst *in, uint
         return;
     }
     poison_mark(s, batch);
-    s->quarantined += r.rows;
     if (alone) {
         snprintf(text, sizeof text, "tile %u of batch %llu (%.63s) %s twice when alone: to quarantine", r.first, (unsigned long long)batch, in->page->probe_id, cause);
         fl_super_log(s, stage, in->index, FL_LOG_WARN, text);
@@ -216,6 +230,16 @@ void fl_poison_done(struct fl_super *s)
 
 /* ---- deaths ---- */
 
+/* Tiles in the batch that the dead process worked on; a source doesn't say, but the last batch of a run of one epoch holds what is left. */
+static uint32_t poison_rows(const struct fl_super *s, const struct fl_inst *in, uint64_t batch)
+{
+    uint32_t rows = atomic_load(&in->page->rows);
+    if (!s->g->stages[in->stage].source && rows > 0)
+        return rows;
+    uint64_t before = batch * s->g->B;
+    return s->g->epochs <= 1 && before < s->tiles_total && s->tiles_total - before < s->g->B ? (uint32_t)(s->tiles_total - before) : s->g->B;
+}
+
 static void poison_halve(struct fl_suspect *p, struct poison_range r)
 {
     uint32_t half = r.rows / 2;
@@ -245,20 +269,21 @@ static void poison_rest_died(struct fl_super *s, struct fl_suspect *p, const str
     if (++p->deaths < POISON_DEATHS)
         return;
     p->phase = POISON_NOTHING;
-    poison_quarantine(s, in, p->batch, (struct poison_range){ 0, s->g->B }, cause, false);
+    poison_quarantine(s, in, p->batch, (struct poison_range){ 0, poison_rows(s, in, p->batch) }, cause, false);
 }
 
 static void poison_died(struct fl_super *s, struct fl_suspect *p, const struct fl_inst *in, const char *cause)
 {
     char text[300];
+    uint32_t rows = poison_rows(s, in, p->batch);
     switch (p->phase) {
     case POISON_ALONE:
         if (!p->tried)
             break;
         p->phase = POISON_HALVES;
-        p->deaths = s->g->B == 1;
-        if (s->g->B > 1)
-            poison_halve(p, (struct poison_range){ 0, s->g->B });
+        p->deaths = rows == 1;
+        if (rows > 1)
+            poison_halve(p, (struct poison_range){ 0, rows });
         else
             p->todo[p->depth++] = (struct poison_range){ 0, 1 };
         break;

@@ -20,6 +20,7 @@ struct fl_page {
     _Atomic uint32_t waiting;           /* batches at the input */
     _Atomic uint64_t current;           /* batch being worked on + 1; 0 = none */
     _Atomic uint32_t attempt;           /* its attempt */
+    _Atomic uint32_t rows;              /* and tiles; of a source that makes it, 0 */
     _Atomic uint64_t faults;            /* minor page faults since the first batch was done */
     _Atomic uint64_t counters[FL_MAX_COUNTERS];
     /* Of the batch under test alone that was worked on last: its first row's id and its header as packed; probe_len 0 = none. */

@@ -91,6 +91,7 @@ static int proc_consume(struct proc *p)
     p->nready--;
     p->dump_after -= p->dump_after > 0;
     atomic_store_explicit(&p->page->attempt, h->b.attempt, memory_order_relaxed);
+    atomic_store_explicit(&p->page->rows, h->b.n, memory_order_relaxed);
     if (h->b.probe > 0 && p->s.nout == 0) {               /* a sink: it has come through, which was the question */
         int rc = fl_ack(&p->host.ctx, h->b.batch, h->b.attempt, 0, 0);
         fl_proc_release(p, &h->b);

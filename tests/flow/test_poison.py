@@ -140,6 +140,14 @@ def tiles_that_kill_in_company_only(tmp):
     holds(rc == 1 and "signal 6" in said and "over batch 0; in quarantine: row 0, row 1, " in said, "its command shows it: %d %s%s" % (rc, out, said))
 
 
+def a_short_batch_that_kills_in_company(tmp):
+    """The last batch has 12 rows: so many are put aside and counted, not a whole batch's."""
+    last = N // B * B
+    ids, _ = run(tmp, lambda ids: {"tiles": [ids[last + 1], ids[N - 1]], "company": 2, "how": "exit"})
+    only_these_are_missing(tmp, ids[last:])
+    same(sorted(e["row"] for e in json.loads(slurp(tmp + "/run/quarantine/%d.json" % (N // B)))["tiles"]), list(range(N - last)), "rows")
+
+
 def too_many_are_no_matter_of_tiles(tmp):
     if not os.environ.get("FLOWRUN_LONG"):
         raise flow.Skip("FLOWRUN_LONG is not set")
@@ -240,7 +248,7 @@ def killed_by_the_kernel_for_want_of_memory(tmp):
 
 if __name__ == "__main__":
     sys.exit(flow.run_cases([
-        a_tile_that_kills, tests_run_alone_and_keep_nothing, several_tiles_in_several_batches, a_tile_that_hangs, a_stage_that_never_gets_ready, tiles_that_kill_in_company_only,
+        a_tile_that_kills, tests_run_alone_and_keep_nothing, several_tiles_in_several_batches, a_tile_that_hangs, a_stage_that_never_gets_ready, tiles_that_kill_in_company_only, a_short_batch_that_kills_in_company,
         too_many_are_no_matter_of_tiles, a_stage_that_does_nothing_but_die, what_was_put_aside_stays_so_on_resume, kills_from_outside_never_count,
         kills_before_it_is_ready_never_count, crashes_before_it_is_ready_end_the_run, killed_by_the_kernel_for_want_of_memory,
     ]))
