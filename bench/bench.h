@@ -51,10 +51,13 @@ int bench_forward_f32(struct bench *, double *, struct fl_err *);
 int bench_forward_bf16(struct bench *, double *, struct fl_err *);
 int bench_forward_ort(struct bench *, double *, struct fl_err *);
 int bench_forward_openvino(struct bench *, double *, struct fl_err *);
+int bench_forward_f32_256(struct bench *, double *, struct fl_err *);
+int bench_forward_ort_256(struct bench *, double *, struct fl_err *);
 int bench_forward_flops(struct bench *, double *, struct fl_err *);
 int bench_forward_matmul(struct bench *, double *, struct fl_err *);
 int bench_forward_three(struct bench *, double *, struct fl_err *);
 int bench_forward_one(struct bench *, double *, struct fl_err *);
+int bench_forward_d4(struct bench *, double *, struct fl_err *);
 
 /* feed.c. Tiles a second through the feed into NumPy, on `arg` cores; of the plain loop; of other loaders. Consumer: CPU us a batch. */
 int bench_feed_ours(struct bench *, double *, struct fl_err *);

@@ -433,6 +433,8 @@ const struct bench_case bench_cases[] = {
       .ours = bench_forward_flops, .other = bench_forward_matmul, .arg = 2 },
     { .name = "snapshots/one", .what = "resnet50: three sets of weights on one input against one", .unit = "passes/s", .goal = 0.95, .more = true,
       .ours = bench_forward_three, .other = bench_forward_one, .arg = 2 },
+    { .name = "d4/forward", .what = "densenet121: eight views painted of each tile, against the passes alone", .unit = "passes/s", .goal = 0.95, .more = true,
+      .ours = bench_forward_d4, .other = bench_forward_one, .arg = 0 },
     /* Comparisons with programs that a user would pick instead, marked .rival: they need what the build doesn't. */
     { .name = "feed/dali", .what = "the feed against NVIDIA DALI on the CPU, two threads", .unit = "tiles/s", .goal = 1.5, .more = true, .rival = true,
       .ours = bench_feed_two, .other = bench_feed_dali },
@@ -450,6 +452,8 @@ const struct bench_case bench_cases[] = {
       .ours = bench_forward_f32, .other = bench_forward_ort, .arg = 4 },
     { .name = "f32/onnxruntime/geomean", .what = "the five nets in f32 against ONNX Runtime", .unit = "tiles/s", .goal = 1.0, .more = true, .rival = true,
       .ours = bench_forward_f32, .other = bench_forward_ort, .arg = BENCH_NETS },
+    { .name = "f32/onnxruntime/256", .what = "at 256 px the four nets without vgg16, in f32 against ONNX Runtime", .unit = "tiles/s", .goal = 0.97, .more = true, .rival = true,
+      .ours = bench_forward_f32_256, .other = bench_forward_ort_256, .arg = BENCH_NETS },
     { .name = "bf16/onnxruntime/geomean", .what = "in bf16 against ONNX Runtime in f32", .unit = "tiles/s", .goal = 1.7, .more = true, .rival = true,
       .ours = bench_forward_bf16, .other = bench_forward_ort, .arg = BENCH_NETS },
     { .name = "bf16/openvino/geomean", .what = "in bf16 against OpenVINO at its default precision", .unit = "tiles/s", .goal = 1.0, .more = true, .rival = true,

@@ -92,7 +92,7 @@ const struct fl_cmd fl_cmds[] = {
       .flags = { "--labels", "--folds", "--fold-column", "--out", "--method", "--matrix", "--set", "--threads", "--names", "--run", "-q" }, .raw = fl_cmd_fit },
     { .name = "bench", .usage = "flowrun bench forward (--model FILE | --arch NAME) [--OPTION VALUE]...",
       .help = "Measures how fast this machine runs a network, layer by layer if asked for.",
-      .flags = { "--model", "--arch", "--device", "--precision", "--batch", "--layers", "--json" }, .raw = fl_cmd_bench },
+      .flags = { "--model", "--arch", "--device", "--precision", "--batch", "--views", "--layers", "--json" }, .raw = fl_cmd_bench },
     { .name = "average-snapshots", .usage = "flowrun average-snapshots FILE... --tiles WHAT... --out FILE", .help = "Averages snapshots of one network into one.",
       .flags = { "--tiles", "--out", "--folds", "--fold", "--file-bands", "--batch", "--threads" }, .raw = fl_cmd_models },
     { .name = "select-snapshots", .usage = "flowrun select-snapshots NAME.checkpoint.json... [--method top_k|last_k|diverse] [--k K]",

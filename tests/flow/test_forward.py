@@ -143,7 +143,7 @@ def bench_measures(tmp):
     out = json.loads(flowrun("bench", "forward", "--arch", "tilenet", "--size", "64", "--batch", "4", "--device", "cpu", "--seconds", "0.02", "--snapshots", "2",
                              "--layers", "--json")[1])
     same([out[k] for k in ("arch", "device", "precision", "size", "rows", "threads", "streams", "snapshots")], ["tilenet", "cpu", "f32", 64, 4, 1, 1, 2], "settings")
-    holds(all(out[k] > 0 for k in ("tiles_s", "gflop_s", "matmul_gflop_s", "memory", "rss")) and out["device_memory"] == 0, "figures: %s" % out)
+    holds(all(out[k] > 0 for k in ("tiles_s", "gflop_s", "tiles_cpu_s", "gflop_cpu_s", "matmul_gflop_s", "memory", "rss")) and out["device_memory"] == 0, "figures: %s" % out)
     macs, width, side = 0, 3, 64
     for i, w in enumerate((16, 32, 64, 96)):              # by hand: the first convolution has stride 2, pools follow the second and third
         side = side // 2 if i == 0 else side
@@ -154,6 +154,11 @@ def bench_measures(tmp):
     off = out["gflop_s"] / (out["tiles_s"] * 2 * macs * 2e-9)
     holds(abs(off - 1) < 1e-3, "GFLOP/s follow from tiles and snapshots: %g" % off)
     holds(all(v["seconds"] >= 0 for v in out["layers"]) and sum(v["seconds"] for v in out["layers"]) > 0, "times")
+    off = out["gflop_cpu_s"] / (out["tiles_cpu_s"] * 2 * 2 * macs * 1e-9)
+    holds(abs(off - 1) < 1e-3, "and those of processor time: %g" % off)
+    team = json.loads(flowrun("bench", "forward", "--arch", "tilenet", "--size", "64", "--batch", "9", "--device", "cpu", "--seconds", "0.02", "--threads", "2",
+                              "--views", "d4", "--json")[1])
+    same((team["tiles_cpu_s"], team["rows"]), (0, 9), "processor time is told of one thread alone")
     text = flowrun("bench", "forward", "--model", MODELS[0], "--device", "cpu", "--seconds", "0.02", "--batch", "2", "--layers")[1]
     holds("tilenet, 3 channels at 96 px" in text and "tiles/s" in text and text.count("conv 3x3") == 4, text)
 
