@@ -8,7 +8,7 @@ Q := $(if $(filter 0,$(V)),@)
 B       := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 
 # One name a stage: stages/NAME.c (or the folder stages/NAME/), tests/stages/test_NAME.c.
-STAGES := source predictions decode augment stats forward tta_merge stack stack_fit decode_f2 sink record feed recording recall sheet
+STAGES := source predictions decode augment stats forward tta_merge stack stack_fit decode_f2 sink record feed recording recall sheet remote inlet outlet
 
 DEBS := gcc make pkg-config libzmq3-dev libmsgpack-dev libyaml-dev libjansson-dev libtiff-dev libjpeg62-turbo-dev \
         libturbojpeg0-dev libdnnl-dev zlib1g-dev libzstd-dev libpng-dev libhdf5-dev libmicrohttpd-dev
@@ -188,7 +188,7 @@ chaos:  ## kill, stop and cut off stages over 2,000 tiles, flowrun too: the file
 	$(B)/bin/flowrun chaos tests/long/chaos.yaml --kills 200 --supervisor-kills 5 --seed $(or $(SEED),1)
 
 # Stages that only tests use: found through stage_path.
-TEST_STAGES := tripwire
+TEST_STAGES := tripwire nap
 $(TEST_STAGES:%=$(B)/tests/flow/stages/%): $(B)/tests/flow/stages/%: runtime/stage_main.c $(B)/o/tests/flow/stages/%.o $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(FLAGS) -DFL_STAGE=fl_stage_$* $^ $(LDFLAGS) $(LIBS_RUNTIME) -o $@

@@ -120,6 +120,8 @@ static bool args_put(struct fl_args *a, const char *flag, const char *value)
             *texts[i].to = value;
     if (strcmp(flag, "--start") == 0 && !args_number(flag, value, &a->start))
         return false;
+    if (strcmp(flag, "--local") == 0)
+        args_set(a, "local=true");
     a->quiet |= strcmp(flag, "-q") == 0;
     a->force |= strcmp(flag, "--force") == 0;
     a->dot |= strcmp(flag, "--dot") == 0;

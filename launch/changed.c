@@ -62,7 +62,7 @@ static bool changed_is_source(const json_t *entry)
 
 static void changed_entry(struct changed *c, const char *name, const json_t *was, const json_t *is)
 {
-    static const char *const free_names[] = { "instances", "exe", "options", NULL }, *const none[] = { NULL };
+    static const char *const free_names[] = { "instances", "place", "exe", "options", NULL }, *const none[] = { NULL };
     char *where = fl_need_text("stages.%s.", name), *options = fl_need_text("stages.%s.options.", name);
     enum fl_changed how = changed_is_source(was) || changed_is_source(is) ? FL_CHANGED_BATCHES : FL_CHANGED_RESULTS;
     changed_members(c, where, was, is, free_names, how);
@@ -73,7 +73,7 @@ static void changed_entry(struct changed *c, const char *name, const json_t *was
 
 enum fl_changed fl_config_changed(const json_t *was, const json_t *is, char **text)
 {
-    static const char *const free_names[] = { "name", "file", "memory", "window", "stall_timeout", "open_timeout", "drain_timeout", "stage_path", "stages", "seed", "batch", "labels", NULL };
+    static const char *const free_names[] = { "name", "file", "memory", "window", "stall_timeout", "open_timeout", "drain_timeout", "stage_path", "stages", "seed", "batch", "labels", "hosts", "cluster", "local", NULL };
     static const char *const batches[] = { "seed", "batch", "labels", NULL };
     size_t size;
     struct changed c = { .out = open_memstream(text, &size) };

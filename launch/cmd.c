@@ -11,6 +11,7 @@ const struct fl_flag fl_flags[] = {
     { "--start",   "BATCH",              "issues nothing before this batch: a trainer has had it (only where no sink keeps a journal)" },
     { "--record",  "EDGE[,EDGE]",        "records what leaves these stages into RUN/recordings (all: every one that is read)" },
     { "--record-limit", "SIZE",          "how much of all edges together is kept (10GB)" },
+    { "--local",   NULL,                 "everything runs on this host, whatever place: says" },
     { "--seconds", "N",                  "how long to go on (60, unless --kills is given)" },
     { "--kills",   "N",                  "goes on until so many stages were killed" },
     { "--supervisor-kills", "N",         "kills flowrun itself so often, and resumes" },
@@ -43,12 +44,12 @@ const struct fl_cmd fl_cmds[] = {
       .help = "Checks the graph in FILE, starts its stages and runs it to the end.\n"
               "Exit status: 0 complete, 1 failed, 2 the configuration or the arguments are wrong,\n"
               "3 complete with rejected tiles, 4 interrupted and drained.",
-      .flags = { "--set", "--run", "--resume", "--force", "--start", "--record", "--record-limit", "--metrics", "-q" }, .min = 0, .max = 1, .run = fl_cmd_run },
-    { .name = "check", .usage = "flowrun check FILE [--set STAGE.OPTION=VALUE]...", .help = "Says all that is wrong with FILE; starts nothing.",
-      .flags = { "--set" }, .min = 1, .max = 1, .run = fl_cmd_check },
-    { .name = "plan", .usage = "flowrun plan FILE [--dot] [--set STAGE.OPTION=VALUE]...",
+      .flags = { "--set", "--run", "--resume", "--force", "--start", "--record", "--record-limit", "--local", "--metrics", "-q" }, .min = 0, .max = 1, .run = fl_cmd_run },
+    { .name = "check", .usage = "flowrun check FILE [--local] [--set STAGE.OPTION=VALUE]...", .help = "Says all that is wrong with FILE; starts nothing.",
+      .flags = { "--set", "--local" }, .min = 1, .max = 1, .run = fl_cmd_check },
+    { .name = "plan", .usage = "flowrun plan FILE [--dot] [--local] [--set STAGE.OPTION=VALUE]...",
       .help = "Prints what travels on each edge and how much memory it takes; starts nothing.",
-      .flags = { "--set", "--dot" }, .min = 1, .max = 1, .run = fl_cmd_plan },
+      .flags = { "--set", "--dot", "--local" }, .min = 1, .max = 1, .run = fl_cmd_plan },
     { .name = "chaos", .usage = "flowrun chaos FILE [--seconds N] [--kills N] [--supervisor-kills N] [--seed S] [--every SECONDS]\n"
                                 "                     [--set STAGE.OPTION=VALUE]... [--run DIR]",
       .help = "Runs the graph undisturbed and then again under chaos, for as long as it is told, and compares all files byte for byte.\n\n"
@@ -86,6 +87,8 @@ const struct fl_cmd fl_cmds[] = {
       .min = 2, .max = 2, .run = fl_cmd_why },
     { .name = "dump", .usage = "flowrun dump RUN", .help = "Has the recorders of a run at work write out what their rings hold (record: {ring: N}).",
       .min = 1, .max = 1, .run = fl_cmd_dump },
+    { .name = "agent", .usage = "flowrun agent < LETTER", .help = "Runs a host's share of a graph for a flowrun on another host; started by its launchers alone (docs/hosts.md).",
+      .min = 0, .max = 0, .run = fl_cmd_agent },
     { .name = "assemble", .usage = "flowrun assemble MODEL --split val|test --out FILE", .help = "Puts the predictions of a model's folds together, checked for leaks.",
       .flags = { "--split", "--out", "--folds", "--fold-column", "--tta", "--merge", "--names", "--rows", "--columns", "--group" }, .raw = fl_cmd_assemble },
     { .name = "fit", .usage = "flowrun fit MODEL... --labels TABLE --folds TABLE --out DIR", .help = "Fits second levels on out-of-fold predictions, and tells what they are worth.",

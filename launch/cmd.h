@@ -59,6 +59,7 @@ int fl_cmd_replay(const struct fl_args *);
 int fl_cmd_show(const struct fl_args *);
 int fl_cmd_cut(const struct fl_args *);
 int fl_cmd_why(const struct fl_args *);
+int fl_cmd_agent(const struct fl_args *);
 int fl_cmd_dump(const struct fl_args *);
 int fl_cmd_completion(const struct fl_args *);
 int fl_cmd_score(int argc, char **argv);

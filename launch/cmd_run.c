@@ -7,6 +7,7 @@
 #include "launch/cmd.h"
 #include "launch/cpus.h"
 #include "launch/graph.h"
+#include "launch/hosts.h"
 #include "launch/mem.h"
 #include "launch/programme.h"
 #include "launch/run.h"
@@ -22,6 +23,19 @@ struct fl_graph *fl_cmd_load(const char *file, const struct fl_args *a)
         fprintf(stderr, "%s: %s\n", file, fl_status_name(rc));
     free(complaints);
     return rc == FL_OK ? g : NULL;
+}
+
+/* What is placed on other hosts is folded away first. */
+static int run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)
+{
+    if (g->nsegments == 0)
+        return fl_run_graph(g, conf);
+    if (g->hosts->insecure)
+        fprintf(stderr, "warning: cluster.insecure: what goes to other hosts is neither encrypted nor protected\n");
+    struct fl_graph *here = fl_fold(g);
+    int status = here != NULL ? fl_run_graph(here, conf) : 2;
+    fl_graph_free(here);
+    return status;
 }
 
 static int run_resume(const struct fl_args *a)
@@ -52,7 +66,7 @@ static int run_resume(const struct fl_args *a)
     if (g == NULL)
         return 2;
     const struct fl_run_conf conf = { .run_dir = a->resume, .quiet = a->quiet, .metrics = a->metrics, .resume = true, .force = a->force };
-    int status = fl_run_graph(g, &conf);
+    int status = run_graph(g, &conf);
     fl_graph_free(g);
     return status;
 }
@@ -100,7 +114,7 @@ int fl_cmd_run(const struct fl_args *a)
     if (g == NULL)
         return 2;
     const struct fl_run_conf conf = { .run_dir = a->run_dir, .quiet = a->quiet, .metrics = a->metrics, .start = a->start };
-    int status = run_may_start(g, a) ? fl_run_graph(g, &conf) : 2;
+    int status = run_may_start(g, a) ? run_graph(g, &conf) : 2;
     fl_graph_free(g);
     return status;
 }

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "launch/hosts.h"
 #include "launch/keys.h"
 #include "launch/mem.h"
 #include "runtime/opt.h"
@@ -197,6 +198,37 @@ static void entry_exe(const struct fl_config *c, struct fl_entry *e, const struc
         e->exe = fl_need_copy(n->text);
 }
 
+/* How many processes: a number, or one for each device of the host. */
+static void entry_instances(struct fl_config *c, struct fl_entry *e, const struct fl_node *n, const char *what)
+{
+    int64_t value = 1;
+    if (n != NULL && n->kind == FL_NODE_STR && strcmp(n->text, "per_gpu") == 0) {
+        e->per_gpu = true;
+    } else if (n != NULL && n->kind != FL_NODE_INT) {
+        fl_complain(c->complaints, n->mark, "%s is %s, want a whole number, or per_gpu", what, fl_node_say(n));
+    } else {
+        config_int(c, n, what, 1, FL_MAX_INSTANCES, &value);
+    }
+    e->instances = (uint32_t)value;
+}
+
+static void entry_place(struct fl_config *c, struct fl_entry *e, const struct fl_node *n)
+{
+    if (n == NULL || n->kind == FL_NODE_NULL || c->local)
+        return;
+    e->place_mark = n->mark;
+    e->place = n->kind == FL_NODE_STR ? fl_hosts_find(c->hosts, n->text) : 0;
+    if (e->place > 0)
+        return;
+    const char **names = fl_need((c->hosts != NULL ? c->hosts->ngroups : 0) + (size_t)1, sizeof *names);
+    for (uint32_t i = 0; c->hosts != NULL && i < c->hosts->ngroups; i++)
+        names[i] = c->hosts->groups[i].name;
+    fl_complain(c->complaints, n->mark, "%s: place is %s, want a group of hosts%s%s", e->base, fl_node_say(n), names[0] == NULL ? "; the key hosts names none" : "",
+                n->text != NULL ? fl_did_you_mean(n->text, names) : "");
+    free(names);
+    e->bad = true;
+}
+
 static void entry_read(struct fl_config *c, const char *name, struct fl_mark mark, const struct fl_node *map)
 {
     struct fl_entry *e = &c->entries[c->nentries++];
@@ -212,7 +244,7 @@ static void entry_read(struct fl_config *c, const char *name, struct fl_mark mar
     if (map->kind == FL_NODE_NULL)
         map = &none;
     if (map->kind != FL_NODE_MAP) {
-        fl_complain(c->complaints, map->mark, "%.60s is %s, want a map of %s", name, fl_node_say(map), "stage, from, instances, threads, options, matrix");
+        fl_complain(c->complaints, map->mark, "%.60s is %s, want a map of %s", name, fl_node_say(map), "stage, from, instances, threads, place, options, matrix");
         e->bad = true;
         map = &none;
     }
@@ -223,8 +255,8 @@ static void entry_read(struct fl_config *c, const char *name, struct fl_mark mar
     entry_exe(c, e, fl_node_get(map, "exe", NULL));
     int64_t value = 1;
     const struct fl_node *instances = fl_node_get(map, "instances", NULL);
-    config_int(c, instances, what, 1, FL_MAX_INSTANCES, &value);
-    e->instances = (uint32_t)value;
+    entry_instances(c, e, instances, what);
+    entry_place(c, e, fl_node_get(map, "place", NULL));
     e->instances_mark = instances != NULL ? instances->mark : mark;
     const struct fl_node *given = fl_node_get(map, "threads", NULL);
     value = 0;
@@ -277,6 +309,17 @@ void fl_config_name(struct fl_config *c, const struct fl_node *root)
     config_name(c, fl_node_get(root, "name", NULL));
 }
 
+static void config_hosts(struct fl_config *c, const struct fl_node *root)
+{
+    const struct fl_node *local = fl_node_get(root, "local", NULL), *hosts = fl_node_get(root, "hosts", NULL), *cluster = fl_node_get(root, "cluster", NULL);
+    if (local != NULL && local->kind != FL_NODE_BOOL)
+        fl_complain(c->complaints, local->mark, "local is %s, want true or false", fl_node_say(local));
+    c->local = local != NULL && local->b;
+    c->hosts_text = hosts != NULL ? fl_node_json(hosts) : NULL;
+    c->cluster_text = cluster != NULL ? fl_node_json(cluster) : NULL;
+    c->hosts = fl_hosts_read(c, root);
+}
+
 void fl_config_read(struct fl_config *c, const struct fl_node *root)
 {
     c->seed = 42;
@@ -310,6 +353,7 @@ void fl_config_read(struct fl_config *c, const struct fl_node *root)
         fl_complain(c->complaints, matrix->mark, "matrix is %s, want a map of variables", fl_node_say(matrix));
     else
         c->matrix = matrix != NULL ? fl_node_copy(matrix) : NULL;
+    config_hosts(c, root);
     config_stages(c, root);
 }
 
@@ -340,5 +384,8 @@ void fl_config_done(struct fl_config *c)
     free(c->origin);
     fl_node_free(c->record);
     fl_node_free(c->matrix);
+    fl_hosts_free(c->hosts);
+    json_decref(c->hosts_text);
+    json_decref(c->cluster_text);
     fl_label_set_done(&c->labels);
 }

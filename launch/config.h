@@ -24,11 +24,13 @@ struct fl_entry {
     char   *base;                       /* the name as written, shared by all expansions */
     char   *stage;
     char   *exe;                        /* NULL until found */
-    struct fl_mark mark, stage_mark, options_mark, instances_mark;
+    struct fl_mark mark, stage_mark, options_mark, instances_mark, place_mark;
     struct fl_node *from;               /* LIST of STR, or NULL */
     struct fl_node *options, *matrix;   /* MAP or NULL */
     uint32_t instances, threads;
     bool     any_threads;               /* auto: threads is settled by fl_threads_settle */
+    uint32_t place;                     /* group of hosts + 1; 0 = here */
+    bool     per_gpu;
     /* filled by describe, check and flow */
     json_t  *table, *given, *describe;
     uint32_t nfrom, *from_ids;          /* indices of entries */
@@ -51,6 +53,9 @@ struct fl_config {
     struct fl_node *record;             /* the key record as written, or NULL */
     struct fl_node *matrix;             /* the key matrix: variables that entries name; MAP or NULL */
     bool     folders;                   /* the folders of files to be written are made in time */
+    bool     local;                     /* place: is ignored */
+    struct fl_hosts *hosts;             /* or NULL */
+    json_t  *hosts_text, *cluster_text; /* those keys as written, or NULL */
 };
 
 /* graph.c: the file (all->file) as a tree, or NULL after complaints. */

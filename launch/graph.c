@@ -8,6 +8,7 @@
 
 #include "launch/config.h"
 #include "launch/cpus.h"
+#include "launch/hosts.h"
 #include "launch/mem.h"
 #include "runtime/text.h"
 
@@ -214,6 +215,8 @@ static void graph_node(const uint32_t *place, const struct fl_entry *e, struct f
     s->instances = e->instances;
     s->threads = e->threads;
     s->any_threads = e->any_threads;
+    s->place = e->place;
+    s->per_gpu = e->per_gpu;
     s->source = fl_entry_port(e, "in") == NULL;
     s->sink = fl_entry_port(e, "out") == NULL;
     s->many = json_is_true(json_object_get(fl_entry_port(e, "in"), "many"));
@@ -267,6 +270,8 @@ static struct fl_graph *graph_build(struct fl_config *c, const uint32_t *order, 
     g->open_timeout = c->open_timeout;
     g->drain_timeout = c->drain_timeout;
     graph_labels(g, labels);
+    g->hosts = c->hosts;
+    c->hosts = NULL;
     g->nstages = c->nentries;
     g->stages = fl_need(g->nstages, sizeof *g->stages);
     for (uint32_t i = 0; i < g->nstages; i++)
@@ -274,6 +279,8 @@ static struct fl_graph *graph_build(struct fl_config *c, const uint32_t *order, 
     graph_source(c, &c->entries[order[0]], g);
     if (g->B > 0)
         fl_flow_check(c, order, g);
+    if (c->complaints->n == 0)
+        fl_place(c, order, g);
     if (c->complaints->n == 0)
         fl_size_plan(c, order, g);
     if (c->complaints->n == 0)
@@ -433,5 +440,9 @@ void fl_graph_free(struct fl_graph *g)
     free(g->labels);
     free(g->file);
     json_decref(g->resolved);
+    for (uint32_t i = 0; i < g->nsegments; i++)
+        fl_segment_done(&g->segments[i]);
+    free(g->segments);
+    fl_hosts_free(g->hosts);
     free(g);
 }

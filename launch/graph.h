@@ -21,6 +21,9 @@ struct fl_flow_tensor {
     bool     optional;
 };
 
+struct fl_hosts;                                     /* launch/hosts.h */
+struct fl_segment;
+
 struct fl_stage_node {
     char     name[FL_NAME_MAX];                      /* entry's name */
     char     stage[FL_NAME_MAX];                     /* stage: its executable's name */
@@ -29,6 +32,9 @@ struct fl_stage_node {
     json_t  *describe;                               /* what `STAGE --describe` printed for these options */
     struct fl_mark mark;
     uint32_t instances;                              /* >= 1 */
+    uint32_t place, segment;                         /* group of hosts and segment it goes to, + 1; 0 = it stays here */
+    bool     per_gpu;                                /* an instance for each device of the host it is placed on */
+    bool     remote;                                 /* stands for other hosts: is granted no credit until they are ready */
     uint32_t threads;                                /* for a library under the stage: the entry's `threads:`, or what `auto` came to */
     bool     any_threads;                            /* it was auto */
     uint32_t nfrom, *from;                           /* indices of the stages it reads, in order */
@@ -54,6 +60,8 @@ struct fl_graph {
     uint32_t nstages; struct fl_stage_node *stages;  /* in topological order: [0] is the source */
     uint64_t batches, tiles;                         /* as the source's describe says; 0 = unknown */
     uint32_t epochs;                                 /* likewise: the batches are this many rounds of equal length */
+    struct fl_hosts *hosts;                          /* NULL = there are none, or all runs here */
+    uint32_t nsegments; struct fl_segment *segments;
     json_t  *resolved;                               /* the whole configuration, matrix expanded, defaults filled: written to RUN/config.json */
 };
 

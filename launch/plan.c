@@ -4,7 +4,8 @@
 #include <string.h>
 
 #include "launch/cpus.h"
-#include "launch/graph.h"
+#include "launch/hosts.h"
+#include "launch/plan.h"
 
 const char *fl_plan_size(uint64_t bytes, char text[32])
 {
@@ -45,8 +46,7 @@ static void plan_shape(const struct fl_flow_tensor *t, char text[160])
     }
 }
 
-/* Largest of the types it may have. */
-static uint64_t plan_bytes(const struct fl_flow_tensor *t)
+uint64_t fl_plan_bytes(const struct fl_flow_tensor *t)
 {
     uint64_t most = 0, bytes;
     for (int d = 1; d < FL_DTYPE_COUNT; d++)
@@ -66,7 +66,7 @@ static void plan_edge(const struct fl_graph *g, const struct fl_stage_node *from
         const struct fl_stage_node *maker = &g->stages[t->maker];
         plan_dtypes(t, dtypes);
         plan_shape(t, shape);
-        printf("  %-28s %-16s %-9s %-30s %10s%s%s%s\n", i == 0 ? edge : "", t->name, dtypes, shape, fl_plan_size(plan_bytes(t), size),
+        printf("  %-28s %-16s %-9s %-30s %10s%s%s%s\n", i == 0 ? edge : "", t->name, dtypes, shape, fl_plan_size(fl_plan_bytes(t), size),
                maker != from ? "  by reference, of " : "", maker != from ? maker->name : "", t->optional ? "  optional" : "");
     }
 }
@@ -79,6 +79,8 @@ static void plan_pools(const struct fl_graph *g)
     printf("\n  %-28s %-16s %9s %7s %12s %8s %12s %12s\n", "stage", "executable", "processes", "threads", "slab", "slabs", "pool", "own");
     for (uint32_t i = 0; i < g->nstages; i++) {
         const struct fl_stage_node *s = &g->stages[i];
+        if (s->segment > 0)
+            continue;
         processes += s->instances;
         all += s->slab;
         own += s->memory * s->instances;
@@ -90,6 +92,13 @@ static void plan_pools(const struct fl_graph *g)
         else
             printf("  %-28s %-16s %9u %7u %12s %8u %12s %12s\n", s->name, s->stage, s->instances, s->threads, fl_plan_size(s->slab, slab), g->window,
                    fl_plan_size(s->slab * g->window, pool), self);
+    }
+    for (uint32_t k = 0; k < g->nsegments; k++) {
+        const struct fl_segment *s = &g->segments[k];
+        uint32_t n = g->hosts->groups[s->group].n;
+        processes += n;
+        all += s->out_slab;
+        printf("  %-28s %-16s %9u %7u %12s %8u %12s %12s\n", g->stages[s->exit].name, "remote", n, 1, fl_plan_size(s->out_slab, slab), g->window, fl_plan_size(s->out_slab * g->window, pool), "-");
     }
     printf("  %-28s %-16s %9u %7s %12s %8s %12s %12s\n", "total", "", processes, "", fl_plan_size(all, slab), "", fl_plan_size(all * g->window, pool), fl_plan_size(own, self));
     printf("\nmemory: %u batches in flight x %s = %s in slabs", g->window, fl_plan_size(all, slab), fl_plan_size(all * g->window, pool));
@@ -144,6 +153,7 @@ int fl_plan_print(const struct fl_graph *g, bool dot)
             for (uint32_t k = 0; k < g->stages[i].nfrom; k++)
                 plan_edge(g, &g->stages[g->stages[i].from[k]], &g->stages[i]);
         plan_pools(g);
+        fl_plan_places(g);
     }
     return ferror(stdout) ? FL_E_IO : FL_OK;
 }

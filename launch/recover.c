@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "launch/agent.h"
 #include "launch/super.h"
 
 #define BACKOFF_FIRST 0.01
@@ -295,6 +296,11 @@ void fl_recover_death(struct fl_super *s, struct fl_inst *in, int status)
     if (s->failed || s->killed || (clean && s->finishing)) {
         if (clean && !s->failed && !s->killed)
             recover_in_the_end(s, in, true);
+        recover_excuse(s, in);
+        return;
+    }
+    if (s->conf->agent != NULL && (s->g->stages[in->stage].source || s->g->stages[in->stage].sink)) {
+        fl_agent_lost(s);
         recover_excuse(s, in);
         return;
     }

@@ -102,6 +102,7 @@ static int replay_write(const struct fl_replay *r, const char *path, bool slow, 
 {
     json_t *c = fl_need_json(json_copy(r->config));
     fl_need_put(c, "stages", json_incref(r->stages));
+    fl_need_put(c, "local", json_true());
     fl_need_put(c, "memory", json_integer(INT64_C(1) << 40));      /* bounded by the window below */
     if (slow) {
         fl_need_put(c, "stall_timeout", json_real(86400));

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "launch/config.h"
+#include "launch/hosts.h"
 #include "launch/mem.h"
 
 static json_t *resolve_options(const struct fl_entry *e)
@@ -29,7 +30,9 @@ static json_t *resolve_stage(const struct fl_graph *g, const struct fl_stage_nod
         json_decref(from);
     else
         fl_need_put(j, "from", from);
-    fl_need_put(j, "instances", json_integer(s->instances));
+    fl_need_put(j, "instances", s->per_gpu ? fl_need_str("per_gpu") : json_integer(s->instances));
+    if (e->place > 0)
+        fl_need_put(j, "place", fl_need_str(g->hosts->groups[e->place - 1].name));
     fl_need_put(j, "threads", json_integer(s->threads));
     fl_need_put(j, "options", resolve_options(e));
     return j;
@@ -46,6 +49,12 @@ json_t *fl_resolve(const struct fl_config *c, const struct fl_graph *g)
     fl_need_put(j, "stall_timeout", json_real(g->stall_timeout));
     fl_need_put(j, "open_timeout", json_real(g->open_timeout));
     fl_need_put(j, "drain_timeout", json_real(g->drain_timeout));
+    if (c->hosts_text != NULL)
+        fl_need_put(j, "hosts", json_incref(c->hosts_text));
+    if (c->cluster_text != NULL)
+        fl_need_put(j, "cluster", json_incref(c->cluster_text));
+    if (c->local)
+        fl_need_put(j, "local", json_true());
     fl_need_put(j, "window", json_integer(g->window));
     fl_need_put(j, "batch", json_integer(g->B));
     fl_need_put(j, "labels", fl_labels_json(&labels));

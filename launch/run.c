@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "launch/agent.h"
 #include "launch/mem.h"
 #include "launch/super.h"
 #include "launch/versions.h"
@@ -71,7 +72,9 @@ void fl_super_fail(struct fl_super *s, const char *stage, uint32_t instance, con
 {
     if (!s->failed && !s->killed) {
         fl_super_log(s, stage, instance, FL_LOG_ERROR, text);
-        if (s->conf->quiet)
+        if (s->conf->agent != NULL)
+            fl_agent_fail(s->conf->agent, stage, instance, text);
+        else if (s->conf->quiet)
             fprintf(stderr, "%s: %s\n", stage, text);
         fl_dump(s, text);
     }
@@ -127,9 +130,9 @@ void fl_super_issue_all(struct fl_super *s)
         fl_super_issue(s, i);
 }
 
-static void run_finish_if_done(struct fl_super *s)
+void fl_super_finish(struct fl_super *s)
 {
-    if (s->finishing || !s->started || s->in_flight > 0 || (s->next < s->total && !s->interrupted))
+    if (s->open || s->finishing || !s->started || s->in_flight > 0 || (s->next < s->total && !s->interrupted))
         return;
     s->finishing = true;
     fl_versions_complete(s);
@@ -175,7 +178,7 @@ static void run_ack(struct fl_super *s, const struct fl_inst *sink, const struct
             fl_super_issue_all(s);
         else
             fl_super_issue(s, i);
-        run_finish_if_done(s);
+        fl_super_finish(s);
         return;
     }
 }
@@ -187,13 +190,15 @@ static void run_start_if_ready(struct fl_super *s)
     for (uint32_t i = 0; i < s->ninst; i++)
         if (!s->inst[i].ready)
             return;
-    if (fl_versions_settle(s) != FL_OK)
+    if (s->conf->agent == NULL && fl_versions_settle(s) != FL_OK)
         return;
     s->started = true;
     s->t_start = fl_now();
     run_tell_all(s, "start");
     fl_super_issue_all(s);
-    run_finish_if_done(s);
+    if (s->conf->agent != NULL)
+        fl_agent_ready(s);
+    fl_super_finish(s);
 }
 
 /* What --start leaves out. */
@@ -221,7 +226,7 @@ static void run_ready(struct fl_super *s, struct fl_inst *in, const struct fl_co
         return;
     }
     if (s->g->stages[in->stage].source) {
-        if (c->batches == 0) {
+        if (c->batches == 0 && !s->open) {
             fl_super_fail(s, s->g->stages[in->stage].name, in->index, "did not say how many batches there are");
             return;
         }
@@ -244,6 +249,9 @@ static void run_hear(struct fl_super *s, struct fl_inst *in, const struct fl_con
         run_ready(s, in, c);
     } else if (strcmp(c->type, "ack") == 0) {
         run_ack(s, in, c);
+    } else if (strcmp(c->type, "more") == 0 && s->open && n->source) {
+        s->total = c->batches > s->total ? c->batches : s->total;
+        fl_super_issue_all(s);
     } else if (strcmp(c->type, "log") == 0) {
         fl_super_log(s, n->name, in->index, (int)c->code, c->text);
     } else if (strcmp(c->type, "result") == 0) {
@@ -323,7 +331,7 @@ static void run_signal(struct fl_super *s, int fd)
         return;
     if (s->conf->asked != NULL)
         *s->conf->asked = true;
-    if (s->interrupted || !s->started) {
+    if (s->interrupted || !s->started || s->conf->agent != NULL) {
         s->interrupted = true;
         fl_super_kill_all(s);
         return;
@@ -337,7 +345,7 @@ static void run_signal(struct fl_super *s, int fd)
     s->interrupted = true;
     if (!s->conf->quiet)
         fprintf(stderr, "%s: draining %llu batches; once more to stop at once\n", strsignal((int)si.ssi_signo), (unsigned long long)s->in_flight);
-    run_finish_if_done(s);
+    fl_super_finish(s);
 }
 
 static uint32_t run_pollset(const struct fl_super *s, struct pollfd *p, int sigfd)
@@ -364,18 +372,22 @@ static bool run_alive(const struct fl_super *s)
 
 static int run_loop(struct fl_super *s, int sigfd, struct fl_err *err)
 {
-    struct pollfd *p = calloc(4 + 2 * (size_t)s->ninst, sizeof *p);
+    struct pollfd *p = calloc(4 + FL_AGENT_FDS + 2 * (size_t)s->ninst, sizeof *p);
     double tick = fl_now();
     if (p == NULL)
         return fl_err_set(err, FL_E_NOMEM, "poll");
     while (run_alive(s)) {
         double due = fl_recover_tick(s), left = tick + TICK - fl_now();
-        uint32_t n = run_pollset(s, p, sigfd);            /* with those just started in it */
+        uint32_t n = run_pollset(s, p, sigfd), all = n + (s->conf->agent != NULL ? FL_AGENT_FDS : 0);      /* with those just started in it */
+        if (all > n)
+            fl_agent_poll(s->conf->agent, p + n);
         int ms = (int)((due < left ? due : left) * 1000);
-        if (poll(p, n, ms < 0 ? 0 : ms + 1) < 0 && errno != EINTR)
+        if (poll(p, all, ms < 0 ? 0 : ms + 1) < 0 && errno != EINTR)
             break;
         if (p[0].revents != 0)
             run_signal(s, sigfd);
+        if (all > n)
+            fl_agent_step(s);
         for (uint32_t i = 0; i < s->ninst; i++) {
             if (p[1 + 2 * i].revents & POLLOUT)
                 fl_super_flush(&s->inst[i]);
@@ -486,7 +498,7 @@ static void run_free(struct fl_super *s)
 
 int fl_run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)
 {
-    struct fl_super s = { .g = g, .conf = conf, .lock = -1, .sockets = -1, .ask = -1, .asker = -1, .metrics_fd = -1, .gens_fd = -1, .t0 = fl_now(), .oom_seen = fl_oom_kills() };
+    struct fl_super s = { .g = g, .conf = conf, .open = conf->agent != NULL, .lock = -1, .sockets = -1, .ask = -1, .asker = -1, .metrics_fd = -1, .gens_fd = -1, .t0 = fl_now(), .oom_seen = fl_oom_kills() };
     struct fl_err err = { 0 };
     run_limits();
     int sigfd = run_signals(conf->attached == NULL);
@@ -504,19 +516,23 @@ int fl_run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)
     for (uint32_t i = 0; rc == FL_OK && i < s.ninst; i++)
         rc = fl_spawn(&s, i, &err);
     if (rc == FL_OK) {
-        fl_versions_files(&s);
+        if (conf->agent == NULL)
+            fl_versions_files(&s);
         rc = run_loop(&s, sigfd, &err);
     }
     int status = rc == FL_E_CONFIG ? 2 : 1;
     if (rc != FL_OK) {
-        fprintf(stderr, "flowrun: %s\n", err.text);
+        if (conf->agent != NULL)
+            fl_agent_fail(conf->agent, "agent", 0, err.text);
+        else
+            fprintf(stderr, "flowrun: %s\n", err.text);
         fl_super_kill_all(&s);
         for (uint32_t i = 0; i < s.ninst && s.inst != NULL; i++)
             if (s.inst[i].pid > 0)
                 waitpid(s.inst[i].pid, NULL, 0);
     } else {
         fl_table_tick(&s, true);
-        status = s.refused ? 2 : fl_report(&s, run_status(&s));      /* the report of what was done before stays */
+        status = s.refused ? 2 : conf->agent != NULL ? run_status(&s) : fl_report(&s, run_status(&s));      /* the report of what was done before stays */
     }
     run_free(&s);
     close(sigfd);

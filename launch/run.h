@@ -4,6 +4,8 @@
 
 #include "launch/graph.h"
 
+struct fl_agent;
+
 struct fl_run_conf {
     const char *run_dir;       /* --run DIR; NULL: runs/NAME-YYYYMMDD-HHMMSS */
     bool quiet;                /* -q */
@@ -12,6 +14,7 @@ struct fl_run_conf {
     const uint64_t *only; uint64_t nonly;   /* replay: these batches alone, ascending; 0 = all */
     const char *replay_of;     /* replay: the run it repeats a part of; a death of a stage is its answer and ends it. NULL: no replay */
     const char *attached;      /* replay: a stage that runs under a debugger and shares the terminal, or NULL */
+    struct fl_agent *agent;    /* flowrun agent: batches come from another host, which hears how it goes; NULL else */
     bool resume;               /* --resume: run_dir exists, go on with what its journal lacks */
     bool force;                /* --force: under another configuration, too */
     bool *asked;               /* set when a signal asked for an end, even if it came too late for this run; NULL: nobody wants to know */

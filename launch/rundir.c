@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "launch/agent.h"
 #include "launch/changed.h"
 #include "launch/super.h"
 #include "runtime/text.h"
@@ -266,6 +267,8 @@ void fl_super_log(struct fl_super *s, const char *stage, uint32_t instance, int 
     json_decref(j);
     if (level == FL_LOG_INFO && s->finishing)
         snprintf(s->said, sizeof s->said, "%.40s: %.150s", stage, plain);
+    if (s->conf->agent != NULL)
+        fl_agent_log(s->conf->agent, stage, instance, level, plain);
     if (level >= FL_LOG_WARN && !s->conf->quiet)
         fprintf(stderr, "%s%s: %s\n", level == FL_LOG_WARN ? "warning: " : "", stage, text);
 }

@@ -5,8 +5,8 @@
 #include "launch/config.h"
 #include "launch/mem.h"
 
-static const char *const set_top[] = { "name", "seed", "memory", "labels", "stage_path", "stall_timeout", "open_timeout", "drain_timeout", "record", NULL };
-static const char *const set_entry[] = { "instances", "threads", "stage", "from", NULL };
+static const char *const set_top[] = { "name", "seed", "memory", "labels", "stage_path", "stall_timeout", "open_timeout", "drain_timeout", "record", "local", NULL };
+static const char *const set_entry[] = { "instances", "threads", "stage", "from", "place", NULL };
 
 static bool set_one_of(const char *word, const char *const *words)
 {
@@ -86,6 +86,16 @@ static void set_in_stage(struct fl_config *c, struct fl_node *root, const char *
         fl_node_set(into, key, mark, value);
 }
 
+/* cluster.listen, hosts.gpu and so on. */
+static void set_in_top(struct fl_node *root, const char *top, const char *key, struct fl_node *value, struct fl_mark mark)
+{
+    struct fl_node *map = set_map(root, top, mark);
+    if (map != NULL)
+        fl_node_set(map, key, mark, value);
+    else
+        fl_node_free(value);
+}
+
 /* record.edges and so on: part of the key, whatever short form the file has. */
 static void set_in_record(struct fl_node *root, const char *key, struct fl_node *value, struct fl_mark mark)
 {
@@ -116,6 +126,9 @@ void fl_config_set(struct fl_config *c, struct fl_node *root, const char *text, 
     char *dot = strchr(key, '.');
     if (strncmp(key, "record.", 7) == 0) {
         set_in_record(root, key + 7, value, mark);
+    } else if (strncmp(key, "cluster.", 8) == 0 || strncmp(key, "hosts.", 6) == 0) {
+        *dot = '\0';
+        set_in_top(root, key, dot + 1, value, mark);
     } else if (dot != NULL) {
         *dot = '\0';
         set_in_stage(c, root, key, dot + 1, value, mark);

@@ -1,7 +1,9 @@
 /* How large a slab each stage needs, and how many batches fit into `memory`. */
 #include <stdio.h>
+#include <string.h>
 
 #include "launch/config.h"
+#include "launch/hosts.h"
 #include "runtime/page.h"
 
 #define SIZE_PAGE 4096u
@@ -27,13 +29,24 @@ static int size_widest(uint32_t bits)
     return widest;
 }
 
-static bool size_slab(const struct fl_graph *g, uint32_t i, uint64_t *slab)
+static bool size_named(const json_t *list, const char *name)
+{
+    size_t i;
+    json_t *v;
+    json_array_foreach((json_t *)list, i, v)
+        if (strcmp(json_string_value(v), name) == 0)
+            return true;
+    return false;
+}
+
+/* Of the tensors of stage i those that `wanted` (NULL: that it makes itself) tells, and room for marks. */
+static bool size_slab(const struct fl_graph *g, uint32_t i, const json_t *wanted, uint64_t *slab)
 {
     const struct fl_stage_node *s = &g->stages[i];
     uint64_t sum = 0, bytes;
     for (uint32_t k = 0; k < s->ntensors; k++) {
         const struct fl_flow_tensor *t = &s->tensors[k];
-        if (t->maker == i && (!fl_shape_bytes(size_widest(t->dtypes), t->shape, t->ndim, &bytes) || !size_add_aligned(&sum, bytes)))
+        if ((wanted == NULL ? t->maker == i : size_named(wanted, t->name)) && (!fl_shape_bytes(size_widest(t->dtypes), t->shape, t->ndim, &bytes) || !size_add_aligned(&sum, bytes)))
             return false;
     }
     /* Any stage may reject a tile: it then writes the marks anew, into its own slab. */
@@ -80,32 +93,75 @@ static bool size_rides_along(const struct fl_graph *g, const struct fl_stage_nod
     return false;
 }
 
+static uint64_t size_least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* What a host of the group holds of a batch, and so how many are there at once: as many as keep its processes busy, and two on their way. */
+static bool size_far(const struct fl_config *c, struct fl_graph *g, uint32_t number)
+{
+    struct fl_segment *s = &g->segments[number - 1];
+    const struct fl_group *group = &g->hosts->groups[s->group];
+    if (!size_slab(g, s->entry, s->send, &s->in_slab) || !size_slab(g, s->exit, s->give, &s->out_slab))
+        return false;
+    for (uint32_t h = 0; h < group->n; h++) {
+        uint64_t own = 0, all = s->in_slab, processes = 0;
+        for (uint32_t i = 0; i < g->nstages; i++) {
+            uint32_t n = g->stages[i].segment == number ? fl_hosts_instances(g, &g->stages[i], h) : 0;
+            uint64_t bytes;
+            if (n > 0 && (__builtin_mul_overflow(g->stages[i].memory, n, &bytes) || !size_add(&own, bytes) || !size_add(&all, g->stages[i].slab)))
+                return false;
+            processes += n;
+        }
+        uint64_t bound = g->bounded || g->memory > UINT64_MAX - own ? g->memory : g->memory + own;
+        if (bound < own || (bound - own) / all == 0) {
+            fl_complain(c->complaints, c->memory_mark, "memory is too small for what host %s of %s is to do: one batch needs %llu bytes there, its stages %llu of their own",
+                        group->hosts[h].name, group->name, (unsigned long long)all, (unsigned long long)own);
+            return true;
+        }
+        s->window[h] = (uint32_t)size_least(size_least((bound - own) / all, 2 * processes + 2), FL_MAX_SLOTS);
+    }
+    return true;
+}
+
 void fl_size_plan(const struct fl_config *c, const uint32_t *order, struct fl_graph *g)
 {
-    uint64_t all = 0, own = 0, instances = 0, bytes;
+    uint64_t all = 0, own = 0, instances = 0, bytes, far = 0;
     for (uint32_t i = 0; i < g->nstages; i++) {
         struct fl_stage_node *s = &g->stages[i];
         const struct fl_entry *e = &c->entries[order[i]];
-        if (!s->sink && (!size_slab(g, i, &s->slab) || !size_add(&all, s->slab))) {
+        if (!s->sink && (!size_slab(g, i, NULL, &s->slab) || (s->segment == 0 && !size_add(&all, s->slab)))) {
             fl_complain(c->complaints, e->mark, "%s: what it gives for one batch does not fit in 64 bits of bytes", e->name);
             return;
         }
+        s->cost = s->slab > 0 ? s->slab : 1;
+        if (s->segment > 0)
+            continue;
         if (__builtin_mul_overflow(s->memory, s->instances, &bytes) || !size_add(&own, bytes)) {
             fl_complain(c->complaints, e->mark, "%s: what it allocates does not fit in 64 bits of bytes", e->name);
             return;
         }
-        s->cost = s->slab > 0 ? s->slab : 1;
         instances += size_rides_along(g, s) ? 0 : s->instances;
     }
+    for (uint32_t k = 0; k < g->nsegments; k++) {
+        if (!size_far(c, g, k + 1) || !size_add(&all, g->segments[k].out_slab)) {
+            fl_complain(c->complaints, c->memory_mark, "what hosts are to do for one batch does not fit in 64 bits of bytes");
+            return;
+        }
+        for (uint32_t h = 0; h < g->hosts->groups[g->segments[k].group].n; h++)
+            far += g->segments[k].window[h];
+    }
+    if (c->complaints->n > 0)
+        return;
     if (!g->bounded && !size_add(&g->memory, own))
         g->memory = UINT64_MAX;
-    uint64_t left = g->memory > own ? g->memory - own : 0, window = all > 0 ? left / all : 1, most = 2 * instances + 2;
+    uint64_t left = g->memory > own ? g->memory - own : 0, window = all > 0 ? left / all : 1, most = 2 * instances + 2 + far;
     if (window == 0 || g->memory < own) {
         size_too_small(c, g, all, own);
         return;
     }
-    window = window < most ? window : most;
-    window = window < FL_MAX_SLOTS ? window : FL_MAX_SLOTS;
+    window = size_least(size_least(window, most), FL_MAX_SLOTS);
     if (g->batches > 0 && g->batches < window)
         window = g->batches;
     g->window = (uint32_t)window;

@@ -84,6 +84,8 @@ void fl_spawn_endpoint(char out[64], uint32_t stage, uint32_t index, uint32_t in
 static uint64_t spawn_grant(const struct fl_graph *g, uint32_t reader, uint64_t cost)
 {
     const struct fl_stage_node *r = &g->stages[reader];
+    if (r->remote)
+        return 0;                        /* it grants for itself, once its host is ready */
     return cost * (r->nfrom > 1 || r->sink ? g->window : g->window < 2 ? g->window : 2);
 }
 
@@ -188,21 +190,27 @@ static int spawn_setup_fd(json_t *setup, int *fd, struct fl_err *err)
     return FL_OK;
 }
 
-/* Ours and FLOWRUN_STAGE=NAME.INSTANCE, by which others (ps e, flowrun chaos) tell one stage process from another. Several threads of OpenMP shall sleep while
- * they wait: turning, they would keep processors from the other stages (ten times slower where there are too few). The array alone is new. */
-static char **spawn_environ(char *mine, bool team)
+/* Ours and those of `mine`, which ends with NULL: FLOWRUN_STAGE=NAME.INSTANCE, by which others (ps e, flowrun chaos) tell one stage process from another, and
+ * the device of an instance that has one to itself. Several threads of OpenMP shall sleep while they wait: turning, they would keep processors from the other
+ * stages (ten times slower where there are too few). The array alone is new. */
+static char **spawn_environ(char *const *mine, bool team)
 {
     static char passive[] = "OMP_WAIT_POLICY=passive";
-    size_t n = 0, k = 1, key = strlen("FLOWRUN_STAGE=");
+    size_t n = 0, k = 0;
     while (environ[n] != NULL)
         n++;
-    char **env = calloc(n + 3, sizeof *env);
+    char **env = calloc(n + 4, sizeof *env);
     if (env == NULL)
         return NULL;
-    for (size_t i = 0; i < n; i++)
-        if (strncmp(environ[i], mine, key) != 0)
+    for (; mine[k] != NULL; k++)
+        env[k] = mine[k];
+    for (size_t i = 0, own = k; i < n; i++) {
+        bool replaced = false;
+        for (size_t m = 0; m < own; m++)
+            replaced = replaced || strncmp(environ[i], mine[m], strcspn(mine[m], "=") + 1) == 0;
+        if (!replaced)
             env[k++] = environ[i];
-    env[0] = mine;
+    }
     if (team && getenv("OMP_WAIT_POLICY") == NULL && getenv("GOMP_SPINCOUNT") == NULL)
         env[k] = passive;
     return env;
@@ -223,9 +231,10 @@ static int spawn_process(struct fl_super *s, struct fl_inst *in, int setup, int 
     bool attached = s->conf->attached != NULL && strcmp(s->conf->attached, n->name) == 0;
     posix_spawnattr_setflags(&attr, (short)((attached ? 0 : POSIX_SPAWN_SETPGROUP) | POSIX_SPAWN_SETSIGMASK));   /* Ctrl-C is the supervisor's alone */
     posix_spawnattr_setsigmask(&attr, &none);
-    char *argv[] = { n->exe, "--setup", "3", NULL }, mine[64 + FL_NAME_MAX];
+    char *argv[] = { n->exe, "--setup", "3", NULL }, mine[64 + FL_NAME_MAX], device[64];
     snprintf(mine, sizeof mine, "FLOWRUN_STAGE=%s.%u", n->name, in->index);
-    char **env = spawn_environ(mine, n->threads > 1);
+    snprintf(device, sizeof device, "CUDA_VISIBLE_DEVICES=%u", in->index);
+    char **env = spawn_environ((char *[]){ mine, n->per_gpu ? device : NULL, NULL }, n->threads > 1);
     cpu_set_t have, own;
     bool pinned = sched_getaffinity(0, sizeof have, &have) == 0 && fl_threads_used(n) && fl_cpus_cut(s->g, &have);
     if (pinned) {                        /* inherited: so its library sees from the first on how many processors it has */

@@ -73,6 +73,7 @@ struct fl_super {
     uint64_t total, next, finished;      /* batches: all, next to be issued, acknowledged by every sink */
     uint64_t tiles_total, tiles_done, rejected, in_flight, resumed;
     unsigned char *committed;            /* bit per batch: in the journal already (resume); NULL = none */
+    bool     open;                       /* more batches may come than `total` */
     bool     started, finishing, interrupted, failed, killed;
     bool     misfit;                     /* a stage can't work as it is configured: to resume is of no use */
     uint32_t finish_signals;
@@ -107,6 +108,7 @@ uint64_t fl_super_sink_bit(const struct fl_super *, uint32_t stage);   /* of a s
 void fl_super_fail(struct fl_super *, const char *stage, uint32_t instance, const char *text);    /* says why, kills all */
 void fl_super_kill_all(struct fl_super *);
 void fl_super_issue(struct fl_super *, uint32_t slot);         /* the next batch into a free slot, if there is one and a source to make it */
+void fl_super_finish(struct fl_super *);                       /* tells the source the end, if there is nothing more to do */
 void fl_super_issue_all(struct fl_super *);                    /* into all free slots */
 
 /* resume.c */

@@ -40,8 +40,7 @@ static bool versions_note(const unsigned char *p, size_t len, char hex[130])
     return false;
 }
 
-/* The build id of an ELF file, or "SIZE bytes" where it has none. */
-static void versions_id(const char *path, char hex[130])
+void fl_versions_id(const char *path, char hex[130])
 {
     Elf64_Ehdr e;
     struct stat st;
@@ -77,7 +76,7 @@ static void versions_mapped(pid_t pid, json_t *all)
         at[strcspn(at, "\n")] = '\0';
         if (strncmp(at, "/memfd:", 7) == 0 || strncmp(at, "/dev/", 5) == 0 || json_object_get(all, at) != NULL)
             continue;
-        versions_id(at, id);
+        fl_versions_id(at, id);
         fl_need_put(all, at, fl_need_str(id));
     }
     free(line);
@@ -144,7 +143,7 @@ static json_t *versions_files(const struct fl_stage_node *n)
 
 /* ---- the machine ---- */
 
-static json_t *versions_machine(void)
+char *fl_versions_processor(void)
 {
     struct utsname u = { 0 };
     char *line = NULL, *model = NULL;
@@ -157,10 +156,16 @@ static json_t *versions_machine(void)
         }
     if (f != NULL)
         fclose(f);
-    uname(&u);
-    json_t *j = fl_need_json(json_object());
-    fl_need_put(j, "processor", fl_need_str(model != NULL ? model : u.machine));
     free(line);
+    uname(&u);
+    return model != NULL ? model : fl_need_copy(u.machine);
+}
+
+static json_t *versions_machine(void)
+{
+    json_t *j = fl_need_json(json_object());
+    char *model = fl_versions_processor();
+    fl_need_put(j, "processor", fl_need_str(model));
     free(model);
     return j;
 }

@@ -6,6 +6,10 @@
 
 struct fl_super;
 
+/* The build id of an ELF file in hex, or "SIZE bytes" where it has none. */
+void fl_versions_id(const char *path, char hex[130]);
+char *fl_versions_processor(void);                     /* its model's name; owned by the caller */
+
 /* While the stages open: flowrun, processor, and the files that each stage's options name (bytes, time, SHA-256 up to 64 MiB; a script stage's
  * own, too), into s->versions. */
 void fl_versions_files(struct fl_super *);

@@ -10,8 +10,9 @@
 
 #define DOOR_IDENTITY  8
 #define DOOR_LINGER    1000                /* ms for last words: a courtesy, nothing depends on it */
-#define DOOR_HEARTBEAT 5000               /* ms between pings of libzmq's own, answered by the peer's I/O thread however busy it is */
-#define DOOR_TIMEOUT   20000              /* ms without any answer: the connection is dead */
+#define DOOR_SILENCE   20000              /* ms without an answer to libzmq's own pings, which the peer's I/O thread gives however busy it is */
+#define DOOR_CURVE     64                 /* what CURVE adds to a message, and a little */
+#define DOOR_HANDSHAKE 10000              /* ms for it: who says nothing is hung up on */
 
 struct door_peer { bool used; size_t len; unsigned char id[DOOR_IDENTITY]; int fd; uint64_t since; };
 
@@ -21,7 +22,8 @@ struct fl_door {
     char  address[256];
     char  server[FL_DOOR_KEY], server_secret[FL_DOOR_KEY], client[FL_DOOR_KEY], client_secret[FL_DOOR_KEY];
     uint8_t client_raw[32];
-    uint64_t turn;
+    uint64_t turn, refused;
+    size_t most;
     struct door_peer peers[FL_DOOR_PEERS];
 };
 
@@ -40,8 +42,10 @@ static int door_watch(struct fl_door *d, void *socket)
     return zmq_getsockopt(socket, ZMQ_FD, &fd, &len) == 0 ? epoll_ctl(d->epoll, EPOLL_CTL_ADD, fd, &e) : -1;
 }
 
-static int door_guard(struct fl_door *d, struct fl_err *err)
+static int door_guard(struct fl_door *d, bool insecure, struct fl_err *err)
 {
+    if (insecure)
+        return FL_OK;
     if (zmq_curve_keypair(d->server, d->server_secret) != 0 || zmq_curve_keypair(d->client, d->client_secret) != 0)
         return door_errno(err, FL_E_CONFIG, "CURVE keys");
     zmq_z85_decode(d->client_raw, d->client);
@@ -51,10 +55,19 @@ static int door_guard(struct fl_door *d, struct fl_err *err)
     return FL_OK;
 }
 
-static int door_router(struct fl_door *d, const char *endpoint, struct fl_err *err)
+static int door_curve(struct fl_door *d, struct fl_err *err)
 {
-    int one = 1, zero = 0, ping = DOOR_HEARTBEAT, dead = DOOR_TIMEOUT;
-    int64_t most = FL_DOOR_MAX;
+    int one = 1;
+    zmq_setsockopt(d->router, ZMQ_ZAP_DOMAIN, "flowrun", 7);
+    if (zmq_setsockopt(d->router, ZMQ_CURVE_SERVER, &one, sizeof one) != 0 || zmq_setsockopt(d->router, ZMQ_CURVE_SECRETKEY, d->server_secret, FL_DOOR_KEY) != 0)
+        return door_errno(err, FL_E_CONFIG, "CURVE");
+    return FL_OK;
+}
+
+static int door_router(struct fl_door *d, const struct fl_door_conf *c, struct fl_err *err)
+{
+    int one = 1, zero = 0, dead = c->silence > 0 ? (int)c->silence : DOOR_SILENCE, ping = dead / 4, shake = DOOR_HANDSHAKE;
+    int64_t most = (int64_t)c->most + DOOR_CURVE;
     size_t len = sizeof d->address;
     d->router = zmq_socket(d->ctx, ZMQ_ROUTER);
     if (d->router == NULL)
@@ -66,29 +79,30 @@ static int door_router(struct fl_door *d, const char *endpoint, struct fl_err *e
     zmq_setsockopt(d->router, ZMQ_MAXMSGSIZE, &most, sizeof most);
     zmq_setsockopt(d->router, ZMQ_HEARTBEAT_IVL, &ping, sizeof ping);
     zmq_setsockopt(d->router, ZMQ_HEARTBEAT_TIMEOUT, &dead, sizeof dead);
-    zmq_setsockopt(d->router, ZMQ_ZAP_DOMAIN, "flowrun", 7);
-    if (zmq_setsockopt(d->router, ZMQ_CURVE_SERVER, &one, sizeof one) != 0 || zmq_setsockopt(d->router, ZMQ_CURVE_SECRETKEY, d->server_secret, FL_DOOR_KEY) != 0)
-        return door_errno(err, FL_E_CONFIG, "CURVE");
+    zmq_setsockopt(d->router, ZMQ_HANDSHAKE_IVL, &shake, sizeof shake);
+    if (!c->insecure && door_curve(d, err) != FL_OK)
+        return err->code;
     if (zmq_socket_monitor(d->router, "inproc://door", ZMQ_EVENT_DISCONNECTED) != 0 || (d->monitor = zmq_socket(d->ctx, ZMQ_PAIR)) == NULL ||
         zmq_connect(d->monitor, "inproc://door") != 0)
         return door_errno(err, FL_E_IO, "monitor");
-    if (zmq_bind(d->router, endpoint) != 0)
-        return door_errno(err, FL_E_CONFIG, endpoint);
+    if (zmq_bind(d->router, c->endpoint) != 0)
+        return door_errno(err, FL_E_CONFIG, c->endpoint);
     zmq_getsockopt(d->router, ZMQ_LAST_ENDPOINT, d->address, &len);
     return FL_OK;
 }
 
-int fl_door_open(const char *endpoint, struct fl_door **out, struct fl_err *err)
+int fl_door_open(const struct fl_door_conf *c, struct fl_door **out, struct fl_err *err)
 {
     struct fl_door *d = calloc(1, sizeof *d);
     if (d == NULL)
         return fl_err_set(err, FL_E_NOMEM, "door");
+    d->most = c->most;
     d->epoll = epoll_create1(EPOLL_CLOEXEC);
     d->ctx = zmq_ctx_new();
-    int rc = d->ctx != NULL && d->epoll >= 0 ? door_guard(d, err) : fl_err_set(err, FL_E_IO, "door");
+    int rc = d->ctx != NULL && d->epoll >= 0 ? door_guard(d, c->insecure, err) : fl_err_set(err, FL_E_IO, "door");
     if (rc == FL_OK)
-        rc = door_router(d, endpoint, err);
-    if (rc == FL_OK && (door_watch(d, d->zap) != 0 || door_watch(d, d->router) != 0 || door_watch(d, d->monitor) != 0))
+        rc = door_router(d, c, err);
+    if (rc == FL_OK && ((d->zap != NULL && door_watch(d, d->zap) != 0) || door_watch(d, d->router) != 0 || door_watch(d, d->monitor) != 0))
         rc = fl_err_set(err, FL_E_IO, "door: can't be watched");
     if (rc != FL_OK) {
         fl_door_close(d);
@@ -160,6 +174,7 @@ static void door_admit(struct fl_door *d)
         n++;
     }
     bool ok = n == 7 && len[5] == 5 && memcmp(frame[5], "CURVE", 5) == 0 && len[6] == 32 && memcmp(frame[6], d->client_raw, 32) == 0;
+    d->refused += !ok;
     zmq_send(d->zap, "1.0", 3, ZMQ_SNDMORE);
     zmq_send(d->zap, frame[1], (size_t)(len[1] < 256 ? len[1] : 0), ZMQ_SNDMORE);
     zmq_send(d->zap, ok ? "200" : "400", 3, ZMQ_SNDMORE);
@@ -223,7 +238,7 @@ static int door_take(struct fl_door *d, void *buf, size_t *len)
         if (zmq_msg_recv(&m, d->router, ZMQ_DONTWAIT) < 0)
             return -2;
         more = zmq_msg_more(&m);
-        if (parts++ == 0 && n > 0 && n <= DOOR_IDENTITY && zmq_msg_size(&m) <= FL_DOOR_MAX) {
+        if (parts++ == 0 && n > 0 && n <= DOOR_IDENTITY && zmq_msg_size(&m) <= d->most) {
             peer = door_find(d, id, (size_t)n);
             if (peer < 0)
                 peer = door_new(d, id, (size_t)n, zmq_msg_get(&m, ZMQ_SRCFD));
@@ -239,7 +254,7 @@ int fl_door_next(struct fl_door *d, uint32_t *peer, void *buf, size_t *len, bool
 {
     int events, who;
     size_t elen = sizeof events;
-    while (zmq_getsockopt(d->zap, ZMQ_EVENTS, &events, &elen) == 0 && events & ZMQ_POLLIN)
+    while (d->zap != NULL && zmq_getsockopt(d->zap, ZMQ_EVENTS, &events, &elen) == 0 && events & ZMQ_POLLIN)
         door_admit(d);
     *gone = false;
     while ((who = door_take(d, buf, len)) == -2)
@@ -285,6 +300,26 @@ int fl_door_send(struct fl_door *d, uint32_t peer, const void *head, size_t len,
             zmq_msg_close(&m);
     }
     return rc >= 0 ? FL_OK : fl_err_set(err, FL_E_PEER, "the trainer is gone");
+}
+
+int fl_door_say(struct fl_door *d, uint32_t peer, const void *head, size_t hlen, const void *data, size_t dlen, struct fl_err *err)
+{
+    const struct door_peer *p = &d->peers[peer];
+    zmq_msg_t m;
+    if (zmq_msg_init_size(&m, hlen + dlen) != 0)
+        return fl_err_set(err, FL_E_NOMEM, "a message of %zu bytes", hlen + dlen);
+    memcpy(zmq_msg_data(&m), head, hlen);
+    if (dlen > 0)
+        memcpy((char *)zmq_msg_data(&m) + hlen, data, dlen);
+    if (p->used && zmq_send(d->router, p->id, p->len, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0 && zmq_msg_send(&m, d->router, ZMQ_DONTWAIT) >= 0)
+        return FL_OK;
+    zmq_msg_close(&m);
+    return fl_err_set(err, FL_E_PEER, "the peer is gone");
+}
+
+uint64_t fl_door_refused(const struct fl_door *d)
+{
+    return d->refused;
 }
 
 void fl_door_drop(struct fl_door *d, uint32_t peer)

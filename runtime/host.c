@@ -510,6 +510,28 @@ int fl_gens(struct fl_ctx *ctx)
     return ctx->host->ops->gens != NULL ? ctx->host->ops->gens(ctx->host->owner) : -1;
 }
 
+void fl_grant(struct fl_ctx *ctx, uint32_t batches)
+{
+    if (ctx->host->ops->grant != NULL)
+        ctx->host->ops->grant(ctx->host->owner, batches);
+}
+
+void fl_more(struct fl_ctx *ctx, uint64_t batches)
+{
+    if (ctx->host->ops->more != NULL)
+        ctx->host->ops->more(ctx->host->owner, batches);
+}
+
+int fl_lost(struct fl_ctx *ctx, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fl_err_vset(&ctx->host->err, FL_E_PEER, fmt, ap);
+    va_end(ap);
+    ctx->host->lost = true;
+    return FL_E_PEER;
+}
+
 void fl_settle(struct fl_ctx *ctx, const char *option, const char *value)
 {
     struct fl_host *h = ctx->host;

@@ -22,6 +22,8 @@ struct fl_host_ops {
     void (*alive)(void *owner);
     uint32_t (*pools)(void *owner, struct fl_shared *out, uint32_t max);     /* NULL: none */
     int  (*gens)(void *owner);                                /* NULL: none */
+    void (*grant)(void *owner, uint32_t batches);             /* NULL: no links */
+    void (*more)(void *owner, uint64_t batches);              /* NULL: nobody is told */
 };
 
 /* What the runtime keeps with each batch: b->host points here. */
@@ -60,6 +62,7 @@ struct fl_host {
     uint64_t memory;                /* fl_set_memory; 0 = not said */
     json_t  *settled;               /* fl_settle; NULL = nothing. Owned */
     json_t  *models;                /* fl_set_models; NULL = nothing. Owned */
+    bool     lost;                  /* fl_lost */
     bool     opened;
 };
 

@@ -258,6 +258,14 @@ void fl_links_credit(struct fl_links *l, uint64_t token, uint64_t bytes)
     l->writers[token].owed += bytes;
 }
 
+void fl_links_grant(struct fl_links *l, uint32_t edge, uint64_t bytes)
+{
+    l->grant[edge] += bytes;
+    for (uint32_t i = 0; i < l->nwriters; i++)
+        if (!l->writers[i].dead && l->writers[i].edge == edge)
+            l->writers[i].owed += bytes;
+}
+
 bool fl_links_ended(const struct fl_links *l)
 {
     return l->ended == l->expected;

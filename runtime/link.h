@@ -31,6 +31,8 @@ int  fl_links_next(struct fl_links *, uint32_t *edge, uint64_t *token, struct fl
 const void *fl_links_header(const struct fl_links *, size_t *len);
 /* Gives `bytes` of credit back to the writer a batch came from. Sent by fl_links_flush. */
 void fl_links_credit(struct fl_links *, uint64_t token, uint64_t bytes);
+/* Every writer of the edge, and whoever comes later, may send `bytes` more: for a reader that was granted nothing at first. */
+void fl_links_grant(struct fl_links *, uint32_t edge, uint64_t bytes);
 bool fl_links_ended(const struct fl_links *);  /* every writer has said that it ended */
 /* The writer whose identity begins with `prefix` is dead: nothing of it is taken any more, and its place is free for the next incarnation;
  * over: there will be none, it counts as ended. */

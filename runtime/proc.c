@@ -142,7 +142,7 @@ static int proc_step(struct proc *p, bool *over, uint64_t *since)
             *over = true;
             return FL_OK;
         }
-        if (p->started && p->nready == 0 && (rc = fl_host_idle(&p->host)) != FL_OK)
+        if (p->started && (rc = fl_host_idle(&p->host)) != FL_OK)
             return rc;
         fl_links_flush(p->links, &p->err);
         proc_state(p, clear && p->host.lent == 0 ? FL_IDLE : FL_WAIT_CREDIT, since);
@@ -221,6 +221,7 @@ static int proc_begin(struct proc *p, const struct fl_stage *st, struct fl_ctx *
     struct fl_ctx *c = &p->host.ctx;
     c->name = p->s.name;
     c->instance = p->s.instance;
+    c->incarnation = p->s.incarnation;
     c->edges = p->s.nedges > 0 ? p->s.nedges : 1;
     c->B = p->s.B;
     c->threads = p->s.threads > 0 ? p->s.threads : 1;
@@ -249,12 +250,18 @@ static int proc_begin(struct proc *p, const struct fl_stage *st, struct fl_ctx *
     return FL_OK;
 }
 
+/* A link within the host, or the one to another host. */
+static bool proc_broken(const struct proc *p)
+{
+    return fl_links_broken(p->links) || p->host.lost;
+}
+
 static void proc_tell_end(struct proc *p, int rc)
 {
     struct fl_control c = { .type = "done" };
-    if (fl_links_broken(p->links)) {
+    if (proc_broken(p)) {
         c = (struct fl_control){ .type = "log", .code = FL_LOG_WARN };
-        snprintf(c.text, sizeof c.text, "%s; it ends, what it held is issued again", p->err.text);
+        snprintf(c.text, sizeof c.text, "%.520s; it ends, what it held is issued again", p->host.lost ? p->host.err.text : p->err.text);
     } else if (rc != FL_OK) {
         const struct fl_err *e = p->host.err.code != FL_OK ? &p->host.err : &p->err;
         snprintf(c.type, sizeof c.type, "fail");
@@ -293,10 +300,11 @@ int fl_proc_run(const struct fl_stage *st, int setup)
         proc_tell_end(p, rc);
     else
         fprintf(stderr, "%s: %s\n", st->name, p->err.text);
+    bool broken = proc_broken(p);
     fl_host_done(&p->host);
     if (p->gone)
         return 1;
-    if (fl_links_broken(p->links))        /* nobody is left to wait for */
+    if (broken)                           /* nobody is left to wait for */
         return FL_EXIT_BROKEN_LINK;
     fl_links_free(p->links);
     fl_join_free(p->join);

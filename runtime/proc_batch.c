@@ -127,9 +127,23 @@ static int proc_gens(void *owner)
     return ((const struct proc *)owner)->s.gens_fd;
 }
 
+static void proc_grant(void *owner, uint32_t batches)
+{
+    struct proc *p = owner;
+    for (uint32_t e = 0; e < p->s.nedges; e++)
+        fl_links_grant(p->links, e, batches * p->s.costs[e]);
+}
+
+static void proc_more(void *owner, uint64_t batches)
+{
+    struct fl_control c = { .type = "more", .batches = batches };
+    fl_proc_say(owner, &c);
+}
+
 const struct fl_host_ops fl_proc_ops = {
     .emit = proc_emit, .release = fl_proc_release, .ack = proc_ack, .slab = proc_slab,
     .log = proc_log, .result = proc_result, .alive = fl_proc_alive, .pools = proc_pools, .gens = proc_gens,
+    .grant = proc_grant, .more = proc_more,
 };
 
 static bool proc_stale(const struct proc *p, const struct fl_batch *b)

@@ -21,6 +21,7 @@ struct fl_ctx {
     struct fl_host  *host;       /* of the runtime */
     const char      *name;       /* the entry's name in the pipeline */
     uint32_t         instance;   /* 0..instances-1 */
+    uint32_t         incarnation;/* how often this instance was started before */
     uint32_t         edges;      /* number of input edges; > 1 only into a FL_MANY port */
     uint32_t         B;          /* most tiles in a batch (0 in describe of all but the source) */
     uint32_t         threads;    /* how many threads a library under this stage may use (forward) */
@@ -78,7 +79,7 @@ struct fl_stage {
     int  (*open)(struct fl_ctx *);
     int  (*produce)(struct fl_ctx *, struct fl_batch *b);   /* source: fill batch number b->batch, then fl_emit; owns b */
     int  (*batch)(struct fl_ctx *, struct fl_batch *b);     /* owns b: ends in fl_emit or fl_free, at once or later */
-    int  (*idle)(struct fl_ctx *);                          /* nothing waits at the input; may be NULL */
+    int  (*idle)(struct fl_ctx *);                          /* there is nothing to work on, or what was made can't leave yet; may be NULL */
     int  (*drain)(struct fl_ctx *);                         /* the input has ended: emit what is held; may be NULL */
     int  (*dump)(struct fl_ctx *, const char *why);         /* tap: write out what is held in memory, something went wrong; may be NULL */
     void (*close)(struct fl_ctx *);
@@ -142,7 +143,7 @@ void fl_count(struct fl_ctx *, int counter, uint64_t n);            /* index int
 void fl_result(struct fl_ctx *, const char *name, double value);    /* a figure for the final report ("f2") */
 void fl_alive(struct fl_ctx *);                                     /* progress inside long work */
 
-/* ---- for a stage that serves processes outside the graph (feed) ---- */
+/* ---- for stages that work with processes outside the graph (feed; remote, inlet) ---- */
 
 void fl_listen(struct fl_ctx *, int fd);                            /* in open: `idle` is called as soon as fd is readable */
 void fl_lent(struct fl_ctx *, uint32_t n);                          /* this many batches wait for others: the graph does not hang */
@@ -150,5 +151,10 @@ struct fl_shared { int32_t place; int fd; uint64_t slab; };         /* slab `slo
 /* The pools that incoming tensors lie in; at most `max` are written, their number is returned. Descriptors stay the runtime's. */
 uint32_t fl_pools(struct fl_ctx *, struct fl_shared *out, uint32_t max);
 int  fl_gens(struct fl_ctx *);                                      /* descriptor of the generation table (u32 by slot); -1: there is none */
+
+void fl_grant(struct fl_ctx *, uint32_t batches);                   /* each writer may send so many more: for a stage that the graph grants nothing at first */
+void fl_more(struct fl_ctx *, uint64_t batches);                    /* source whose batches come as it runs: so many are there by now */
+/* The other host is gone: returns a code that ends the process as a broken link does. What it held is issued again, and held against no batch. */
+int  fl_lost(struct fl_ctx *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

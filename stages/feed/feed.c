@@ -129,7 +129,7 @@ static void feed_hear_local(struct fl_ctx *ctx, struct feed_client *c)
 static void feed_hear_door(struct fl_ctx *ctx)
 {
     struct feed *s = ctx->state;
-    unsigned char buf[FL_DOOR_MAX];
+    unsigned char buf[FEED_TCP_MAX];
     uint32_t peer;
     size_t len;
     bool gone;

@@ -21,6 +21,7 @@ struct feed_client {
     char     names[FL_CLIENT_NAMES][FL_NAME_MAX];
 };
 
+#define FEED_TCP_MAX 1024                        /* bytes of a message from a trainer over TCP */
 #define FEED_POOLS 250                           /* descriptors in one message, less the generation table */
 
 struct feed {

@@ -25,7 +25,7 @@ int feed_remote_open(struct fl_ctx *ctx)
     struct epoll_event e = { .events = EPOLLIN, .data.u32 = FL_LEDGER_CLIENTS + 1 };
     struct fl_err err;
     char path[1300];
-    int rc = fl_door_open(s->listen, &s->door, &err);
+    int rc = fl_door_open(&(struct fl_door_conf){ .endpoint = s->listen, .most = FEED_TCP_MAX }, &s->door, &err);
     if (rc != FL_OK)
         return fl_fail(ctx, rc, "option listen: %s", err.text);
     if (epoll_ctl(s->epoll - 1, EPOLL_CTL_ADD, fl_door_fd(s->door), &e) != 0)

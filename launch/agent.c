@@ -1,0 +1,257 @@
+/* flowrun agent. */
+#include "launch/agent.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "launch/cmd.h"
+#include "launch/hosts.h"
+#include "launch/mem.h"
+#include "launch/super.h"
+#include "launch/versions.h"
+#include "runtime/dial.h"
+#include "runtime/parcel.h"
+
+#define AGENT_LETTER  16384              /* bytes of what comes on standard input */
+#define AGENT_WELCOME 30.0               /* seconds for the other host's answer */
+
+struct fl_agent {
+    struct fl_dial *dial;
+    json_t *letter;                      /* what came on standard input */
+    double  silence, heard, said;
+    unsigned char buf[FL_WIRE_MAX];
+    size_t  len;
+};
+
+/* ---- saying ---- */
+
+static void agent_say(struct fl_agent *a, char kind, json_t *j)
+{
+    unsigned char head[FL_WIRE_PREFIX];
+    char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
+    fl_wire_head(head, kind, 0);
+    if (j == NULL || text != NULL)
+        fl_dial_say(a->dial, head, sizeof head, text, text != NULL ? strlen(text) : 0, NULL);      /* an end is noticed when hearing */
+    free(text);
+    json_decref(j);
+}
+
+void fl_agent_log(struct fl_agent *a, const char *stage, uint32_t instance, int level, const char *text)
+{
+    char line[900];
+    snprintf(line, sizeof line, "%.31s.%u: %.600s", stage, instance, text);
+    json_t *j = json_object();
+    json_object_set_new(j, "log", fl_need_str(line));
+    json_object_set_new(j, "level", json_integer(level));
+    agent_say(a, 'J', j);
+}
+
+void fl_agent_fail(struct fl_agent *a, const char *stage, uint32_t instance, const char *text)
+{
+    char line[900];
+    snprintf(line, sizeof line, "%.31s.%u: %.600s", stage, instance, text);
+    json_t *j = json_object();
+    json_object_set_new(j, "fail", fl_need_str(line));
+    agent_say(a, 'J', j);
+}
+
+void fl_agent_ready(struct fl_super *s)
+{
+    agent_say(s->conf->agent, 'J', json_pack("{s:i}", "ready", (int)s->g->window));
+}
+
+/* ---- hearing ---- */
+
+void fl_agent_poll(const struct fl_agent *a, struct pollfd p[FL_AGENT_FDS])
+{
+    p[0] = (struct pollfd){ .fd = fl_dial_fd(a->dial), .events = POLLIN };
+    p[1] = (struct pollfd){ .fd = STDIN_FILENO, .events = POLLIN };
+}
+
+void fl_agent_lost(struct fl_super *s)
+{
+    s->failed = true;
+    s->open = false;
+    fl_super_kill_all(s);
+}
+
+/* The launcher's channel: nothing more comes by it but its end. */
+static bool agent_orphan(void)
+{
+    char c;
+    struct pollfd p = { .fd = STDIN_FILENO, .events = POLLIN };
+    return poll(&p, 1, 0) > 0 && read(STDIN_FILENO, &c, 1) <= 0;
+}
+
+void fl_agent_step(struct fl_super *s)
+{
+    struct fl_agent *a = s->conf->agent;
+    double now = fl_now();
+    int rc;
+    while (!s->killed && (rc = fl_dial_next(a->dial, a->buf, &a->len, NULL)) != FL_END) {
+        if (rc != FL_OK) {
+            fl_agent_lost(s);
+            return;
+        }
+        a->heard = now;
+        if (fl_wire_is(a->buf, a->len) && a->buf[0] == 'E') {
+            s->open = false;
+            fl_super_finish(s);
+        }
+    }
+    if (!s->killed && (now - a->heard > a->silence || agent_orphan()))
+        fl_agent_lost(s);
+    if (now - a->said > a->silence / 6) {
+        a->said = now;
+        agent_say(a, 'P', NULL);
+    }
+}
+
+/* ---- joining ---- */
+
+static int agent_letter(struct fl_agent *a, struct fl_err *err)
+{
+    char text[AGENT_LETTER];
+    size_t n = 0;
+    while (n < sizeof text - 1 && (n == 0 || text[n - 1] != '\n')) {
+        ssize_t got = read(STDIN_FILENO, text + n, 1);       /* no byte too many: what comes later is watched by poll */
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            break;
+        n++;
+    }
+    a->letter = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL);
+    a->silence = json_number_value(json_object_get(a->letter, "silence"));
+    memset(text, 0, sizeof text);
+    if (json_integer_value(json_object_get(a->letter, "flowrun_agent")) != FL_WIRE_VERSION || !(a->silence > 0))
+        return fl_err_set(err, FL_E_CONFIG, "want a line of JSON on standard input, as flowrun's launchers give it");
+    return FL_OK;
+}
+
+static const char *agent_text(const struct fl_agent *a, const char *key)
+{
+    return json_string_value(json_object_get(a->letter, key));
+}
+
+static int agent_hello(struct fl_agent *a, struct fl_err *err)
+{
+    const char *address = agent_text(a, "address"), *pass = agent_text(a, "pass");
+    const struct fl_dial_conf conf = { .address = address, .server_key = agent_text(a, "server_key"), .public_key = agent_text(a, "public_key"),
+                                       .secret_key = agent_text(a, "secret_key"), .most = FL_WIRE_MAX, .silence = (uint32_t)(a->silence * 1000) };
+    unsigned char head[FL_WIRE_PREFIX];
+    char id[130], *processor = fl_versions_processor(), *text = NULL;
+    if (address == NULL || pass == NULL || strlen(pass) != FL_WIRE_PASS || (conf.server_key != NULL && (conf.public_key == NULL || conf.secret_key == NULL)))
+        return fl_err_set(err, FL_E_CONFIG, "the line on standard input lacks address, pass or keys");
+    fl_versions_id("/proc/self/exe", id);
+    json_t *j = json_pack("{s:i, s:s, s:s, s:s}", "protocol", FL_WIRE_VERSION, "version", FL_VERSION, "build", id, "processor", processor);
+    char *said = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
+    text = fl_need_text("%s%s", pass, said != NULL ? said : "{}");
+    fl_wire_head(head, 'H', FL_WIRE_AGENT);
+    int rc = fl_dial_open(&conf, &a->dial, err);
+    if (rc == FL_OK)
+        rc = fl_dial_say(a->dial, head, sizeof head, text, strlen(text), err);
+    json_decref(j);
+    free(said);
+    free(text);
+    free(processor);
+    return rc;
+}
+
+/* The part of the graph that is ours, or a refusal. */
+static json_t *agent_welcome(struct fl_agent *a, struct fl_err *err)
+{
+    double until = fl_now() + AGENT_WELCOME;
+    while (fl_now() < until) {
+        struct pollfd p[FL_AGENT_FDS];
+        int rc = fl_dial_next(a->dial, a->buf, &a->len, err);
+        a->heard = fl_now();
+        if (rc == FL_OK && fl_wire_is(a->buf, a->len) && a->buf[0] == 'W')
+            return json_loadb((char *)a->buf + FL_WIRE_PREFIX, a->len - FL_WIRE_PREFIX, JSON_REJECT_DUPLICATES, NULL);
+        if (rc == FL_OK && fl_wire_is(a->buf, a->len) && a->buf[0] == 'X') {
+            fl_err_set(err, FL_E_CONFIG, "refused: %.*s", (int)(a->len - FL_WIRE_PREFIX), (char *)a->buf + FL_WIRE_PREFIX);
+            return NULL;
+        }
+        if (rc != FL_OK && rc != FL_END)
+            return NULL;
+        if (rc == FL_END) {
+            fl_agent_poll(a, p);
+            poll(p, FL_AGENT_FDS, 100);
+            if (p[1].revents != 0 && agent_orphan()) {
+                fl_err_set(err, FL_E_PEER, "the other host has gone");
+                return NULL;
+            }
+        }
+    }
+    fl_err_set(err, FL_E_PEER, "%s does not answer", agent_text(a, "address"));
+    return NULL;
+}
+
+static json_t *agent_line(const struct fl_agent *a)
+{
+    static const char *const keys[] = { "address", "server_key", "public_key", "secret_key", "pass", "silence" };
+    json_t *line = fl_need_json(json_object());
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (json_object_get(a->letter, keys[i]) != NULL)
+            json_object_set(line, keys[i], json_object_get(a->letter, keys[i]));
+    return line;
+}
+
+/* ---- the run ---- */
+
+static int agent_unlink(const char *path, const struct stat *st, int flag, struct FTW *at)
+{
+    (void)st;
+    (void)flag;
+    (void)at;
+    remove(path);
+    return 0;
+}
+
+static int agent_run(struct fl_agent *a, const json_t *part, struct fl_err *err)
+{
+    const char *dir = json_string_value(json_object_get(part, "dir")), *tmp = getenv("TMPDIR");
+    json_t *line = agent_line(a);
+    struct fl_graph *g = dir == NULL || chdir(dir) != 0 ? NULL : fl_part_graph(part, line, err);
+    int status = 1;
+    json_decref(line);
+    if (g == NULL) {
+        if (err->code == FL_OK)
+            fl_err_set(err, FL_E_CONFIG, "no folder %.200s here", dir != NULL ? dir : "?");
+        return 1;
+    }
+    char *run = fl_need_text("%s/flowrun-agent-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    if (mkdtemp(run) == NULL) {
+        fl_err_set(err, FL_E_IO, "%s: %s", run, strerror(errno));
+    } else {
+        status = fl_run_graph(g, &(struct fl_run_conf){ .run_dir = run, .quiet = true, .agent = a });
+        nftw(run, agent_unlink, 16, FTW_DEPTH | FTW_PHYS);
+    }
+    free(run);
+    fl_graph_free(g);
+    return status;
+}
+
+int fl_cmd_agent(const struct fl_args *args)
+{
+    struct fl_agent *a = fl_need(1, sizeof *a);
+    struct fl_err err = { 0 };
+    json_t *part = NULL;
+    int status = 1;
+    (void)args;
+    if (agent_letter(a, &err) == FL_OK && agent_hello(a, &err) == FL_OK && (part = agent_welcome(a, &err)) != NULL)
+        status = agent_run(a, part, &err);
+    if (err.code != FL_OK && part != NULL)
+        fl_agent_fail(a, "agent", 0, err.text);
+    else if (err.code != FL_OK)
+        fprintf(stderr, "flowrun agent: %s\n", err.text);
+    fl_dial_close(a->dial);
+    json_decref(part);
+    json_decref(a->letter);
+    free(a);
+    return status;
+}

@@ -1,0 +1,110 @@
+/* What runs on which host, what each crossing edge carries, and what it would carry were it cut elsewhere. */
+#include <stdio.h>
+#include <string.h>
+
+#include "launch/hosts.h"
+#include "launch/plan.h"
+
+static bool places_named(const json_t *list, const char *name)
+{
+    size_t i;
+    json_t *v;
+    json_array_foreach((json_t *)list, i, v)
+        if (strcmp(json_string_value(v), name) == 0)
+            return true;
+    return false;
+}
+
+/* Of the tensors that leave `stage`, those on the list. */
+static uint64_t places_bytes(const struct fl_graph *g, uint32_t stage, const json_t *list)
+{
+    uint64_t sum = 0;
+    for (uint32_t t = 0; t < g->stages[stage].ntensors; t++)
+        if (places_named(list, g->stages[stage].tensors[t].name))
+            sum += fl_plan_bytes(&g->stages[stage].tensors[t]);
+    return sum;
+}
+
+static void places_stages(const struct fl_graph *g, uint32_t segment)
+{
+    const char *sep = "";
+    for (uint32_t i = 0; i < g->nstages; i++)
+        if (g->stages[i].segment == segment) {
+            printf("%s%s", sep, g->stages[i].name);
+            sep = ", ";
+        }
+    printf("\n");
+}
+
+/* Read by nobody but `reader`: it could move with it. */
+static bool places_alone(const struct fl_graph *g, uint32_t stage, uint32_t segment)
+{
+    for (uint32_t i = 0; i < g->nstages; i++)
+        for (uint32_t k = 0; k < g->stages[i].nfrom; k++)
+            if (g->stages[i].from[k] == stage && g->stages[i].segment != segment)
+                return false;
+    return true;
+}
+
+/* Everything that reaches `stage` from its one writer. */
+static uint64_t places_arrives(const struct fl_graph *g, uint32_t up)
+{
+    uint64_t sum = 0;
+    for (uint32_t t = 0; t < g->stages[up].ntensors; t++)
+        sum += fl_plan_bytes(&g->stages[up].tensors[t]);
+    return sum;
+}
+
+/* Pixels take ten times the bytes of a file, and a path far less: cut before the decoder and files are read over there. */
+static void places_elsewhere(const struct fl_graph *g, const struct fl_segment *s, uint32_t segment, uint64_t now)
+{
+    char names[512] = "", size[32], is[32];
+    uint32_t at = s->entry, best = UINT32_MAX;
+    uint64_t least = now;
+    while (!g->stages[at].source && g->stages[at].nfrom == 1 && (at == s->entry ? places_alone(g, at, segment) : places_alone(g, at, 0))) {
+        uint32_t up = g->stages[at].from[0];
+        if (places_arrives(g, up) < least) {
+            least = places_arrives(g, up);
+            best = at;
+        }
+        at = up;
+    }
+    if (best == UINT32_MAX) {
+        printf("    nothing before %s that could be placed there too would make less travel\n", g->stages[s->entry].name);
+        return;
+    }
+    for (at = s->entry;; at = g->stages[at].from[0]) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", used > 0 ? ", " : "", g->stages[at].name);
+        if (at == best)
+            break;
+    }
+    printf("    were %s placed there too, at most %s a batch would travel instead of %s: worth it when the link is the limit; files named by a path are then read there\n",
+           names, fl_plan_size(least, size), fl_plan_size(now, is));
+}
+
+void fl_plan_places(const struct fl_graph *g)
+{
+    char there[32], back[32], slab[32];
+    if (g->nsegments == 0)
+        return;
+    printf("\nhosts, by %s; %s\n  %-28s ", g->hosts->launcher->name, g->hosts->insecure ? "NOT ENCRYPTED" : "encrypted (CURVE)", "here");
+    places_stages(g, 0);
+    for (uint32_t k = 0; k < g->nsegments; k++) {
+        const struct fl_segment *s = &g->segments[k];
+        const struct fl_group *group = &g->hosts->groups[s->group];
+        uint64_t sent = places_bytes(g, s->entry, s->send);
+        printf("  %-28s ", group->name);
+        places_stages(g, k + 1);
+        for (uint32_t h = 0; h < group->n; h++) {
+            printf("    %-26s", group->hosts[h].name);
+            for (uint32_t i = 0; i < g->nstages; i++)
+                if (g->stages[i].segment == k + 1)
+                    printf(" %s x%u", g->stages[i].name, fl_hosts_instances(g, &g->stages[i], h));
+            printf("; %u batches at once, %s of slabs to arrive in\n", s->window[h], fl_plan_size(s->in_slab * s->window[h], slab));
+        }
+        printf("    %s -> %s: %s a batch there, %s back, the rest goes on from here by reference\n", g->stages[s->entry].name, g->stages[s->exit].name,
+               fl_plan_size(sent, there), fl_plan_size(places_bytes(g, s->exit, s->give), back));
+        places_elsewhere(g, s, k + 1, sent);
+    }
+}

@@ -1,0 +1,62 @@
+/* remote: one other host, seen from the graph as one more instance of a stage. remote.c: the stage; peer.c: what comes through the door;
+ * start.c: the launcher's process. */
+#ifndef FL_STAGES_REMOTE_H
+#define FL_STAGES_REMOTE_H
+
+#include <jansson.h>
+#include <sys/types.h>
+
+#include "runtime/door.h"
+#include "runtime/parcel.h"
+#include "runtime/stage.h"
+
+enum remote_state { REMOTE_DOWN, REMOTE_CALLED, REMOTE_UP, REMOTE_ENDING };
+enum { REMOTE_SENT, REMOTE_BYTES_OUT, REMOTE_BYTES_IN, REMOTE_STARTS, REMOTE_REFUSED };
+
+struct remote_held { uint64_t token; struct fl_batch *b; };
+
+struct remote {
+    json_t *hosts;                               /* options */
+    char   *listen, *build, *processor;
+    char  **send, **give, **pass;
+    double  silence;
+    uint32_t share;
+    bool    insecure, mixed;
+    const char *name;                            /* of the host */
+    enum remote_state state;
+    struct fl_door *door;
+    unsigned char *buf;                          /* FL_WIRE_MAX */
+    int     epoll, in, out;                      /* in: the launcher's standard input; out: what it prints; -1 = closed */
+    pid_t   pid;
+    int     pidfd;
+    char    line[512]; size_t line_len;          /* of what it prints, until its end */
+    char    pass_word[FL_WIRE_PASS + 1];
+    int64_t peer[FL_WIRE_ROLES];                 /* of the door; -1 = not there */
+    bool    ready;                               /* the agent's stages are */
+    double  called, heard, said, retry, backoff; /* seconds, monotonic */
+    uint32_t window;                             /* batches that may be there at once */
+    uint64_t next, refused;                      /* token; strangers told of */
+    struct remote_held *held; uint32_t nheld;    /* there */
+    struct fl_batch **waiting; uint32_t nwaiting;
+    struct fl_parcel parcel; struct fl_batch *coming;     /* what is on its way back; NULL = nothing is */
+    char    why[512];                            /* last trouble that was told */
+};
+
+double remote_now(void);
+
+/* remote.c */
+int  remote_trouble(struct fl_ctx *, bool fatal, const char *fmt, ...) __attribute__((format(printf, 3, 4)));   /* the host is gone, or isn't to be had */
+
+/* peer.c */
+int  remote_open_door(struct fl_ctx *);
+int  remote_hear(struct fl_ctx *, bool *any);    /* all that has come */
+int  remote_say(struct remote *, enum fl_wire_role, char kind, const void *data, size_t len);   /* FL_E_PEER: it is gone */
+int  remote_give(struct fl_ctx *, struct fl_batch *);            /* sends a batch; keeps it as held */
+
+/* start.c */
+int  remote_start(struct fl_ctx *);
+void remote_stop(struct remote *);               /* closes its pipes and kills the launcher's process */
+void remote_printed(struct fl_ctx *);            /* passes on what it printed */
+bool remote_ended(struct remote *, int *status); /* reaps it */
+
+#endif

@@ -1,0 +1,255 @@
+"""Graphs over several hosts, all of them this machine (launcher exec): results are those of one host, byte for byte, also when agents and
+their stages are killed, stopped, or are not what they should be; what can't be placed is refused."""
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import flow                                                # noqa: E402
+from flow import BUILD, FLOWRUN, LABELS, MODELS, TILES, Run, chain, holds, same, slurp, wait_for, write_graph   # noqa: E402
+
+NAP = os.path.join(BUILD, "tests/flow/stages")
+HOSTS = {"far": ["h1", "h2"]}
+EXEC = {"launcher": "exec"}
+
+
+def graph(tmp, out, placed, ms=0, hosts=HOSTS, cluster=EXEC, instances=1, batch=8, **change):
+    """The default graph with `placed` on the group far; ms: each batch takes so long in net's place of work."""
+    os.makedirs(out, exist_ok=True)
+    stages = chain(out, TILES + "/*.jpg", batch=batch, views="d4", truth=LABELS, instances=instances)
+    if ms:
+        stages["nap"] = {"from": "net", "options": {"ms": ms}}
+        stages["tta_merge"]["from"] = "nap"
+    for name in placed:
+        stages[name]["place"] = "far"
+    for name, keys in change.items():
+        stages[name].update(keys)
+    return write_graph(tmp + "/graph.json", stages, hosts=hosts, cluster=cluster, stage_path=[NAP])
+
+
+def results(out):
+    return [slurp(out + "/" + name) for name in ("predictions.csv", "probs.csv")]
+
+
+def local(tmp, **how):
+    path = graph(tmp, tmp + "/here", ["net"], **how)
+    flowrun(path, "--run", tmp + "/here/run", "--local", "-q")
+    return results(tmp + "/here")
+
+
+def agents(run):
+    """Process ids of the agents: children of the stages called remote."""
+    found = []
+    for pid in run.stages().get("remote", []):
+        try:
+            found += [int(p) for p in slurp("/proc/%d/task/%d/children" % (pid, pid)).split()]
+        except OSError:
+            pass
+    return found
+
+
+def children(pid, name):
+    found = []
+    try:
+        for p in slurp("/proc/%d/task/%d/children" % (pid, pid)).split():
+            if os.path.basename(os.readlink("/proc/%d/exe" % int(p))) == name:
+                found.append(int(p))
+    except OSError:
+        pass
+    return found
+
+
+def end(run, want=0):
+    """As flow.flowrun, but a killed agent's stages come to this process, to end by themselves."""
+    rc = run.p.wait(flow.PATIENCE)
+    out, err = run.said()
+    same([rc, flow.orphans(10)], [want, 0], "status, and processes that did not end by themselves; it said %s%s" % (out, err))
+    return rc, out, err
+
+
+def flowrun(*args, want=0):
+    return end(Run(*args), want)
+
+
+def log(run_dir):
+    with open(run_dir + "/log.jsonl") as f:
+        return [json.loads(line) for line in f]
+
+
+def placed_stretches_give_what_one_host_gives(tmp):
+    want = local(tmp)
+    for placed in (["net"], ["decode", "augment", "net", "tta_merge", "stack"], ["decode", "tta_merge"]):
+        out = tmp + "/" + "-".join(placed)
+        rc, _, err = flowrun(graph(tmp, out, placed), "--run", out + "/run")
+        same(results(out) == want, True, "%s: the files are those of one host; it said %s" % (placed, err))
+        stages = flow.report(out + "/run")["stages"]
+        last = "stack" if "stack" in placed else placed[-1]
+        same([stages[last]["instances"], stages[last]["counters"]["starts"], stages[last]["counters"]["sent"]], [2, 2, 38], "%s: hosts, starts, batches" % placed)
+        ready = [x["text"] for x in log(out + "/run") if "is ready" in x["text"]]
+        same(len(ready), 4 if placed == ["decode", "tta_merge"] else 2, "%s: hosts that were ready: %s" % (placed, ready))
+    same(os.listdir(os.environ["TMPDIR"]), [], "what agents left behind")
+
+
+def rejected_tiles_come_back_with_their_reason(tmp):
+    tiles = tmp + "/tiles"
+    os.mkdir(tiles)
+    for name in sorted(os.listdir(TILES))[:40]:
+        shutil.copy(os.path.join(TILES, name), tiles)
+    bad = sorted(os.listdir(tiles))[7]
+    with open(tiles + "/" + bad, "wb") as f:
+        f.write(b"no tile")
+    reasons = []
+    for how in ("--local", "-q"):
+        out = tmp + "/" + how
+        path = graph(tmp, out, ["decode", "augment", "net"], tiles={"options": {"files": tiles + "/*.jpg", "batch": 8}}, sink={"options": {"submission": out + "/predictions.csv", "probabilities": out + "/probs.csv"}})
+        flowrun(path, "--run", out + "/run", how, want=3)
+        reasons.append([slurp(out + "/run/rejects.csv")] + results(out))
+    same(reasons[1], reasons[0], "rejects, predictions and probabilities")
+
+
+def whoever_dies_there_costs_nothing(tmp):
+    want = local(tmp, ms=20)
+    out = tmp + "/far"
+    run = Run(graph(tmp, out, ["net", "nap"], ms=20), "--run", out + "/run")
+    wait_for(lambda: flow.committed(out + "/run") > 3000 or run.p.poll() is not None, "the first batches")
+    first = agents(run)
+    same(len(first), 2, "agents")
+    net = children(first[0], "forward")
+    same(len(net), 1, "its networks")
+    os.kill(net[0], signal.SIGKILL)                        # the agent's own matter
+    wait_for(lambda: children(first[0], "forward") not in ([], net) or run.p.poll() is not None, "the next forward")
+    os.kill(first[1], signal.SIGKILL)                      # a host
+    wait_for(lambda: len(set(agents(run)) - set(first)) > 0 or run.p.poll() is not None, "the next agent")
+    rc, _, err = end(run)
+    same([rc, results(out) == want], [0, True], "status, files are those of one host; it said %s" % err)
+    r = flow.report(out + "/run")
+    holds(r["stages"]["nap"]["deaths"] == 1 and r["reissued_batches"] > 0, "a host was lost: %s" % r)
+    texts = [x["text"] for x in log(out + "/run")]
+    holds(any("net.0: died of signal 9" in t and t.startswith("h") for t in texts), "the agent's log comes along: %s" % texts)
+    holds(any(re.match(r"host h\d: (its launcher died of signal 9|the connection of its)", t) for t in texts), "the loss is told: %s" % texts)
+
+
+def a_silent_host_is_given_up(tmp):
+    want = local(tmp, ms=20)
+    out = tmp + "/far"
+    run = Run(graph(tmp, out, ["net", "nap"], ms=20, cluster=dict(EXEC, silence=1)), "--run", out + "/run")
+    wait_for(lambda: flow.committed(out + "/run") > 3000 or run.p.poll() is not None, "the first batches")
+    stopped = agents(run)[0]
+    for pid in [stopped] + children(stopped, "forward") + children(stopped, "nap") + children(stopped, "inlet") + children(stopped, "outlet"):
+        os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: any("silent for" in x["text"] or "connection of its" in x["text"] for x in log(out + "/run")) or run.p.poll() is not None, "its being given up")
+    rc, _, err = end(run)
+    same([rc, results(out) == want], [0, True], "status, files are those of one host; it said %s" % err)
+    holds(flow.report(out + "/run")["reissued_batches"] > 0, "its batches were issued again")
+
+
+def a_host_that_is_never_there_is_done_without(tmp):
+    want = local(tmp)
+    script = tmp + "/launch"
+    with open(script, "w") as f:
+        f.write("#!/bin/sh\n[ $1 = h1 ] || { echo no route to $1; exit 255; }\nexec %s agent\n" % FLOWRUN)
+    os.chmod(script, stat.S_IRWXU)
+    out = tmp + "/far"
+    rc, _, err = flowrun(graph(tmp, out, ["net"], cluster={"launcher": "exec", "command": [script, "{host}"]}), "--run", out + "/run")
+    same(results(out) == want, True, "files are those of one host")
+    holds("h2: no route to h2" in err and "host h2: its agent ended with status 255" in err, "it is told: %s" % err)
+
+
+def another_build_is_refused_with_both_named(tmp):
+    other = tmp + "/bin/flowrun"
+    os.makedirs(tmp + "/bin")
+    image = bytearray(slurp(FLOWRUN))
+    ids = re.search(r"Build ID: ([0-9a-f]+)", subprocess.run(["readelf", "-n", FLOWRUN], capture_output=True, text=True).stdout)
+    if ids is None:
+        raise flow.Skip("no readelf, or no build id")
+    at = image.find(bytes.fromhex(ids.group(1)))
+    image[at] ^= 0xff
+    with open(other, "wb") as f:
+        f.write(image)
+    os.chmod(other, stat.S_IRWXU)
+    out = tmp + "/far"
+    rc, _, err = flowrun(graph(tmp, out, ["net"], cluster={"launcher": "exec", "flowrun": other}), "--run", out + "/run", want=1)
+    holds(ids.group(1) in err and "%02x%s" % (image[at], ids.group(1)[2:]) in err and "host h" in err, "both builds: %s" % err)
+
+
+def a_launcher_that_is_not_there_ends_the_run(tmp):
+    rc, _, err = flowrun(graph(tmp, tmp + "/far", ["net"], cluster={"launcher": "exec", "command": ["/no/such/launcher"]}), "--run", tmp + "/far/run", want=1)
+    holds("/no/such/launcher: No such file" in err, "why: %s" % err)
+
+
+def what_a_stage_says_there_ends_the_run(tmp):
+    """A file that only this host has: the network over there can't be opened."""
+    model = tmp + "/model.safetensors"
+    shutil.copy(MODELS[0], model)
+    shutil.copy(MODELS[0].replace(".safetensors", ".json"), tmp + "/model.json")
+    script = tmp + "/launch"
+    with open(script, "w") as f:
+        f.write("#!/bin/sh\nrm -f %s\nexec %s agent\n" % (model, FLOWRUN))
+    os.chmod(script, stat.S_IRWXU)
+    path = graph(tmp, tmp + "/far", ["net"], cluster={"launcher": "exec", "command": [script]}, net={"options": {"weights": [model]}})
+    rc, _, err = flowrun(path, "--run", tmp + "/far/run", want=1)
+    holds(re.search(r"host h\d: net\.0: E_\w+: .*model\.safetensors", err) is not None, "which host, which file: %s" % err)
+
+
+def not_encrypted_is_announced(tmp):
+    want = local(tmp)
+    out = tmp + "/far"
+    rc, _, err = flowrun(graph(tmp, out, ["net"], cluster=dict(EXEC, insecure=True)), "--run", out + "/run")
+    same([results(out) == want, "warning: cluster.insecure" in err], [True, True], "files, warning")
+
+
+def what_is_wrong_is_told_with_its_place(tmp):
+    def told(text, *says):
+        path = tmp + "/bad.yaml"
+        with open(path, "w") as f:
+            f.write(text)
+        rc, _, err = flow.flowrun("check", path, want=2)
+        for word in says:
+            holds(path + ":" + word in err, "want %r in %s" % (word, err))
+
+    def stages(**change):
+        s = chain(tmp, TILES + "/*.jpg")
+        for name, keys in change.items():
+            s[name].update(keys)
+        return "stages: " + json.dumps(s) + "\n"
+    told("hosts: {far: [a, a, {host: 'x y'}, {hst: b, host: c}], e: 3}\ncluster: {launcher: sshh, silence: 0, comand: 1}\n" + stages(),
+         "1:18: hosts.far: a is there twice", "1:21: hosts.far: ", "1:37: hosts: unknown key hst; did you mean host?", "1:59: hosts.e is 3", "2:1: cluster.listen is missing",
+         "2:21: cluster.launcher is text \"sshh\", want ssh, slurm or exec; did you mean ssh?", "2:36: cluster.silence is 0", "2:39: cluster: unknown key comand; did you mean command?")
+    told("hosts: {gpu: [a]}\ncluster: {launcher: exec}\n" + stages(net={"place": "gpus"}, decode={"instances": "per_gpus"}), "3:")
+    told("cluster: {launcher: exec}\n" + stages(net={"place": "gpus"}), "1:1: cluster: there are no hosts", "2:")
+    far = "hosts: {far: [a]}\ncluster: {launcher: exec}\n"
+    for change, says in [({"tiles": {"place": "far"}}, "tiles: a source stays on the host"), ({"sink": {"place": "far"}}, "sink: a sink stays on the host"),
+                         ({"tta_merge": {"place": "far"}, "stack": {"place": "far"}, "decode_f2": {"place": "far", "from": ["stack"]},
+                           "sink": {"from": ["decode_f2", "stack"]}}, "stack and decode_f2 are read by stages of other places")]:
+        with open(tmp + "/bad.yaml", "w") as f:
+            f.write(far + stages(**change))
+        rc, _, err = flow.flowrun("check", tmp + "/bad.yaml", want=2)
+        holds(says in err, "want %r in %s" % (says, err))
+
+
+def the_plan_tells_what_runs_where_and_what_travels(tmp):
+    path = graph(tmp, tmp + "/far", ["net"], hosts={"far": ["h1", {"host": "h2", "gpus": 2}]}, net={"instances": "per_gpu"})
+    rc, out, _ = flow.flowrun("plan", path)
+    tile = 8 * 256 * 256 * 3 + 8 * 64                      # pixels and ids: what net reads
+    travels = float(re.search(r"augment -> net: ([0-9.]+) MB a batch there", out).group(1)) * 1e6
+    holds(tile <= travels < tile + 50000, "bytes a batch: %s" % travels)
+    holds(re.search(r"h1 +net x1; 4 batches at once", out) and re.search(r"h2 +net x2; 6 batches at once", out), "instances by host: %s" % out)
+    holds("were augment, decode placed there too" in out and "encrypted (CURVE)" in out, "where else it could be cut: %s" % out)
+    rc, out, _ = flow.flowrun("plan", path, "--local")
+    holds("hosts, by" not in out, "local: %s" % out)
+
+
+if __name__ == "__main__":
+    os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="flowrun-hosts-")
+    status = flow.run_cases([
+        placed_stretches_give_what_one_host_gives, rejected_tiles_come_back_with_their_reason, whoever_dies_there_costs_nothing, a_silent_host_is_given_up,
+        a_host_that_is_never_there_is_done_without, another_build_is_refused_with_both_named, a_launcher_that_is_not_there_ends_the_run,
+        what_a_stage_says_there_ends_the_run, not_encrypted_is_announced, what_is_wrong_is_told_with_its_place, the_plan_tells_what_runs_where_and_what_travels])
+    shutil.rmtree(os.environ["TMPDIR"])
+    sys.exit(status)
