@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "launch/config.h"
+#include "launch/cpus.h"
 #include "launch/hosts.h"
 #include "launch/mem.h"
 #include "launch/versions.h"
@@ -24,6 +25,7 @@ static json_t *fold_stage(const struct fl_graph *g, const uint32_t *index, const
     fl_need_put(j, "options", json_incref(n->options));
     fl_need_put(j, "instances", json_integer(fl_hosts_instances(g, n, host)));
     fl_need_put(j, "threads", json_integer(n->threads));
+    fl_need_put(j, "team", json_boolean(fl_threads_used(n)));
     fl_need_put(j, "slab", json_integer((json_int_t)n->slab));
     fl_need_put(j, "many", json_boolean(n->many));
     fl_need_put(j, "per_gpu", json_boolean(n->per_gpu));
@@ -222,7 +224,7 @@ static int part_stage(const json_t *part, const json_t *j, uint32_t at, struct f
     n->nfrom = (uint32_t)json_array_size(from);
     n->from = fl_need(n->nfrom + (size_t)1, sizeof *n->from);
     n->options = json_incref(json_object_get(j, "options"));
-    n->describe = fl_need_json(json_object());
+    n->describe = fl_need_json(json_pack("{s:b}", "threads", json_is_true(json_object_get(j, "team"))));
     if (!json_is_string(name) || !json_is_string(stage) || !fl_stage_name_ok(json_string_value(name)) || !fl_stage_name_ok(json_string_value(stage)) ||
         !json_is_object(n->options) || instances == 0 || instances > FL_MAX_INSTANCES || threads > FL_MAX_INSTANCES || n->nfrom == 0) {
         n->exe = fl_need_copy("");
