@@ -10,7 +10,7 @@
 #include <zmq.h>
 
 #define DIAL_LINGER    1000                /* ms for last words: a courtesy, nothing depends on it */
-#define DIAL_HANDSHAKE 10000
+#define DIAL_HANDSHAKE 5000
 #define DIAL_CURVE     64                  /* what CURVE adds to a message, and a little */
 #define DIAL_OVER (ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
 

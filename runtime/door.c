@@ -12,7 +12,7 @@
 #define DOOR_LINGER    1000                /* ms for last words: a courtesy, nothing depends on it */
 #define DOOR_SILENCE   20000              /* ms without an answer to libzmq's own pings, which the peer's I/O thread gives however busy it is */
 #define DOOR_CURVE     64                 /* what CURVE adds to a message, and a little */
-#define DOOR_HANDSHAKE 10000              /* ms for it: who says nothing is hung up on */
+#define DOOR_HANDSHAKE 5000               /* ms for it: who says nothing is hung up on */
 
 struct door_peer { bool used; size_t len; unsigned char id[DOOR_IDENTITY]; int fd; uint64_t since; };
 

@@ -18,7 +18,7 @@
 #define REMOTE_JOIN  60.0                        /* seconds from the call to the agent's word; that its stages get ready is its own matter */
 #define REMOTE_AGAIN 1.0                         /* until a host that could not be had is called again, doubling to */
 #define REMOTE_MOST  15.0
-#define REMOTE_LEAVE 20.0                        /* for a host's last words */
+#define REMOTE_LEAVE 10.0                        /* for a host's last words */
 
 double remote_now(void)
 {

@@ -197,6 +197,70 @@ def what_a_stage_says_there_ends_the_run(tmp):
     holds(re.search(r"host h\d: net\.0: E_\w+: .*model\.safetensors", err) is not None, "which host, which file: %s" % err)
 
 
+EVIL = r'''
+import json, re, struct, subprocess, sys, msgpack, zmq
+letter, how, flowrun = json.loads(sys.stdin.readline()), sys.argv[1], sys.argv[2]
+build = re.search("Build ID: ([0-9a-f]+)", subprocess.run(["readelf", "-n", flowrun], capture_output=True, text=True).stdout).group(1)
+processor = re.search("model name\s*: (.*)", open("/proc/cpuinfo").read()).group(1)
+ctx = zmq.Context()
+
+def call(role, more=b""):
+    s = ctx.socket(zmq.DEALER)
+    s.setsockopt(zmq.RECONNECT_IVL, -1)
+    s.setsockopt(zmq.LINGER, 0)
+    s.curve_serverkey, s.curve_publickey, s.curve_secretkey = [letter[k].encode() for k in ("server_key", "public_key", "secret_key")]
+    s.connect(letter["address"])
+    s.send(b"H\x01" + struct.pack("<H", role) + letter["pass"].encode() + more)
+    return s
+
+agent = call(0, json.dumps({"protocol": 1, "version": "0", "build": build, "processor": processor}).encode())
+while agent.recv()[:1] != b"W":
+    pass
+inlet, outlet = call(1), call(2)
+agent.send(b"J\x01\0\0" + json.dumps({"ready": 4}).encode())
+poller = zmq.Poller()
+for source in (agent, inlet, sys.stdin):
+    poller.register(source, zmq.POLLIN)
+
+def until(kind):
+    """The first such message for the inlet; the end comes before all."""
+    while True:
+        ready = dict(poller.poll())
+        if sys.stdin.fileno() in ready or (agent in ready and agent.recv()[:1] == b"E"):
+            sys.exit(0)
+        m = inlet.recv() if inlet in ready else b""
+        if m[:1] == kind:
+            return m
+
+m = until(b"B")
+token, head = m[4:12], msgpack.unpackb(m[12:])
+answer = {"million": b"B\x01\0\0" + token + b"\x89\xa1v\x01\xa1t\xdd\x00\x0f\x42\x40",
+          "token": b"B\x01\0\0" + struct.pack("<Q", 1 << 60) + m[12:],
+          "large": b"B\x01\0\0" + token + msgpack.packb(dict(head, t=[["reason", "u8", [1 << 20, 192], -1, 1, 192 << 20]])),
+          "kind": b"W\x01\0\0{}"}[how]
+outlet.send(answer)
+until(b"end")
+'''
+
+
+def a_host_that_lies_is_given_up(tmp):
+    """It has the keys, and says what can't be: the other host does all the work."""
+    if subprocess.run(["/usr/bin/python3", "-c", "import zmq, msgpack"], capture_output=True).returncode != 0 or shutil.which("readelf") is None:
+        raise flow.Skip("no python3-zmq, python3-msgpack or readelf")
+    few = {"options": {"files": TILES + "/*[37].jpg", "batch": 4}}
+    want = local(tmp, tiles=few, ms=1)
+    with open(tmp + "/evil.py", "w") as f:
+        f.write(EVIL)
+    for how, says in [("million", "header"), ("token", "a batch that it was not given"), ("large", "too large|shape"), ("kind", "not its to send")]:
+        script, out = tmp + "/launch", tmp + "/" + how
+        with open(script, "w") as f:
+            f.write("#!/bin/sh\n[ $1 = h1 ] || exec /usr/bin/python3 -B %s/evil.py %s %s\nexec %s agent\n" % (tmp, how, FLOWRUN, FLOWRUN))
+        os.chmod(script, stat.S_IRWXU)
+        rc, _, err = flowrun(graph(tmp, out, ["net", "nap"], ms=150, cluster={"launcher": "exec", "command": [script, "{host}"]}, tiles=few), "--run", out + "/run")
+        same(results(out) == want, True, "%s: files are those of one host" % how)
+        holds(re.search("host h2: what it says can't be: .*(%s)" % says, err) is not None, "%s: it is told: %s" % (how, err))
+
+
 def not_encrypted_is_announced(tmp):
     want = local(tmp)
     out = tmp + "/far"
@@ -250,6 +314,6 @@ if __name__ == "__main__":
     status = flow.run_cases([
         placed_stretches_give_what_one_host_gives, rejected_tiles_come_back_with_their_reason, whoever_dies_there_costs_nothing, a_silent_host_is_given_up,
         a_host_that_is_never_there_is_done_without, another_build_is_refused_with_both_named, a_launcher_that_is_not_there_ends_the_run,
-        what_a_stage_says_there_ends_the_run, not_encrypted_is_announced, what_is_wrong_is_told_with_its_place, the_plan_tells_what_runs_where_and_what_travels])
+        what_a_stage_says_there_ends_the_run, a_host_that_lies_is_given_up, not_encrypted_is_announced, what_is_wrong_is_told_with_its_place, the_plan_tells_what_runs_where_and_what_travels])
     shutil.rmtree(os.environ["TMPDIR"])
     sys.exit(status)
