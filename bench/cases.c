@@ -123,7 +123,7 @@ static int case_augment_two_other(struct bench *b, double *rate, struct fl_err *
 
 /* ---- five processes against one ---- */
 
-static int case_five_ours(struct bench *b, double *rate, struct fl_err *err)
+static int case_five(struct bench *b, const char *sink, double *rate, struct fl_err *err)
 {
     char yaml[2000];
     struct bench_cost c = { 0 };
@@ -133,12 +133,15 @@ static int case_five_ours(struct bench *b, double *rate, struct fl_err *err)
              "  decode: {from: tiles}\n"
              "  augment: {from: decode, options: {views: d4}}\n"
              "  look: {stage: bench_look, from: augment}\n"
-             "  sink: {from: look}\n", b->bin, b->dir, BENCH_JPEGS, BATCH);
+             "  sink: {from: look, stage: %s}\n", b->bin, b->dir, BENCH_JPEGS, BATCH, sink);
     int rc = bench_graph(b, "five", yaml, &c, err);
     if (rc == FL_OK)
         *rate = BENCH_JPEGS / c.cpu;
     return rc;
 }
+
+static int case_five_ours(struct bench *b, double *rate, struct fl_err *err) { return case_five(b, "sink", rate, err); }
+static int case_five_kept_nothing(struct bench *b, double *rate, struct fl_err *err) { return case_five(b, "bench_end, options: {touch: false}", rate, err); }
 
 static int case_fused_run(struct bench *b, const char *frames, struct bench_cost *c, struct fl_err *err)
 {
@@ -405,6 +408,8 @@ const struct bench_case bench_cases[] = {
     { .name = "feed/consumer", .what = "what a batch costs the consuming Python", .unit = "CPU us", .goal = 1, .ours = bench_feed_consumer, .limit = 20 },
     { .name = "graph/fused", .what = "source, decode, augment, look, sink: five processes against one", .unit = "tiles/CPU s", .goal = 0.95, .more = true,
       .ours = case_five_ours, .other = case_fused_other },
+    { .name = "delivery/none", .what = "the same five processes against a sink that acknowledges and keeps nothing: journal, its syncs, the files made from it", .unit = "tiles/CPU s",
+      .goal = 0.97, .more = true, .ours = case_five_ours, .other = case_five_kept_nothing },
     { .name = "graph/zeromq", .what = "five processes that fill and read a batch of 12.6 MB: slabs against payload over ZeroMQ", .unit = "CPU ms/batch", .goal = 15,
       .ours = case_touched_ours, .other = case_chain_other },
     { .name = "hop/limit", .what = "a batch over one hop, sent and received, supervisor included", .unit = "CPU us", .goal = 1, .ours = case_hop, .limit = 100 },

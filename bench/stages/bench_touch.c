@@ -9,6 +9,8 @@ struct bench_touch { bool touch; };
 static int bench_touch_check(struct fl_ctx *ctx, const struct fl_batch *b)
 {
     const struct fl_tensor *t = fl_in(b, "payload");
+    if (t == NULL)
+        return fl_fail(ctx, FL_E_CONFIG, "nothing to read comes: want touch: false");
     const unsigned char *p = t->data;
     uint64_t sum = 0, v, want = (b->batch & 255) * UINT64_C(0x0101010101010101) * (t->bytes / 8);
     for (uint64_t i = 0; i + 8 <= t->bytes; i += 8) {
@@ -42,9 +44,10 @@ static const struct fl_opt bench_touch_opts[] = {
 };
 
 static const struct fl_spec bench_touch_in[] = { { "payload", "u8", "B,P", 0 }, { 0 } };
+static const struct fl_spec bench_end_in[] = { { "payload", "u8", "B,P", FL_OPTIONAL }, { 0 } };
 static const struct fl_spec bench_touch_out[] = { { 0 } };
 static const struct fl_port bench_touch_ports[] = { { "in", FL_IN, bench_touch_in }, { "out", FL_OUT, bench_touch_out }, { 0 } };
-static const struct fl_port bench_end_ports[] = { { "in", FL_IN | FL_MANY, bench_touch_in }, { 0 } };
+static const struct fl_port bench_end_ports[] = { { "in", FL_IN | FL_MANY, bench_end_in }, { 0 } };
 static const char *const bench_touch_counters[] = { NULL };
 
 extern const struct fl_stage fl_stage_bench_touch, fl_stage_bench_end;
