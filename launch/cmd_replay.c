@@ -79,17 +79,28 @@ static bool again_is_read(const struct fl_replay *r, const char *name)
     return false;
 }
 
+/* The dynamic loader reads its strings by words; valgrind takes that for a fault of the stage that loads something. */
+static const char again_loader[] = "{\n  loader\n  Memcheck:Addr8\n  obj:*/ld-*\n}\n";
+
+static bool again_write(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "we");
+    bool ok = f != NULL && fputs(text, f) >= 0;
+    if (f != NULL)
+        ok = fclose(f) == 0 && ok;
+    return ok;
+}
+
 /* A debugger stands before the stage only where it is set up; asked for its description it answers by itself. */
 static char *again_wrap(struct again *g, const char *exe)
 {
-    char *path = fl_need_text("%s/under", g->r.tmp);
-    const char *tool = g->a->gdb ? "gdb -q --args" : "valgrind -q --error-exitcode=99 --child-silent-after-fork=yes";
-    FILE *f = fopen(path, "we");
-    bool ok = f != NULL && strchr(exe, '\'') == NULL;
-    if (ok)
-        fprintf(f, "#!/bin/sh\ncase \"$1\" in --setup) exec %s '%s' \"$@\";; *) exec '%s' \"$@\";; esac\n", tool, exe, exe);
-    if (f != NULL)
-        ok = fclose(f) == 0 && ok && chmod(path, 0700) == 0;
+    char *path = fl_need_text("%s/under", g->r.tmp), *supp = fl_need_text("%s/under.supp", g->r.tmp);
+    char *tool = g->a->gdb ? fl_need_copy("gdb -q --args") : fl_need_text("valgrind -q --error-exitcode=99 --child-silent-after-fork=yes --suppressions='%s'", supp);
+    char *script = fl_need_text("#!/bin/sh\ncase \"$1\" in --setup) exec %s '%s' \"$@\";; *) exec '%s' \"$@\";; esac\n", tool, exe, exe);
+    bool ok = strchr(exe, '\'') == NULL && strchr(supp, '\'') == NULL && again_write(supp, again_loader) && again_write(path, script) && chmod(path, 0700) == 0;
+    free(supp);
+    free(tool);
+    free(script);
     if (ok)
         return path;
     free(path);
