@@ -11,12 +11,19 @@ import numpy as np
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import flow                                                # noqa: E402
-from flow import MODELS, ROOT, TILES, Run, committed, flowrun, holds, report, same, slurp   # noqa: E402
+from flow import MODELS, ROOT, TILES, Run, committed, holds, report, same, slurp   # noqa: E402
 
 sys.path.insert(0, os.path.join(ROOT, "python"))
 from flowrun import safetensors                            # noqa: E402
 
+flow.PATIENCE = 280                                        # a programme is many runs, of a hundred processes some of them
 FOLDS, NETS, TRAIN, TEST = 3, 12, 18, 12
+
+
+def flowrun(*args, want=0, **popen):
+    rc, out, err = Run(*args, **popen).end(flow.PATIENCE)
+    holds(want in (None, rc), "flowrun %s: status %d, want %s: %s%s" % (" ".join(args), rc, want, out[-1500:], err[-1500:]))
+    return rc, out, err
 
 
 def weights(folder, models):
@@ -159,7 +166,7 @@ def under_fire(place):
     run = Run("programme.json", "--run", "run", "-q", cwd=place)
     flow.wait_for(lambda: run.p.poll() is not None or glob.glob(place + "/run/val-0*/report.json"), "the first pass")
     run.p.send_signal(signal.SIGINT)
-    rc, _, err = run.end()
+    rc, _, err = run.end(flow.PATIENCE)
     same(rc, 4, "status: %s" % err)
     holds("to go on: flowrun --resume run" in err, err)
 
