@@ -61,7 +61,7 @@ def auto_is_settled_once(tmp):
     with open(tmp + "/m.json", "w") as f:
         json.dump(dict(manifest, bf16_ok=True, f16_ok=True), f)
     before = slurp(tmp + "/run/config.json")
-    flowrun("--resume", tmp + "/run", "-q", preexec_fn=on(CPUS))
+    flowrun("--resume", tmp + "/run", "--force", "-q", preexec_fn=on(CPUS))      # another manifest, for which it wants to be forced
     same((slurp(tmp + "/out/probs.csv"), slurp(tmp + "/run/config.json")), (want, before), "the resumed run's results and configuration")
     same(set(said(tmp + "/run")), {(device, "f32", "1")}, "what forward itself says")
 
