@@ -39,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         len = len < size - 2 ? len : size - 2;
         uint8_t *msg = malloc(len > 0 ? len : 1);        /* of exactly its size, for a sanitizer */
         memcpy(msg, data + 2, len);
-        if (fl_wire_is(msg, len) && msg[0] == 'B') {
+        if (len >= FL_WIRE_PREFIX && fl_wire_is(msg, len) && msg[0] == 'B') {
             begun = fl_parcel_begin(&p, msg, len, 16, LIMIT, &err) == FL_OK;
             came = 0;
             if (begun)
