@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import flow
 from flow import BUILD, FLOWRUN, LABELS, ROOT, TILES, chain, flowrun, holds, report, same, write_graph
 
-STAGES = ("augment", "decode", "decode_f2", "feed", "forward", "predictions", "recall", "record", "recording", "sheet", "sink", "source", "stack", "stack_fit", "stats", "tta_merge")
+STAGES = ("augment", "decode", "decode_f2", "feed", "forward", "inlet", "outlet", "predictions", "recall", "record", "recording", "remote", "sheet", "sink", "source", "stack", "stack_fit", "stats", "tta_merge")
 COMMANDS = ("check", "plan", "stages", "describe", "score", "completion")
 FILES = [os.path.join(TILES, "sample_%05d.jpg" % i) for i in range(40)]
 
