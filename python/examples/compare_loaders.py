@@ -25,6 +25,7 @@ import torchvision.transforms as T
 from PIL import Image
 
 import flowrun
+from flowrun import convert
 from flowrun.run import program
 
 
@@ -38,7 +39,7 @@ class Tiles(torch.utils.data.Dataset):
             T.Resize((size, size)), T.RandomHorizontalFlip(), quarters,
             T.RandomApply([T.RandomAffine(0, scale=(0.9, 1.1), interpolation=T.InterpolationMode.BILINEAR)], 0.75),
             T.RandomApply([T.ColorJitter(contrast=0.2)], 0.5), T.RandomApply([T.GaussianBlur(3, (0.1, 0.8))], 0.2),
-            T.ToTensor(), T.Normalize(train.MEAN, train.STD)])
+            T.ToTensor(), T.Normalize(convert.MEAN, convert.STD)])
 
     def __len__(self):
         return len(self.rows)
@@ -149,11 +150,12 @@ def arguments():
     for name, default in (("nfolds", 5), ("size", 64), ("batch", 32), ("epochs", 40), ("seed", 42), ("threads", 2), ("workers", 2), ("limit", 0)):
         p.add_argument("--" + name, type=int, default=default)
     p.add_argument("--rate", type=float, default=0.02)
-    a = p.parse_args()
+    given = p.parse_args()
+    a = argparse.Namespace(**{**vars(train.arguments(["--tiles", "", "--labels", "", "--folds", ""])), **vars(given)})
     a.images, a.table, a.out = (os.path.abspath(x) for x in (a.images, a.table, a.out))
     # train.py's schedule with its last part alone: one annealing cycle over all epochs, full augmentation.
     a.cycle_epochs, a.cycle_rate, a.cycles, a.head, a.epochs = a.epochs, a.rate, 1, 0, 0
-    a.patience, a.drops, a.warmup, a.every, a.fold_column = 1000, 1000, 0, 0, "fold"
+    a.warmup, a.every = 0, 0
     return a
 
 

@@ -265,7 +265,7 @@ class Trainer:
 # ---- arguments ----
 
 
-def arguments():
+def arguments(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default, text in (("tiles", None, "files, a folder or a tar archive"), ("labels", None, "table image_name,tags"), ("folds", None, "table of folds"),
                                 ("fold-column", "fold", "its column"), ("label-names", "", "file of label names (the 17 of Planet's set)"), ("arch", "resnet18", "torchvision's name"),
@@ -278,7 +278,7 @@ def arguments():
         p.add_argument("--" + name, type=int, default=default)
     p.add_argument("--rate", type=float, default=0.05)
     p.add_argument("--cycle-rate", type=float, default=0.03)
-    a = p.parse_args()
+    a = p.parse_args(argv)
     if a.mode not in BANDS:
         p.error(f"--mode {a.mode}: want {', '.join(BANDS)}")
     return a
