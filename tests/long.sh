@@ -52,6 +52,7 @@ part parity env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=3600 bash tests/run.sh "$build" t
 part chain /usr/bin/python3 -B tests/long/chain.py "$build"
 part runs /usr/bin/python3 -B tests/long/runs.py "$build"
 part delivery env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=1200 bash tests/run.sh "$build" tests/flow/test_delivery tests/flow/test_poison
+part hosts env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=600 bash tests/run.sh "$build" tests/flow/test_hosts_net tests/flow/test_train
 part cycles /usr/bin/python3 -B tests/long/cycles.py "$build"
 part surrogate /usr/bin/python3 -B tests/long/surrogate.py "$build"
 part second env FLOWRUN_LONG=1 /usr/bin/python3 -B tests/flow/test_real_stack.py "$build"
