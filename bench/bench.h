@@ -59,6 +59,9 @@ int bench_forward_three(struct bench *, double *, struct fl_err *);
 int bench_forward_one(struct bench *, double *, struct fl_err *);
 int bench_forward_d4(struct bench *, double *, struct fl_err *);
 
+/* cases.c. Tiles a second of the plain augmenting loop: of processor time on one core, of the clock on several. */
+int bench_floor_augment(struct bench *, unsigned cores, double *rate, struct fl_err *);
+
 /* feed.c. Tiles a second through the feed into NumPy, on `arg` cores; of the plain loop; of other loaders. Consumer: CPU us a batch. */
 int bench_feed_ours(struct bench *, double *, struct fl_err *);
 int bench_feed_floor(struct bench *, double *, struct fl_err *);

@@ -99,7 +99,7 @@ static int case_augment_ours(struct bench *b, unsigned cores, double *rate, stru
     return rc;
 }
 
-static int case_augment_other(struct bench *b, unsigned cores, double *rate, struct fl_err *err)
+int bench_floor_augment(struct bench *b, unsigned cores, double *rate, struct fl_err *err)
 {
     char exe[600], list[700], count[16], parts[16];
     struct bench_cost c = { 0 };
@@ -117,9 +117,9 @@ static int case_augment_other(struct bench *b, unsigned cores, double *rate, str
 }
 
 static int case_augment_one(struct bench *b, double *rate, struct fl_err *err) { return case_augment_ours(b, 1, rate, err); }
-static int case_augment_one_other(struct bench *b, double *rate, struct fl_err *err) { return case_augment_other(b, 1, rate, err); }
+static int case_augment_one_other(struct bench *b, double *rate, struct fl_err *err) { return bench_floor_augment(b, 1, rate, err); }
 static int case_augment_two(struct bench *b, double *rate, struct fl_err *err) { return case_augment_ours(b, 2, rate, err); }
-static int case_augment_two_other(struct bench *b, double *rate, struct fl_err *err) { return case_augment_other(b, 2, rate, err); }
+static int case_augment_two_other(struct bench *b, double *rate, struct fl_err *err) { return bench_floor_augment(b, 2, rate, err); }
 
 /* ---- five processes against one ---- */
 

@@ -44,23 +44,6 @@ static int feed_python(struct bench *b, const char *python, const char *side, un
     return rc;
 }
 
-static int feed_floor(struct bench *b, unsigned cores, double *rate, struct fl_err *err)
-{
-    char exe[600], list[700], count[16], parts[16];
-    struct bench_cost c = { 0 };
-    int cpu = b->cpu;
-    snprintf(exe, sizeof exe, "%s/bench/floor_augment", b->bin);
-    snprintf(list, sizeof list, "%s/jpeg.%d.list", b->dir, BENCH_JPEGS);
-    snprintf(count, sizeof count, "%d", BENCH_JPEGS);
-    snprintf(parts, sizeof parts, "%u", cores);
-    b->cpu = cores > 1 ? -1 : cpu;
-    int rc = bench_run(b, (const char *[]){ exe, list, count, FLOOR_KEEPS, parts, NULL }, NULL, &c, err);
-    b->cpu = cpu;
-    if (rc == FL_OK)
-        *rate = BENCH_JPEGS / (cores > 1 ? c.wall : c.cpu);
-    return rc;
-}
-
 int bench_feed_ours(struct bench *b, double *rate, struct fl_err *err)
 {
     return feed_python(b, PYTHON, "ours", BENCH_JPEGS, b->arg, b->arg > 1 ? "wall" : "cpu", rate, err);
@@ -68,7 +51,7 @@ int bench_feed_ours(struct bench *b, double *rate, struct fl_err *err)
 
 int bench_feed_floor(struct bench *b, double *rate, struct fl_err *err)
 {
-    return feed_floor(b, b->arg, rate, err);
+    return bench_floor_augment(b, b->arg, rate, err);
 }
 
 /* Against a loader with two workers, by the clock: what it waits for is a part of what it costs. */

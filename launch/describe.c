@@ -265,3 +265,13 @@ void fl_ask_done(struct fl_ask *a)
     json_decref(a->answer);
     *a = (struct fl_ask){ 0 };
 }
+
+bool fl_listed(const json_t *names, const char *name)
+{
+    size_t i;
+    json_t *v;
+    json_array_foreach((json_t *)names, i, v)
+        if (strcmp(json_string_value(v), name) == 0)
+            return true;
+    return false;
+}

@@ -31,4 +31,6 @@ char *fl_find_stage(const char *name, char *const *path, uint32_t npath);       
 void  fl_find_all(char *const *path, uint32_t npath, struct fl_found **out, uint32_t *n);   /* by name; the first folder wins */
 void  fl_found_free(struct fl_found *, uint32_t n);
 
+bool fl_listed(const json_t *names, const char *name);          /* of an array of texts */
+
 #endif

@@ -154,16 +154,6 @@ static const struct fl_flow_tensor *flow_find(const struct fl_stage_node *n, con
     return NULL;
 }
 
-static bool flow_listed(const json_t *names, const char *name)
-{
-    size_t i;
-    json_t *v;
-    json_array_foreach(names, i, v)
-        if (strcmp(json_string_value(v), name) == 0)
-            return true;
-    return false;
-}
-
 /* name: the tensor, or those of which one must be there. asked: the port could do without it, these options can't. */
 static void flow_missing(struct flow *f, const char *name, bool asked)
 {
@@ -219,7 +209,7 @@ static void flow_arrive(struct flow *f, const json_t *in)
             any |= found;
         } else if (!found && !flow_is_mark(name)) {
             bool optional = json_is_true(json_object_get(spec, "optional"));
-            if (!optional || flow_listed(json_object_get(f->e->describe, "want"), name))
+            if (!optional || fl_listed(json_object_get(f->e->describe, "want"), name))
                 flow_missing(f, name, optional);
         }
     }

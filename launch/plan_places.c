@@ -2,25 +2,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "launch/describe.h"
 #include "launch/hosts.h"
 #include "launch/plan.h"
-
-static bool places_named(const json_t *list, const char *name)
-{
-    size_t i;
-    json_t *v;
-    json_array_foreach((json_t *)list, i, v)
-        if (strcmp(json_string_value(v), name) == 0)
-            return true;
-    return false;
-}
 
 /* Of the tensors that leave `stage`, those on the list. */
 static uint64_t places_bytes(const struct fl_graph *g, uint32_t stage, const json_t *list)
 {
     uint64_t sum = 0;
     for (uint32_t t = 0; t < g->stages[stage].ntensors; t++)
-        if (places_named(list, g->stages[stage].tensors[t].name))
+        if (fl_listed(list, g->stages[stage].tensors[t].name))
             sum += fl_plan_bytes(&g->stages[stage].tensors[t]);
     return sum;
 }

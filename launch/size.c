@@ -1,6 +1,5 @@
 /* How large a slab each stage needs, and how many batches fit into `memory`. */
 #include <stdio.h>
-#include <string.h>
 
 #include "launch/config.h"
 #include "launch/hosts.h"
@@ -29,16 +28,6 @@ static int size_widest(uint32_t bits)
     return widest;
 }
 
-static bool size_named(const json_t *list, const char *name)
-{
-    size_t i;
-    json_t *v;
-    json_array_foreach((json_t *)list, i, v)
-        if (strcmp(json_string_value(v), name) == 0)
-            return true;
-    return false;
-}
-
 /* Of the tensors of stage i those that `wanted` (NULL: that it makes itself) tells, and room for marks. */
 static bool size_slab(const struct fl_graph *g, uint32_t i, const json_t *wanted, uint64_t *slab)
 {
@@ -46,7 +35,7 @@ static bool size_slab(const struct fl_graph *g, uint32_t i, const json_t *wanted
     uint64_t sum = 0, bytes;
     for (uint32_t k = 0; k < s->ntensors; k++) {
         const struct fl_flow_tensor *t = &s->tensors[k];
-        if ((wanted == NULL ? t->maker == i : size_named(wanted, t->name)) && (!fl_shape_bytes(size_widest(t->dtypes), t->shape, t->ndim, &bytes) || !size_add_aligned(&sum, bytes)))
+        if ((wanted == NULL ? t->maker == i : fl_listed(wanted, t->name)) && (!fl_shape_bytes(size_widest(t->dtypes), t->shape, t->ndim, &bytes) || !size_add_aligned(&sum, bytes)))
             return false;
     }
     /* Any stage may reject a tile: it then writes the marks anew, into its own slab. */

@@ -400,6 +400,14 @@ int fl_ack(struct fl_ctx *ctx, uint64_t batch, uint32_t attempt, uint32_t predic
     return ctx->host->ops->ack(ctx->host->owner, batch, attempt, predicted, rejected);
 }
 
+int fl_ack_batch(struct fl_ctx *ctx, const struct fl_batch *b)
+{
+    uint32_t rejected = 0;
+    for (uint32_t i = 0; i < b->n; i++)
+        rejected += fl_rejected(b, i) != 0;
+    return fl_ack(ctx, b->batch, b->attempt, b->n - rejected, rejected);
+}
+
 void fl_bind(struct fl_ctx *ctx, char letter, uint32_t value)
 {
     ctx->host->bound[(unsigned char)letter & 127] = value;

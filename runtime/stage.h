@@ -111,6 +111,7 @@ const struct fl_frame *fl_head(const struct fl_batch *b);
 int  fl_emit(struct fl_ctx *, struct fl_batch **b);                 /* takes *b, on failure too, and nulls it */
 void fl_free(struct fl_ctx *, struct fl_batch **b);                 /* lets go of *b (sinks); accepts NULL in *b */
 int  fl_ack(struct fl_ctx *, uint64_t batch, uint32_t attempt, uint32_t predicted, uint32_t rejected);   /* sinks: batch is committed */
+int  fl_ack_batch(struct fl_ctx *, const struct fl_batch *);        /* the same, of a batch at hand; its marks tell the counts */
 
 /* ---- describe and open ---- */
 

@@ -162,11 +162,8 @@ static int stats_count(struct fl_ctx *ctx, const struct fl_batch *b)
 static int stats_batch(struct fl_ctx *ctx, struct fl_batch *b)
 {
     int rc = stats_seen(ctx->state, b->batch) ? FL_OK : stats_count(ctx, b);
-    uint32_t rejected = 0;
-    for (uint32_t i = 0; i < b->n; i++)
-        rejected += fl_rejected(b, i) != 0;
     if (rc == FL_OK)
-        rc = fl_ack(ctx, b->batch, b->attempt, b->n - rejected, rejected);
+        rc = fl_ack_batch(ctx, b);
     fl_free(ctx, &b);
     return rc;
 }

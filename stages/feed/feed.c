@@ -204,10 +204,7 @@ static void feed_give(struct fl_ctx *ctx, struct feed_client *c)
 
 void feed_over(struct fl_ctx *ctx, struct fl_batch *b, bool delivered)
 {
-    uint32_t rejected = 0;
-    for (uint32_t i = 0; i < b->n; i++)
-        rejected += fl_rejected(b, i) != 0;
-    fl_ack(ctx, b->batch, b->attempt, b->n - rejected, rejected);
+    fl_ack_batch(ctx, b);
     if (delivered) {
         fl_count(ctx, FEED_BATCHES, 1);
         fl_count(ctx, FEED_TILES, b->n);

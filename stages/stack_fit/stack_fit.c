@@ -143,12 +143,9 @@ static int fit_take(struct fl_ctx *ctx, const struct fl_batch *b)
 static int fit_batch(struct fl_ctx *ctx, struct fl_batch *b)
 {
     struct stack_fit *s = ctx->state;
-    uint32_t rejected = 0;
     int rc = fit_rows_has(&s->rows, b->batch) ? FL_OK : fit_take(ctx, b);
-    for (uint32_t i = 0; i < b->n; i++)
-        rejected += fl_rejected(b, i) != 0;
     if (rc == FL_OK)
-        rc = fl_ack(ctx, b->batch, b->attempt, b->n - rejected, rejected);
+        rc = fl_ack_batch(ctx, b);
     fl_free(ctx, &b);
     return rc;
 }

@@ -17,7 +17,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "python"))
 import flow
-from flow import FLOWRUN, LABELS, TILES, Skip, flowrun as run_flowrun, holds, same, slurp, wait_for
+from flow import FLOWRUN, LABELS, TILES, Skip, children, flowrun as run_flowrun, holds, same, slurp, wait_for
 
 os.environ["FLOWRUN"] = FLOWRUN
 import flowrun
@@ -53,17 +53,6 @@ def whole():
             with Feed(graph()) as f:
                 take(f, _whole)
     return _whole
-
-
-def pids(feed, name):
-    found = []
-    for p in slurp("/proc/{0}/task/{0}/children".format(feed._run.process.pid)).split():
-        try:
-            if os.path.basename(os.readlink("/proc/%d/exe" % int(p))) == name:
-                found.append(int(p))
-        except OSError:                                  # it has just ended
-            pass
-    return found
 
 
 # ---- what comes ----
@@ -296,7 +285,7 @@ def killed_stages_change_nothing(tmp):
         with Feed(graph()) as f:
             for b in f:
                 if b.number in (2, 7):
-                    for pid in pids(f, victim):
+                    for pid in children(f._run.process.pid, victim):
                         os.kill(pid, signal.SIGKILL)
                 got[b.number] = (b.ids, b["pixels"].tobytes(), b.labels.tobytes())
                 del b
@@ -312,7 +301,7 @@ def a_feed_that_is_killed_comes_back(tmp):
             n = b.number
             del b
             if n in (3, 8):
-                dying = pids(f, "feed")
+                dying = children(f._run.process.pid, "feed")
                 for pid in dying:
                     os.kill(pid, signal.SIGKILL)
                 wait_for(lambda: not any(os.path.exists("/proc/%d" % pid) for pid in dying), "its death")
@@ -326,7 +315,7 @@ def a_batch_in_use_when_the_feed_died_is_called_stale(tmp):
         try:
             for b in f:
                 if b.number == 3:
-                    os.kill(pids(f, "feed")[0], signal.SIGKILL)
+                    os.kill(children(f._run.process.pid, "feed")[0], signal.SIGKILL)
                     wait_for(lambda: f._wire.gens[b._header.slot] != b._header.gen, "the slot to be given up")
         except flowrun.StaleBatch as why:
             stale = True
@@ -339,7 +328,7 @@ def no_position_counts_a_batch_that_went_stale(tmp):
         for b in f:
             before = f.state_dict()
             if b.number == 3:
-                os.kill(pids(f, "feed")[0], signal.SIGKILL)
+                os.kill(children(f._run.process.pid, "feed")[0], signal.SIGKILL)
                 wait_for(lambda: f._wire.gens[b._header.slot] != b._header.gen, "the slot to be given up")
                 break
         try:

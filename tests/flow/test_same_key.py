@@ -6,7 +6,7 @@ import threading
 
 sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), p) for p in ("../lib", "../../python")]
 import flow
-from flow import FLOWRUN, LABELS, MODELS, TILES, flowrun as run_flowrun, holds, same, slurp, write_graph
+from flow import FLOWRUN, LABELS, MODELS, TILES, children, flowrun as run_flowrun, holds, same, slurp, write_graph
 
 os.environ["FLOWRUN"] = FLOWRUN
 from flowrun import Feed
@@ -111,23 +111,12 @@ def two_trainers(tmp):
     same({**shares[0], **shares[1]} == measure(tmp, "training"), True, "both together")
 
 
-def pids(feed, name):
-    found = []
-    for p in slurp("/proc/{0}/task/{0}/children".format(feed._run.process.pid)).split():
-        try:
-            if os.path.basename(os.readlink("/proc/%d/exe" % int(p))) == name:
-                found.append(int(p))
-        except OSError:                                  # it has just ended
-            pass
-    return found
-
-
 def killed_and_resumed(tmp):
     got = {}
     with Feed(feed_graph("training", workers=2)) as feed:
         take(feed, got, most=2)
         for name in ("augment", "decode", "feed"):       # nothing of ours is in use
-            for pid in pids(feed, name)[:1]:
+            for pid in children(feed._run.process.pid, name)[:1]:
                 os.kill(pid, signal.SIGKILL)
         take(feed, got)
         take(feed, got, most=4)

@@ -57,6 +57,18 @@ def slurp(path):
         return f.read()
 
 
+def children(pid, name):
+    """Those of a process that run an executable of this name."""
+    found = []
+    for p in slurp("/proc/{0}/task/{0}/children".format(pid)).split():
+        try:
+            if os.path.basename(os.readlink("/proc/%d/exe" % int(p))) == name:
+                found.append(int(p))
+        except OSError:                                  # it has just ended
+            pass
+    return found
+
+
 # ---- graphs ----
 
 def chain(out, files, batch=16, models=MODELS[:1], views="identity", size=96, instances=1, truth=None, net=None, tiles=None):
