@@ -202,7 +202,7 @@ BENCH_O      := $(call obj,$(call src,bench/stages))
 $(BENCH_STAGES:%=$(B)/bench/stages/%): $(B)/bench/stages/%: runtime/stage_main.c $(BENCH_O) $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(FLAGS) -DFL_STAGE=fl_stage_$* $< $(BENCH_O) $(B)/libruntime.a $(B)/libproto.a $(LDFLAGS) $(LIBS_RUNTIME) -o $@
-$(B)/bench/bench: $(call obj,$(patsubst %,bench/%.c,main cases feed forward second run graph tiles)) $(B)/libproto.a
+$(B)/bench/bench: $(call obj,$(patsubst %,bench/%.c,main cases feed forward hosts second run graph tiles)) $(B)/libproto.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) -ltiff -lturbojpeg -ljansson -lm -o $@ -lm
 $(B)/bench/floor $(B)/bench/chain: $(B)/bench/%: $(B)/o/bench/%.o
@@ -223,7 +223,7 @@ bench:  ## ratios against plain loops and other ways, into build/bench.json (ONL
 	@$(MAKE) --no-print-directory -j2 all samples bench-programs
 	@$(B)/bench/bench $(B) $(ONLY)
 .PHONY: bench-programs
-bench-programs: $(BENCH_STAGES:%=$(B)/bench/stages/%) $(patsubst %,$(B)/bench/%,bench floor floor_augment chain fused level2 f2)
+bench-programs: $(BENCH_STAGES:%=$(B)/bench/stages/%) $(B)/tests/flow/stages/nap $(patsubst %,$(B)/bench/%,bench floor floor_augment chain fused level2 f2)
 
 fuzz:  ## a million mutations of each fuzz corpus under sanitizers
 	@$(MAKE) --no-print-directory -j2 SAN=address,undefined fuzz-run

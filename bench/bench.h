@@ -15,6 +15,7 @@ struct bench {
     uint64_t runs;                   /* pairs of each comparison */
     uint64_t pair;                   /* the one in hand */
     unsigned arg;                    /* of the comparison in hand */
+    const char *const *within;       /* words before flowrun's, as of a command that runs it elsewhere; NULL: none */
 };
 
 struct bench_cost { double cpu, wall; };     /* seconds; cpu: of the process and all its descendants */
@@ -44,6 +45,7 @@ int bench_fresh(struct bench *, const char *name, char *path, size_t size, struc
 /* A number of the last report: "seconds", or page faults of all stages together. */
 int bench_report(struct bench *, const char *key, double *value, struct fl_err *);
 int bench_report_faults(struct bench *, double *faults, struct fl_err *);
+int bench_report_counter(struct bench *, const char *stage, const char *counter, double *value, struct fl_err *);
 
 /* forward.c. Tiles a second of net `arg` on two processors, 5: geometric mean over all nets; GFLOP/s; passes a second. */
 #define BENCH_NETS 5
@@ -71,6 +73,15 @@ int bench_feed_opencv(struct bench *, double *, struct fl_err *);
 int bench_feed_dali(struct bench *, double *, struct fl_err *);
 int bench_feed_spdl(struct bench *, double *, struct fl_err *);
 int bench_feed_consumer(struct bench *, double *, struct fl_err *);
+
+/* hosts.c. Batches a second of a stage of fixed time on `arg` hosts (arg 124: of speeds 1, 2, 4), and of one times as many. MB/s of payload to a host over a link
+ * of `arg` Mbit/s, encrypted and open; CPU ms a MB of that. Links need root. */
+int bench_hosts_many(struct bench *, double *, struct fl_err *);
+int bench_hosts_one(struct bench *, double *, struct fl_err *);
+int bench_link_curve(struct bench *, double *, struct fl_err *);
+int bench_link_open(struct bench *, double *, struct fl_err *);
+int bench_link_curve_cpu(struct bench *, double *, struct fl_err *);
+int bench_link_open_cpu(struct bench *, double *, struct fl_err *);
 
 /* second.c. CPU seconds of a second level on 40,479 x 816 and 17 labels; arg 0: fit of 8 extra trees, 1: their predictions, 2: ten ridges.
  * FL_E_NUM when ours predicts worse. */

@@ -41,7 +41,11 @@ int bench_graph(struct bench *b, const char *name, const char *yaml, struct benc
         rc = graph_write(file, yaml, err);
     if (rc != FL_OK)
         return rc;
-    const char *argv[] = { flowrun, file, "-q", "--run", run, NULL };
+    const char *argv[16], *const own[] = { flowrun, file, "-q", "--run", run, NULL };
+    size_t n = 0;
+    for (; b->within != NULL && b->within[n] != NULL && n < 9; n++)
+        argv[n] = b->within[n];
+    memcpy(argv + n, own, sizeof own);
     return bench_run(b, argv, NULL, cost, err);
 }
 
@@ -80,4 +84,17 @@ int bench_report_faults(struct bench *b, double *faults, struct fl_err *err)
         *faults += json_number_value(json_object_get(stage, "page_faults"));
     json_decref(j);
     return FL_OK;
+}
+
+int bench_report_counter(struct bench *b, const char *stage, const char *counter, double *value, struct fl_err *err)
+{
+    json_t *j = graph_report(b, err);
+    if (j == NULL)
+        return err->code;
+    const json_t *v = json_object_get(json_object_get(json_object_get(json_object_get(j, "stages"), stage), "counters"), counter);
+    int rc = json_is_integer(v) ? FL_OK : fl_err_set(err, FL_E_INPUT, "report.json: no %s.%s", stage, counter);
+    if (rc == FL_OK)
+        *value = (double)json_integer_value(v);
+    json_decref(j);
+    return rc;
 }

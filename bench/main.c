@@ -59,7 +59,7 @@ static int main_case(struct bench *b, const struct bench_case *c, json_t *list, 
     }
     double r = main_median(ratio, b->runs), low = ratio[0], high = ratio[b->runs - 1];
     double a = main_median(ours, b->runs), o = main_median(other, b->runs);
-    printf("%-18s %8.3f  %7.3f ..%8.3f  goal %5g %-6s  %10.4g against %10.4g %s\n", c->name, r, low, high, c->goal, r >= c->goal ? "met" : "MISSED", a, o, c->unit);
+    printf("%-18s %8.3f  %7.3f ..%8.3f  goal %5g %-6s  %10.4g against %10.4g %s\n", c->name, r, low, high, c->goal, c->goal == 0 ? "none" : r >= c->goal ? "met" : "MISSED", a, o, c->unit);
     fflush(stdout);
     json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:i, s:f}", "name", c->name, "what", c->what, "unit", c->unit,
         "ours", a, "other", o, "ratio", r, "low", low, "high", high, "runs", (int)b->runs, "goal", c->goal));
