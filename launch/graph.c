@@ -221,6 +221,7 @@ static void graph_node(const uint32_t *place, const struct fl_entry *e, struct f
     s->sink = fl_entry_port(e, "out") == NULL;
     s->many = json_is_true(json_object_get(fl_entry_port(e, "in"), "many"));
     s->tap = json_is_true(json_object_get(fl_entry_port(e, "in"), "tap"));
+    s->again = json_is_true(json_object_get(fl_entry_port(e, "in"), "again"));
     s->from = fl_need(e->nfrom, sizeof *s->from);
     for (uint32_t k = 0; k < e->nfrom; k++)
         s->from[s->nfrom++] = place[e->from_ids[k]];

@@ -38,7 +38,7 @@ struct fl_stage_node {
     uint32_t threads;                                /* for a library under the stage: the entry's `threads:`, or what `auto` came to */
     bool     any_threads;                            /* it was auto */
     uint32_t nfrom, *from;                           /* indices of the stages it reads, in order */
-    bool     source, sink, many, tap;                /* no in-port; no out-port; FL_MANY in-port; FL_TAP in-port: a sink without a journal */
+    bool     source, sink, many, tap, again;         /* no in-port; no out-port; FL_MANY, FL_TAP, FL_AGAIN in-port: sinks without a journal */
     uint32_t ntensors;                               /* what leaves by its out port */
     struct fl_flow_tensor tensors[FL_MAX_TENSORS];
     uint32_t side;                                   /* of the network's input that views are made for; 0 = none are */

@@ -99,7 +99,7 @@ static bool prove_ports(const json_t *ports, char **why)
             return prove_bad(why, "a port is neither in nor out", "ports");
         in += strcmp(dir, "in") == 0;
         out += strcmp(dir, "out") == 0;
-        if (!json_is_array(json_object_get(p, "tensors")) || !prove_flag(p, "many") || !prove_flag(p, "tap"))
+        if (!json_is_array(json_object_get(p, "tensors")) || !prove_flag(p, "many") || !prove_flag(p, "tap") || !prove_flag(p, "again"))
             return prove_bad(why, "a port without tensors", "ports");
         json_array_foreach(json_object_get(p, "tensors"), k, t)
             if (!prove_tensor(t, why))

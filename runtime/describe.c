@@ -47,8 +47,8 @@ static json_t *describe_port(const struct fl_host *h, const struct fl_port *p)
         json_array_append_new(tensors, describe_tensor(s->name, s->dtypes, s->shape, s->flags));
     for (uint32_t i = 0; i < h->ngiven && (p->flags & FL_OUT); i++)
         json_array_append_new(tensors, describe_tensor(h->given[i].name, h->given[i].dtypes, h->given[i].shape, h->given[i].flags));
-    return json_pack("{s:s, s:s, s:b, s:b, s:o}", "name", p->name, "dir", p->flags & FL_IN ? "in" : "out", "many", (p->flags & FL_MANY) != 0,
-                     "tap", (p->flags & FL_TAP) != 0, "tensors", tensors);
+    return json_pack("{s:s, s:s, s:b, s:b, s:b, s:o}", "name", p->name, "dir", p->flags & FL_IN ? "in" : "out", "many", (p->flags & FL_MANY) != 0,
+                     "tap", (p->flags & FL_TAP) != 0, "again", (p->flags & FL_AGAIN) != 0, "tensors", tensors);
 }
 
 static json_t *describe_labels(const struct fl_host *h, json_t *root)

@@ -58,13 +58,14 @@ enum {
 
 struct fl_port {
     const char           *name;
-    unsigned              flags;     /* FL_IN or FL_OUT; FL_MANY */
+    unsigned              flags;     /* FL_IN or FL_OUT; FL_MANY, FL_TAP, FL_AGAIN */
     const struct fl_spec *tensors;   /* ends with { 0 } */
 };
 enum {
     FL_IN = 1, FL_OUT = 2,
     FL_MANY = 4,                 /* in: takes several edges and joins them by batch */
-    FL_TAP = 8                   /* in, of a sink: keeps no journal, so --resume doesn't ask it what is done */
+    FL_TAP = 8,                  /* in, of a sink: keeps no journal, so --resume doesn't ask it what is done */
+    FL_AGAIN = 16                /* in, of a sink that keeps no journal, but wants every batch: --resume issues all of them again */
 };
 
 struct fl_stage {

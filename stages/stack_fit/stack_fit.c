@@ -1,17 +1,20 @@
 /* stack_fit: the end of a graph over `predictions` that fits second levels (docs/second-level.md).
  *
  * Takes prob f32 [B,L] or models f32 [B,P,L] with truth u8 [B,L] and fold u8 [B]. Collects all rows; when the input has ended it fits one
- * configuration, or all of a matrix, fold by fold, several at a time. Rows are kept in RUN/NAME.rows before a batch is acknowledged, so a stage that is
- * started again has them; of configurations those that are not yet there are fitted. */
+ * configuration, or all of a matrix, fold by fold, several at a time. Rows are kept in RUN/NAME.rows before a batch is acknowledged and until all is
+ * fitted, so a stage that is started again has them; of configurations those that are not yet there are fitted. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/merge.h"
 #include "runtime/stage.h"
 #include "stages/stack_fit/jobs.h"
 #include "stages/stack_fit/rows.h"
+
+#define FIT_PATH 4200
 
 enum { FIT_ROWS, FIT_REJECTED, FIT_DONE, FIT_FAILED };
 
@@ -24,6 +27,7 @@ struct stack_fit {
     char   **sorted;                   /* the models by name */
     uint32_t M, *to;                   /* where the j-th that arrives stands among them */
     struct fit_rows rows;
+    bool     fitted;                   /* all of them: the rows aren't needed any more */
 };
 
 static int fit_err(struct fl_ctx *ctx, const struct fl_err *err) { return fl_fail(ctx, err->code, "%s", err->text); }
@@ -63,9 +67,21 @@ static int fit_check(struct fl_ctx *ctx, struct fit_grid *grid)
     return rc;
 }
 
+/* Where the rows are kept; "" without a run directory, or when it is too long. */
+static const char *fit_rows_path(const struct fl_ctx *ctx, char path[FIT_PATH])
+{
+    path[0] = '\0';
+    if (ctx->run_dir != NULL && snprintf(path, FIT_PATH, "%s/%s.rows", ctx->run_dir, ctx->name) >= FIT_PATH)
+        path[0] = '\0';
+    return path;
+}
+
 static void fit_close(struct fl_ctx *ctx)
 {
     struct stack_fit *s = ctx->state;
+    char path[FIT_PATH];
+    if (s->fitted && *fit_rows_path(ctx, path) != '\0')
+        unlink(path);
     free(s->sorted);
     free(s->to);
     s->sorted = NULL;
@@ -89,14 +105,14 @@ static int fit_open(struct fl_ctx *ctx)
 {
     struct stack_fit *s = ctx->state;
     struct fl_err err = { 0 };
-    char path[4200];
+    char path[FIT_PATH];
     s->rows.fd = -1;
     int rc = fit_models(ctx);
     if (rc == FL_OK && s->M == 0)
         rc = fl_fail(ctx, FL_E_CONFIG, "models: what those that arrive are called isn't known");
     if (rc != FL_OK)
         return rc;
-    if (ctx->run_dir != NULL && (size_t)snprintf(path, sizeof path, "%s/%s.rows", ctx->run_dir, ctx->name) >= sizeof path)
+    if (*fit_rows_path(ctx, path) == '\0' && ctx->run_dir != NULL)
         return fl_fail(ctx, FL_E_CONFIG, "%.200s...: a path over 4096 bytes", ctx->run_dir);
     return fit_rows_open(&s->rows, ctx->run_dir != NULL ? path : NULL, s->M, ctx->nlabels, &err) == FL_OK ? FL_OK : fit_err(ctx, &err);
 }
@@ -210,6 +226,7 @@ static int fit_drain(struct fl_ctx *ctx)
         return fit_err(ctx, &err);
     int rc = fit_go(ctx, &grid);
     fit_grid_done(&grid);
+    s->fitted = rc == FL_OK;           /* close comes after the supervisor knows it */
     return rc;
 }
 
@@ -237,7 +254,7 @@ static const struct fl_spec fit_in_tensors[] = {
     { 0 }
 };
 
-static const struct fl_port fit_ports[] = { { "in", FL_IN | FL_TAP, fit_in_tensors }, { 0 } };
+static const struct fl_port fit_ports[] = { { "in", FL_IN | FL_AGAIN, fit_in_tensors }, { 0 } };
 
 static const char *const fit_counters[] = { "rows", "rejected", "fitted", "failed", NULL };
 

@@ -331,13 +331,41 @@ def hundreds_in_one_matrix(tmp):
     finally:
         run.kill()
     before = {n: os.stat(tmp + "/fits/" + n).st_mtime_ns for n in os.listdir(tmp + "/fits") if n.endswith(".json")}
-    flowrun(tmp + "/fit.yaml", "--run", tmp + "/again", "-q")
+    holds(os.path.exists(tmp + "/run/fit.rows"), "the rows that were collected are there")
+    flowrun("--resume", tmp + "/run", "-q")
+    holds(not os.path.exists(tmp + "/run/fit.rows"), "and go when all is fitted")
+    flowrun(tmp + "/fit.yaml", "--run", tmp + "/again", "-q")     # a new run has nothing to do either
     now = files(tmp + "/fits")
     same((sorted(set(want) - set(now)), [n for n in now if n not in want and ".tmp" not in n and ".part" not in n]), ([], []), "files that lack, or are too many")
     for name, data in want.items():
         holds(now[name] == data, "%s differs after kills" % name)
     again = [n for n, t in before.items() if n != "table.json" and os.stat(tmp + "/fits/" + n).st_mtime_ns != t]
     same(again, [], "configurations fitted twice")
+
+
+def resumed_beside_a_sink(tmp):
+    """What the journal of a sink holds isn't left out: the rows are wanted all the same."""
+    y, p = made(11)
+    write(tmp, y, p)
+    fit(tmp, {"method": "ridge"})
+    want = files(tmp + "/fits")
+    os.mkdir(tmp + "/both")
+    stages = {"tiles": source(tmp), "stack": {"from": "tiles"}, "sink": {"from": "stack", "options": {"probabilities": tmp + "/mean.npy"}},
+              "fit": {"stage": "stack_fit", "from": "tiles", "options": {"out": tmp + "/both/table.json", "oof": "npy"}}}
+    path = flow.write_graph(tmp + "/both.yaml", stages, labels=LABELS)
+    _, _, err = flowrun(path, "--run", tmp + "/run-start", "--start", "2", want=2)
+    holds("takes every batch of a run" in err, err)
+    flowrun(path, "--run", tmp + "/run-both", "-q")
+    mean = flow.slurp(tmp + "/mean.npy")
+    for name in os.listdir(tmp + "/both"):                    # as if the fit had never been
+        os.remove(tmp + "/both/" + name)
+    flowrun("--resume", tmp + "/run-both", "-q")
+    got = files(tmp + "/both")
+    same(sorted(got), sorted(want), "files")
+    same([n for n in want if got[n] != want[n]], [], "files that differ")
+    same(flow.slurp(tmp + "/mean.npy") == mean, True, "the sink's file")
+    report = flow.report(tmp + "/run-both")
+    same((report["stages"]["sink"]["counters"]["duplicates"], report["stages"]["fit"]["counters"]["rows"]), (report["batches"], N), "dropped by the sink, taken by the fit")
 
 
 # ---- what the check finds ----
@@ -382,5 +410,5 @@ def what_the_check_finds(tmp):
 if __name__ == "__main__":
     sys.exit(flow.run_cases([
         cross_fitted_as_by_others, weights_as_by_others, what_is_applied_has_the_bits_of_the_fit, second_levels_are_blended, the_command_does_the_same, random_labels_score_the_prior,
-        hundreds_in_one_matrix, what_the_check_finds,
+        hundreds_in_one_matrix, resumed_beside_a_sink, what_the_check_finds,
     ]))
