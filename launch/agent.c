@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <ftw.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -243,6 +244,9 @@ int fl_cmd_agent(const struct fl_args *args)
     json_t *part = NULL;
     int status = 1;
     (void)args;
+    /* Ctrl-C goes to everybody at a terminal, a cluster's SIGTERM to everybody in a job: the run drains, and we with it. */
+    signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_IGN);
     if (agent_letter(a, &err) == FL_OK && agent_hello(a, &err) == FL_OK && (part = agent_welcome(a, &err)) != NULL)
         status = agent_run(a, part, &err);
     if (err.code != FL_OK && part != NULL)

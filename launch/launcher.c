@@ -45,11 +45,12 @@ static json_t *launcher_ssh(const struct fl_hosts *h, const char *host)
     return launcher_words(h, host, words, sizeof words / sizeof *words);
 }
 
-/* A step of the allocation that flowrun runs in. One owner of restarts: us, so a step that ends badly must not take the job along. */
+/* A step of the allocation that flowrun runs in: all that the job has of that node, beside the steps that are there (flowrun's own among them). One
+ * owner of restarts: us, so a step that ends badly must not take the job along. */
 static json_t *launcher_slurm(const struct fl_hosts *h, const char *host)
 {
-    static const char *const words[] = { "srun", "--nodes=1", "--ntasks=1", "--overlap", "--exact", "--kill-on-bad-exit=0", "--job-name=flowrun-agent", "--quiet", "--nodelist={host}",
-                                         "{flowrun}", "agent" };
+    static const char *const words[] = { "srun", "--nodes=1", "--ntasks=1", "--overlap", "--mem=0", "--cpu-bind=none", "--kill-on-bad-exit=0", "--job-name=flowrun-agent", "--quiet",
+                                         "--nodelist={host}", "{flowrun}", "agent" };
     return launcher_words(h, host, words, sizeof words / sizeof *words);
 }
 

@@ -331,7 +331,7 @@ static void run_signal(struct fl_super *s, int fd)
         return;
     if (s->conf->asked != NULL)
         *s->conf->asked = true;
-    if (s->interrupted || !s->started || s->conf->agent != NULL) {
+    if (s->interrupted || !s->started) {
         s->interrupted = true;
         fl_super_kill_all(s);
         return;
@@ -411,16 +411,17 @@ static int run_loop(struct fl_super *s, int sigfd, struct fl_err *err)
     return FL_OK;
 }
 
-/* Under a debugger Ctrl-C is the debugger's. */
-static int run_signals(bool interrupts)
+/* Under a debugger Ctrl-C is the debugger's; an agent ignores both signals (fl_cmd_agent). */
+static int run_signals(const struct fl_run_conf *conf)
 {
     sigset_t set;
     sigemptyset(&set);
-    if (interrupts)
-        sigaddset(&set, SIGINT);
-    else
+    if (conf->attached != NULL)
         signal(SIGINT, SIG_IGN);
-    sigaddset(&set, SIGTERM);
+    else if (conf->agent == NULL)
+        sigaddset(&set, SIGINT);
+    if (conf->agent == NULL)
+        sigaddset(&set, SIGTERM);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -501,7 +502,7 @@ int fl_run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)
     struct fl_super s = { .g = g, .conf = conf, .open = conf->agent != NULL, .lock = -1, .sockets = -1, .ask = -1, .asker = -1, .metrics_fd = -1, .gens_fd = -1, .t0 = fl_now(), .oom_seen = fl_oom_kills() };
     struct fl_err err = { 0 };
     run_limits();
-    int sigfd = run_signals(conf->attached == NULL);
+    int sigfd = run_signals(conf);
     int rc = fl_metrics_open(&s, &err);
     if (rc == FL_OK)
         rc = fl_rundir_open(&s, &err);

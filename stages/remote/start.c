@@ -47,7 +47,7 @@ static char **start_argv(const json_t *list)
     return argv;
 }
 
-/* Between fork and exec only what is safe in a process with threads. */
+/* Between fork and exec only what is safe in a process with threads. SIGINT and SIGTERM stay ignored: who drains needs his hosts. */
 static pid_t start_fork(char **argv, int in, int out)
 {
     pid_t pid = fork();
@@ -56,8 +56,6 @@ static pid_t start_fork(char **argv, int in, int out)
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
     signal(SIGPIPE, SIG_DFL);
     if (dup2(in, 0) >= 0 && dup2(out, 1) >= 0 && dup2(out, 2) >= 0 && syscall(SYS_close_range, 3u, ~0u, 0u) == 0)
         execvp(argv[0], argv);
