@@ -95,7 +95,8 @@ static const struct { const char *flag; size_t off; } args_texts[] = {
     { "--stage", offsetof(struct fl_args, stage) }, { "--batch", offsetof(struct fl_args, batch) }, { "--with", offsetof(struct fl_args, with) },
     { "--from", offsetof(struct fl_args, from) }, { "--to", offsetof(struct fl_args, to) }, { "--keep", offsetof(struct fl_args, keep) },
     { "--png", offsetof(struct fl_args, png) }, { "--tile", offsetof(struct fl_args, tile) }, { "--out", offsetof(struct fl_args, out) },
-    { "--metrics", offsetof(struct fl_args, metrics) },
+    { "--metrics", offsetof(struct fl_args, metrics) }, { "--nodes", offsetof(struct fl_args, nodes) }, { "--gres", offsetof(struct fl_args, gres) },
+    { "--partition", offsetof(struct fl_args, partition) }, { "--time", offsetof(struct fl_args, time) },
 };
 
 static bool args_put(struct fl_args *a, const char *flag, const char *value)
@@ -124,6 +125,7 @@ static bool args_put(struct fl_args *a, const char *flag, const char *value)
         args_set(a, "local=true");
     a->quiet |= strcmp(flag, "-q") == 0;
     a->force |= strcmp(flag, "--force") == 0;
+    a->print |= strcmp(flag, "--print") == 0;
     a->dot |= strcmp(flag, "--dot") == 0;
     a->json |= strcmp(flag, "--json") == 0;
     a->help |= strcmp(flag, "--help") == 0;

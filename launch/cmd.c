@@ -12,6 +12,11 @@ const struct fl_flag fl_flags[] = {
     { "--record",  "EDGE[,EDGE]",        "records what leaves these stages into RUN/recordings (all: every one that is read)" },
     { "--record-limit", "SIZE",          "how much of all edges together is kept (10GB)" },
     { "--local",   NULL,                 "everything runs on this host, whatever place: says" },
+    { "--nodes",   "N",                  "nodes of the allocation, each of which becomes a host" },
+    { "--gres",    "GRES",               "of each node, as sbatch has it: gpu:4" },
+    { "--partition", "NAME",             "as sbatch has it" },
+    { "--time",    "TIME",               "as sbatch has it: 8:00:00" },
+    { "--print",   NULL,                 "prints the script; makes and submits nothing" },
     { "--seconds", "N",                  "how long to go on (60, unless --kills is given)" },
     { "--kills",   "N",                  "goes on until so many stages were killed" },
     { "--supervisor-kills", "N",         "kills flowrun itself so often, and resumes" },
@@ -50,6 +55,13 @@ const struct fl_cmd fl_cmds[] = {
     { .name = "plan", .usage = "flowrun plan FILE [--dot] [--local] [--set STAGE.OPTION=VALUE]...",
       .help = "Prints what travels on each edge and how much memory it takes; starts nothing.",
       .flags = { "--set", "--dot", "--local" }, .min = 1, .max = 1, .run = fl_cmd_plan },
+    { .name = "slurm", .usage = "flowrun slurm FILE --nodes N [--gres GRES] [--partition NAME] [--time TIME] [--run DIR]\n"
+                                "                     [--set STAGE.OPTION=VALUE]... [--print] [-- SBATCH_OPTION...]",
+      .help = "Submits the graph in FILE as a batch job whose nodes are the hosts of its group, and prints the job's number and the run directory.\n\n"
+              "What comes after -- goes to sbatch: --account=NAME, --cpus-per-task=16, --exclusive. The script is RUN/job.sh, the job's output RUN/slurm.log.\n"
+              "A job that is put back into the queue, or whose script is submitted again (sbatch RUN/job.sh), goes on with its run (docs/hosts.md).\n"
+              "Exit status: 0 submitted, 1 not, 2 the configuration or the arguments are wrong.",
+      .flags = { "--nodes", "--gres", "--partition", "--time", "--run", "--set", "--print" }, .min = 1, .max = 65, .run = fl_cmd_slurm },
     { .name = "chaos", .usage = "flowrun chaos FILE [--seconds N] [--kills N] [--supervisor-kills N] [--seed S] [--every SECONDS]\n"
                                 "                     [--set STAGE.OPTION=VALUE]... [--run DIR]",
       .help = "Runs the graph undisturbed and then again under chaos, for as long as it is told, and compares all files byte for byte.\n\n"

@@ -17,7 +17,8 @@ struct fl_args {
     bool diff, gdb, valgrind, tensor;
     uint64_t start;                            /* a batch number */
     const char *seconds, *seed, *kills, *supervisor_kills, *every;     /* of chaos, as given */
-    bool quiet, force, dot, json, help, version;
+    const char *nodes, *gres, *partition, *time;                       /* of slurm, as given */
+    bool quiet, force, print, dot, json, help, version;
 };
 
 struct fl_flag {
@@ -52,6 +53,7 @@ int fl_cmd_run(const struct fl_args *);
 int fl_cmd_check(const struct fl_args *);
 int fl_cmd_plan(const struct fl_args *);
 int fl_cmd_stages(const struct fl_args *);
+int fl_cmd_slurm(const struct fl_args *);
 int fl_cmd_chaos(const struct fl_args *);
 int fl_cmd_describe(const struct fl_args *);
 int fl_cmd_replay(const struct fl_args *);

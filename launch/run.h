@@ -4,6 +4,8 @@
 
 #include "launch/graph.h"
 
+#define FL_RUN_DIR 1024        /* bytes of a run directory's name */
+
 struct fl_agent;
 
 struct fl_run_conf {
@@ -22,5 +24,9 @@ struct fl_run_conf {
 
 /* Exit status: 0 complete, 1 failed, 3 complete with rejected tiles, 4 interrupted and drained. */
 int fl_run_graph(const struct fl_graph *, const struct fl_run_conf *);
+
+/* rundir.c: makes the folder `want`; where that is NULL a new one, runs/NAME-TIME. FL_E_CONFIG: it can't be one. */
+int  fl_rundir_make(const char *want, const char *name, char dir[FL_RUN_DIR], struct fl_err *);
+void fl_rundir_stamp(char stamp[32]);      /* the TIME in it, as it is now */
 
 #endif

@@ -24,7 +24,7 @@ static int rundir_cant(const char *path, int why, struct fl_err *err)
     return fl_err_set(err, disk ? FL_E_IO : FL_E_CONFIG, "run directory %s: %s", path, strerror(why));
 }
 
-static int rundir_make(const char *path, struct fl_err *err)
+static int rundir_folders(const char *path, struct fl_err *err)
 {
     char p[1024];
     struct stat st;
@@ -44,27 +44,32 @@ static int rundir_make(const char *path, struct fl_err *err)
     }
 }
 
-static int rundir_name(struct fl_super *s, struct fl_err *err)
+void fl_rundir_stamp(char stamp[32])
 {
-    if (s->conf->run_dir != NULL) {
-        if (strlen(s->conf->run_dir) >= sizeof s->dir)
-            return fl_err_set(err, FL_E_CONFIG, "run directory: name too long");
-        snprintf(s->dir, sizeof s->dir, "%s", s->conf->run_dir);
-        return rundir_make(s->dir, err);
-    }
-    char stamp[32];
     time_t t = time(NULL);
     struct tm tm;
-    strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", localtime_r(&t, &tm));
-    int rc = rundir_make("runs", err);
+    strftime(stamp, 32, "%Y%m%d-%H%M%S", localtime_r(&t, &tm));
+}
+
+int fl_rundir_make(const char *want, const char *name, char dir[FL_RUN_DIR], struct fl_err *err)
+{
+    if (want != NULL) {
+        if (strlen(want) >= FL_RUN_DIR)
+            return fl_err_set(err, FL_E_CONFIG, "run directory: name too long");
+        snprintf(dir, FL_RUN_DIR, "%s", want);
+        return rundir_folders(dir, err);
+    }
+    char stamp[32];
+    fl_rundir_stamp(stamp);
+    int rc = rundir_folders("runs", err);
     for (int i = 1; rc == FL_OK && i < 1000; i++) {
-        snprintf(s->dir, sizeof s->dir, i == 1 ? "runs/%s-%s" : "runs/%s-%s-%d", s->g->name, stamp, i);
-        if (mkdir(s->dir, 0777) == 0)
+        snprintf(dir, FL_RUN_DIR, i == 1 ? "runs/%s-%s" : "runs/%s-%s-%d", name, stamp, i);
+        if (mkdir(dir, 0777) == 0)
             return FL_OK;
         if (errno != EEXIST)
-            return rundir_cant(s->dir, errno, err);
+            return rundir_cant(dir, errno, err);
     }
-    return rc != FL_OK ? rc : fl_err_set(err, FL_E_IO, "run directory %s: exists", s->dir);
+    return rc != FL_OK ? rc : fl_err_set(err, FL_E_IO, "run directory %s: exists", dir);
 }
 
 static int rundir_open_at(const char *dir, const char *name, int flags, struct fl_err *err)
@@ -184,7 +189,7 @@ static void rundir_clean_sockets(const char *path)
 
 int fl_rundir_open(struct fl_super *s, struct fl_err *err)
 {
-    int rc = rundir_name(s, err);
+    int rc = fl_rundir_make(s->conf->run_dir, s->g->name, s->dir, err);
     if (rc == FL_OK)
         rc = rundir_lock(s, err);
     if (rc == FL_OK)

@@ -47,7 +47,7 @@ struct fl_suspect;                       /* a batch that has killed (poison.c) *
 struct fl_super {
     const struct fl_graph *g;
     const struct fl_run_conf *conf;
-    char     dir[1024];                  /* run directory */
+    char     dir[FL_RUN_DIR];            /* run directory */
     uint64_t run;
     int      lock, sockets;              /* descriptors */
     struct MHD_Daemon *metrics; int metrics_fd;   /* what answers over HTTP, and what to poll for it; NULL, -1 */
