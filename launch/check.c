@@ -11,7 +11,7 @@
 #include "launch/mem.h"
 #include "runtime/opt.h"
 
-struct check { struct fl_complaints *complaints; const char *prefix; const json_t *option; bool folders, ok; };
+struct check { struct fl_complaints *complaints; const char *prefix; const json_t *option; struct fl_absent absent; bool ok; };
 
 static const char *check_name(const struct check *k)
 {
@@ -99,11 +99,29 @@ static json_t *check_choice(struct check *k, const struct fl_node *n)
     return known ? fl_need_str(n->text) : NULL;
 }
 
+bool fl_file_made(const char *text, const char *file)
+{
+    size_t len = strcspn(text, "*?["), in = strlen(file);
+    if (text[len] != '\0')
+        while (len > 0 && text[len - 1] != '/')
+            len--;
+    else if (in > 0 && file[in - 1] == '*' && strncmp(text, file, in - 1) == 0 && text[in - 1] != '\0' && strchr(text + in - 1, '/') == NULL)
+        return true;
+    while (len > 1 && text[len - 1] == '/')
+        len--;
+    return len > 0 && strncmp(text, file, len) == 0 && (file[len] == '\0' || file[len] == '/');
+}
+
 static bool check_exists(struct check *k, const struct fl_node *n)
 {
     struct stat st;
+    size_t i;
+    json_t *made;
     if (n->text[0] == '\0' || stat(n->text, &st) == 0)
         return true;
+    json_array_foreach(k->absent.made, i, made)
+        if (errno == ENOENT && fl_file_made(n->text, json_string_value(made)))
+            return true;
     fl_complain(k->complaints, n->mark, "%s%s: %s: %s", k->prefix, check_name(k), n->text, errno == ENOENT ? "no such file or folder" : strerror(errno));
     k->ok = false;
     return false;
@@ -137,7 +155,7 @@ static json_t *check_out(struct check *k, const struct fl_node *n)
 {
     if (!check_scalar(n))
         return check_wrong(k, n, "the path of a file to write");
-    const char *why = check_is_default(k, n, NAN) ? NULL : check_not_writable(n->text, k->folders);
+    const char *why = check_is_default(k, n, NAN) ? NULL : check_not_writable(n->text, k->absent.folders);
     if (why == NULL)
         return fl_need_str(n->text);
     fl_complain(k->complaints, n->mark, "%s%s: %s can't be written: %s", k->prefix, check_name(k), n->text, why);
@@ -222,10 +240,10 @@ static void check_unknown(struct check *k, const json_t *options, const char *na
 }
 
 bool fl_check_options(struct fl_complaints *complaints, const char *prefix, const json_t *table, const struct fl_node *options,
-                      struct fl_mark options_mark, bool folders, json_t **given)
+                      struct fl_mark options_mark, struct fl_absent absent, json_t **given)
 {
     const json_t *list = json_object_get(table, "options");
-    struct check k = { .complaints = complaints, .prefix = prefix, .folders = folders, .ok = true };
+    struct check k = { .complaints = complaints, .prefix = prefix, .absent = absent, .ok = true };
     size_t i;
     json_t *o;
     *given = fl_need_json(json_object());

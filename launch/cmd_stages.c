@@ -194,7 +194,7 @@ static int stages_ask_again(struct fl_ask *ask, const char *name, const struct f
     struct fl_node *options = stages_options(&c, a);
     json_t *given = NULL;
     int status = 0;
-    fl_check_options(&all, "", ask->answer, options, (struct fl_mark){ 0, 0 }, false, &given);
+    fl_check_options(&all, "", ask->answer, options, (struct fl_mark){ 0, 0 }, (struct fl_absent){ 0 }, &given);
     char *text = fl_complaints_text(&all);
     if (text != NULL) {
         fputs(text, stderr);

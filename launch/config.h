@@ -53,6 +53,7 @@ struct fl_config {
     struct fl_node *record;             /* the key record as written, or NULL */
     struct fl_node *matrix;             /* the key matrix: variables that entries name; MAP or NULL */
     bool     folders;                   /* the folders of files to be written are made in time */
+    const json_t *made;                 /* files that are made before: those need not be there; NULL = none */
     bool     local;                     /* place: is ignored */
     struct fl_hosts *hosts;             /* or NULL */
     json_t  *hosts_text, *cluster_text; /* those keys as written, or NULL */
@@ -88,9 +89,12 @@ void fl_taps_expand(struct fl_config *);
 void fl_taps_share(const struct fl_config *, struct fl_graph *);
 
 /* check.c: options against the stage's table; what was given as JSON, false after complaints. `prefix` names the entry. */
-/* folders: those of files to be written need not be there yet. */
+/* folders: those of files to be written need not be there yet; made (NULL: none): files that need not either. */
+struct fl_absent { bool folders; const json_t *made; };
 bool fl_check_options(struct fl_complaints *, const char *prefix, const json_t *table, const struct fl_node *options,
-                      struct fl_mark options_mark, bool folders, json_t **given);
+                      struct fl_mark options_mark, struct fl_absent absent, json_t **given);
+/* Whether a text of an option is a file that is made (DIR/ followed by *: any in that folder), a folder above it, or a pattern that begins with such. */
+bool fl_file_made(const char *text, const char *file);
 /* Default of an option as JSON, or NULL when it has none. */
 json_t *fl_option_default(const json_t *option);
 

@@ -91,7 +91,7 @@ static void graph_options(struct fl_config *c)
         if (e->table == NULL)
             continue;
         char *prefix = fl_need_text("%s: ", e->base);
-        if (!fl_check_options(c->complaints, prefix, e->table, e->options, e->options_mark, c->folders, &e->given))
+        if (!fl_check_options(c->complaints, prefix, e->table, e->options, e->options_mark, (struct fl_absent){ c->folders, c->made }, &e->given))
             e->bad = true;
         free(prefix);
     }
@@ -352,7 +352,13 @@ static void graph_files(const struct fl_config *c, const struct fl_part *part)
         json_array_foreach(json_object_get(c->entries[i].table, "options"), k, o) {
             const json_t *given = json_object_get(c->entries[i].given, json_string_value(json_object_get(o, "name")));
             const char *type = json_string_value(json_object_get(o, "type"));
+            const char *text = json_string_value(given), *slash = text != NULL ? strrchr(text, '/') : NULL;
             graph_texts(given, type != NULL && strcmp(type, "out") == 0 ? part->out : part->in);
+            if (text != NULL && json_is_true(json_object_get(o, "beside"))) {
+                char *all = fl_need_text("%.*s*", slash != NULL ? (int)(slash + 1 - text) : 0, text);
+                fl_need_push(part->out, fl_need_str(all));
+                free(all);
+            }
         }
     }
 }
@@ -387,7 +393,7 @@ static struct fl_graph *graph_make(struct fl_config *c, const struct fl_part *pa
 /* root is taken; NULL: it could not be read. */
 static int graph_load(struct fl_complaints *all, struct fl_node *root, const struct fl_part *part, struct fl_graph **out, char **complaints)
 {
-    struct fl_config c = { .complaints = all, .file = all->file, .folders = part != NULL };
+    struct fl_config c = { .complaints = all, .file = all->file, .folders = part != NULL, .made = part != NULL ? part->made : NULL };
     struct fl_graph *g = NULL;
     if (root != NULL) {
         if (part == NULL)                /* a part's tree has them already */

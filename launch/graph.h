@@ -75,8 +75,10 @@ struct fl_node;
 struct fl_part {
     const char *const *sinks; uint32_t nsinks;       /* these and what they need; 0 = all */
     bool unbounded;                                  /* memory is no limit */
-    json_t *in, *out;                                /* given: arrays that take the texts of all options, those of files to be written in out; */
-};                                                   /* then stages are asked for their tables alone, and there is no graph */
+    json_t *in, *out;                                /* given: arrays that take the texts of all options, those of files to be written in out (DIR/ and
+                                                      * a *: others beside one); then stages are asked for their tables alone, and there is no graph */
+    const json_t *made;                              /* with these: files that are made before, so they need not be there; NULL = none */
+};
 /* As fl_graph_load, of a tree that is read already; root is taken. Folders of files to be written need not be there. */
 int  fl_graph_load_part(const char *file, struct fl_node *root, const char *const *sets, uint32_t nsets, const struct fl_part *,
                         struct fl_graph **out, char **complaints);

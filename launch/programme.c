@@ -207,18 +207,6 @@ static bool step_load(const struct fl_programme *p, const struct fl_step *s, con
     return ok;
 }
 
-/* The file, a folder above it, or a pattern that begins with such. */
-static bool programme_reads(const char *text, const char *file)
-{
-    size_t len = strcspn(text, "*?[");
-    if (text[len] != '\0')
-        while (len > 0 && text[len - 1] != '/')
-            len--;
-    while (len > 1 && text[len - 1] == '/')
-        len--;
-    return len > 0 && strncmp(text, file, len) == 0 && (file[len] == '\0' || file[len] == '/');
-}
-
 static void step_later(struct fl_programme *p, struct fl_step *s)
 {
     size_t i, k;
@@ -226,7 +214,7 @@ static void step_later(struct fl_programme *p, struct fl_step *s)
     for (const struct fl_step *before = p->steps; before < s && s->later == NULL; before++)
         json_array_foreach(s->in, i, in)
             json_array_foreach(before->out, k, out)
-                if (s->later == NULL && programme_reads(json_string_value(in), json_string_value(out)))
+                if (s->later == NULL && fl_file_made(json_string_value(in), json_string_value(out)))
                     s->later = fl_need_copy(json_string_value(in));
 }
 
@@ -242,12 +230,15 @@ static bool step_open(struct fl_programme *p, struct fl_step *s, struct told *to
 int fl_programme_check(struct fl_programme *p)
 {
     struct told told = { 0 };
+    json_t *made = fl_need_json(json_array());
     for (uint32_t i = 0; i < p->nsteps; i++) {
         struct fl_step *s = &p->steps[i];
         struct fl_graph *none = NULL, *g = NULL;
+        if (i > 0)
+            json_array_extend(made, s[-1].out);
         s->in = fl_need_json(json_array());
         s->out = fl_need_json(json_array());
-        if (!step_load(p, s, &(struct fl_part){ .in = s->in, .out = s->out }, &none, &told))
+        if (!step_load(p, s, &(struct fl_part){ .in = s->in, .out = s->out, .made = made }, &none, &told))
             continue;
         step_later(p, s);
         if ((s->later != NULL && s->npasses == 0) || !step_open(p, s, &told))
@@ -256,6 +247,7 @@ int fl_programme_check(struct fl_programme *p)
             if (s->passes[k].nsinks == 1 && step_load(p, s, &(struct fl_part){ .sinks = (const char *const *)s->passes[k].sinks, .nsinks = 1 }, &g, &told))
                 fl_graph_free(g);
     }
+    json_decref(made);
     free(told.text);
     return told.any ? FL_E_CONFIG : FL_OK;
 }

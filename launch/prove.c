@@ -61,8 +61,8 @@ static bool prove_option(const json_t *o, char **why)
         return prove_bad(why, "min and max must be numbers", name);
     if (strcmp(type, "choice") == 0 && !prove_texts(json_object_get(o, "choices")))
         return prove_bad(why, "a choice without choices", name);
-    if (!prove_flag(o, "required"))
-        return prove_bad(why, "required must be true or false", name);
+    if (!prove_flag(o, "required") || !prove_flag(o, "beside"))
+        return prove_bad(why, "required and beside must be true or false", name);
     return true;
 }
 

@@ -31,6 +31,8 @@ static json_t *describe_option(const struct fl_opt *o)
     }
     if (o->choices != NULL)
         json_object_set_new(j, "choices", describe_split(o->choices, '|'));
+    if (o->type == FL_OPT_OUT)
+        json_object_set_new(j, "beside", json_boolean(o->beside));
     return j;
 }
 

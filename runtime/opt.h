@@ -32,6 +32,7 @@ struct fl_opt {
     const char *choices;    /* for CHOICE: names separated by | */
     const char *help;       /* one sentence */
     int         required;   /* non-zero: must be given */
+    int         beside;     /* of OUT, non-zero: files of other names are written beside it */
 };
 
 /* Puts defaults, then the members of the JSON object `values` (may be NULL), into `state`. Unknown members,

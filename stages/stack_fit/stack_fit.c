@@ -231,7 +231,7 @@ static int fit_drain(struct fl_ctx *ctx)
 }
 
 static const struct fl_opt fit_opts[] = {
-    { .name = "out", .type = FL_OPT_OUT, .off = offsetof(struct stack_fit, out), .required = 1,
+    { .name = "out", .type = FL_OPT_OUT, .off = offsetof(struct stack_fit, out), .required = 1, .beside = 1,
       .help = "DIR/TABLE.json: all configurations, best first (TABLE.csv and TABLE.txt beside it). Of configuration NAME beside it: NAME.safetensors, the fitted "
               "model; NAME.json, its scores; NAME.h5, its out-of-fold predictions. One whose files are there is not fitted again." },
 #include "stages/level2/conf_opts.h"

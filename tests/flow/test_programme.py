@@ -18,6 +18,8 @@ from flowrun import safetensors                            # noqa: E402
 
 flow.PATIENCE = 280                                        # a programme is many runs, of a hundred processes some of them
 FOLDS, NETS, TRAIN, TEST = 3, 12, 18, 12
+SECOND = ["ridge_own_lambda10", "extratrees_trees5_calibrate"]
+JOINT = ["oof.h5", "test.h5", "submission.csv", "fits/table.json", "last/table.json", "last/blend.safetensors"] + ["fits/%s.safetensors" % n for n in SECOND]
 
 
 def flowrun(*args, want=0, **popen):
@@ -55,13 +57,23 @@ def jobs(tiles, variables, split):
     }
 
 
-def joined(split, sink, **more):
-    """The second level over the files of all models."""
+def read(files, split, **more):
+    return {"stage": "predictions", "options": dict({"files": files, "split": split, "folds": "folds.csv"}, **more)}
+
+
+def second():
+    """The second level over the files of all models: their mean scored; two kinds fitted, blended, and applied to the test tiles."""
+    known = {"labels": "train.csv"}
+    fit = {"matrix": [{"method": "ridge", "features": "own", "lambda": 10}, {"method": "extratrees", "trees": 5, "calibrate": True}], "out": "fits/table.json"}
     return {
-        "tiles": {"stage": "predictions", "options": dict({"files": ["p/*"], "split": split, "folds": "folds.csv"}, **more)},
-        "stack": {"from": "tiles"},
-        "decode_f2": {"from": "stack"},
-        "sink": {"from": "decode_f2", "options": sink},
+        "oof": {"stages": {"tiles": read(["p/*"], "val", **known), "stack": {"from": "tiles"}, "decode_f2": {"from": "stack"},
+                           "sink": {"from": "decode_f2", "options": {"truth": "train.csv", "probabilities": "oof.h5"}}}},
+        "fit": {"stages": {"tiles": read(["p/*"], "val", **known), "fit": {"stage": "stack_fit", "from": "tiles", "threads": 2, "options": fit}}},
+        "blend": {"stages": {"tiles": read(["fits/*.h5"], "val", **known), "fit": {"stage": "stack_fit", "from": "tiles", "options": {"method": "blend", "out": "last/table.json"}}}},
+        "submission": {"stages": {"tiles": read(["p/*"], "test"),
+                                  "level": {"stage": "stack", "from": "tiles", "matrix": ["second"], "options": {"model": "fits/{second}.safetensors"}},
+                                  "blend": {"stage": "stack", "from": "level", "options": {"model": "last/blend.safetensors"}}, "decode_f2": {"from": "blend"},
+                                  "sink": {"from": "decode_f2", "options": {"submission": "submission.csv", "probabilities": "test.h5"}}}},
     }
 
 
@@ -84,10 +96,9 @@ def programme(place, memory, nets=NETS):
     steps = {
         "val": {"each": ["fold"], "stages": jobs(train, ["model"], "val")},
         "test": {"stages": jobs({"files": "@test.list", "batch": 4}, ["model", "fold"], "test")},
-        "oof": {"stages": joined("val", {"truth": "train.csv", "probabilities": "oof.h5"}, labels="train.csv")},
-        "submission": {"stages": joined("test", {"submission": "submission.csv", "probabilities": "test.h5"})},
+        **second(),
     }
-    top = {"name": "small", "memory": memory, "matrix": {"model": models, "fold": list(range(FOLDS))}}
+    top = {"name": "small", "memory": memory, "matrix": {"model": models, "fold": list(range(FOLDS)), "second": SECOND}}
     with open(place + "/programme.json", "w") as f:
         json.dump(dict(top, programme=steps), f, indent=1)
     with open(place + "/graph.json", "w") as f:              # the step test as an ordinary graph
@@ -96,8 +107,8 @@ def programme(place, memory, nets=NETS):
 
 
 def files(place, joint=True):
-    """What the programme wrote: 12 x 3 files of each split, the joined ones, the submission."""
-    names = sorted(glob.glob(place + "/p/*/fold_*/*.h5")) + [place + "/" + n for n in ("oof.h5", "test.h5", "submission.csv") if joint]
+    """What the programme wrote: 12 x 3 files of each split, the joined ones, the second level, the submission."""
+    names = sorted(glob.glob(place + "/p/*/fold_*/*.h5")) + [place + "/" + n for n in JOINT if joint]
     return {os.path.relpath(n, place): slurp(n) for n in names}
 
 
@@ -109,8 +120,8 @@ def twelve_networks_of_three_folds_from_tiles_to_a_submission(tmp):
     small, big = programme(tmp + "/small", "30MB"), programme(tmp + "/big", "4GB")
     flowrun("programme.json", "--run", "run", "-q", cwd=big)
     want = files(big)
-    same(len(want), 2 * NETS * FOLDS + 3, "files")
-    same([p["pass"] for p in passes(big)], ["val-0", "val-1", "val-2", "test", "oof", "submission"], "one pass for each step")
+    same(len(want), 2 * NETS * FOLDS + len(JOINT), "files")
+    same([p["pass"] for p in passes(big)], ["val-0", "val-1", "val-2", "test", "oof", "fit", "blend", "submission"], "one pass for each step")
     same(sum(p["tiles"] for p in passes(big) if p["step"].startswith("val")), TRAIN, "each fold's own tiles")
 
     for name in want:                                       # an ordinary run makes no folders
@@ -125,13 +136,13 @@ def twelve_networks_of_three_folds_from_tiles_to_a_submission(tmp):
     under_fire(small)
     cut = passes(small)
     holds(len(cut) > 8, "the passes are cut to fit: %r" % [p["pass"] for p in cut])
-    same(sum(len(p["jobs"]) for p in cut), 2 * NETS * FOLDS + 2, "jobs")
+    same(sum(len(p["jobs"]) for p in cut), 2 * NETS * FOLDS + 4, "jobs")
     got = files(small)
     same(sorted(got), sorted(want), "the same files")
     same([n for n in want if got[n] != want[n]], [], "files that differ from those of one pass a step")
     same([report(small + "/run/" + p["pass"])["exit"] for p in cut], [0] * len(cut), "each pass is a run with its report")
     _, out, _ = flowrun("plan", "run", cwd=small)
-    holds("total: %d jobs in %d passes, %d of them done" % (2 * NETS * FOLDS + 2, len(cut), len(cut)) in out, out)
+    holds("total: %d jobs in %d passes, %d of them done" % (2 * NETS * FOLDS + 4, len(cut), len(cut)) in out, out)
     _, _, err = flowrun("programme.json", "--run", "run", "-q", cwd=small, want=2)
     holds("holds a programme already" in err, err)
     _, _, err = flowrun("--resume", "run", "--set", "memory=1GB", cwd=small, want=2)
@@ -223,7 +234,7 @@ def all_480(tmp):
     same(int(total.group(3)), sum(views[m] for m in models.values()) * (40 + 20 * 10), "tiles x views, each validation tile by one fold's networks, each test tile by all")
     same(total.group(2), "%.1f" % (960 * os.path.getsize(MODELS[0]) / 1e6), "weights")
     holds(int(total.group(1)) > 10 + 480 / 63, "it is the memory that cuts")
-    holds("and 2 steps that are cut when what they read is there" in out, lines[-1])
+    holds("and 4 steps that are cut when what they read is there" in out, lines[-1])
     for line in lines:                                      # each pass is within the memory, by what the same table says
         if re.match(r"  (val|test)\S* ", line):
             own, batch = (float(a) * {"kB": 1e3, "MB": 1e6, "GB": 1e9}[u] for a, u in re.findall(r"([0-9.]+) (kB|MB|GB)\b", line)[1:3])
@@ -265,7 +276,7 @@ def complaints(tmp):
     holds("memory is 1.0MB" in flowrun("programme.json", "--set", "memory=1MB", "--run", "no", cwd=place, want=2)[2], "a run checks first")
     holds(not os.path.exists(place + "/no"), "no folder was made")
     _, out, _ = flowrun("check", "programme.json", cwd=place)
-    holds("good: 6 steps, %d jobs in" % (2 * 2 * FOLDS) in out and "2 steps read what earlier ones write" in out, out)
+    holds("good: 8 steps, %d jobs in" % (2 * 2 * FOLDS) in out and "4 steps read what earlier ones write" in out, out)
 
 
 if __name__ == "__main__":

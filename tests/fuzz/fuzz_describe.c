@@ -19,7 +19,7 @@ static void fuzz_options(const json_t *answer)
     struct fl_node *options = NULL;
     static const char text[] = "{batch: 4, views: d4, size: 96, weights: [a, b], method: exact, file: a/b, rate: 0.5, x: {y: 1}}";
     fl_yaml_parse(text, sizeof text - 1, &c, &options);
-    fl_check_options(&c, "", answer, options, (struct fl_mark){ 1, 1 }, false, &given);
+    fl_check_options(&c, "", answer, options, (struct fl_mark){ 1, 1 }, (struct fl_absent){ 0 }, &given);
     json_array_foreach(json_object_get(answer, "options"), i, o)
         json_decref(fl_option_default(o));
     json_decref(given);

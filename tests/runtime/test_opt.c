@@ -16,17 +16,17 @@ struct state {
 
 #define AT(f) offsetof(struct state, f)
 static const struct fl_opt opts[] = {
-    { "on",     FL_OPT_BOOL,   AT(on),     "true",  0, 0,    NULL, "Whether.", 0 },
-    { "views",  FL_OPT_INT,    AT(views),  "8",     1, 256,  NULL, "Views of a tile.", 0 },
-    { "rate",   FL_OPT_FLOAT,  AT(rate),   "0.2",   0, 1,    NULL, "A rate.", 0 },
-    { "memory", FL_OPT_SIZE,   AT(memory), "64MB",  1, 1e12, NULL, "A bound.", 0 },
-    { "text",   FL_OPT_STR,    AT(text),   NULL,    0, 0,    NULL, "Some text.", 0 },
-    { "path",   FL_OPT_PATH,   AT(path),   NULL,    0, 0,    NULL, "A file.", 0 },
-    { "out",    FL_OPT_OUT,    AT(out),    "o.csv", 0, 0,    NULL, "A file to write.", 0 },
-    { "mode",   FL_OPT_CHOICE, AT(mode),   "gmean", 0, 0,    "mean|gmean|logit_mean", "How.", 0 },
-    { "names",  FL_OPT_LIST,   AT(names),  "[\"a\",\"b\"]", 0, 0, NULL, "Names.", 0 },
-    { "files",  FL_OPT_PATHS,  AT(files),  NULL,    0, 0,    NULL, "Files.", 0 },
-    { "tree",   FL_OPT_JSON,   AT(tree),   NULL,    0, 0,    NULL, "Anything.", 0 },
+    { "on",     FL_OPT_BOOL,   AT(on),     "true",  0, 0,    NULL, "Whether.", 0, 0 },
+    { "views",  FL_OPT_INT,    AT(views),  "8",     1, 256,  NULL, "Views of a tile.", 0, 0 },
+    { "rate",   FL_OPT_FLOAT,  AT(rate),   "0.2",   0, 1,    NULL, "A rate.", 0, 0 },
+    { "memory", FL_OPT_SIZE,   AT(memory), "64MB",  1, 1e12, NULL, "A bound.", 0, 0 },
+    { "text",   FL_OPT_STR,    AT(text),   NULL,    0, 0,    NULL, "Some text.", 0, 0 },
+    { "path",   FL_OPT_PATH,   AT(path),   NULL,    0, 0,    NULL, "A file.", 0, 0 },
+    { "out",    FL_OPT_OUT,    AT(out),    "o.csv", 0, 0,    NULL, "A file to write.", 0, 0 },
+    { "mode",   FL_OPT_CHOICE, AT(mode),   "gmean", 0, 0,    "mean|gmean|logit_mean", "How.", 0, 0 },
+    { "names",  FL_OPT_LIST,   AT(names),  "[\"a\",\"b\"]", 0, 0, NULL, "Names.", 0, 0 },
+    { "files",  FL_OPT_PATHS,  AT(files),  NULL,    0, 0,    NULL, "Files.", 0, 0 },
+    { "tree",   FL_OPT_JSON,   AT(tree),   NULL,    0, 0,    NULL, "Anything.", 0, 0 },
     { 0 }
 };
 
@@ -158,7 +158,7 @@ FL_TEST(needs_no_place_for_errors)
 
 FL_TEST(wants_what_is_required)
 {
-    static const struct fl_opt must[] = { { "path", FL_OPT_PATH, AT(path), NULL, 0, 0, NULL, "The weights.", 1 }, { 0 } };
+    static const struct fl_opt must[] = { { "path", FL_OPT_PATH, AT(path), NULL, 0, 0, NULL, "The weights.", 1, 0 }, { 0 } };
     struct state s;
     struct fl_err err;
 
@@ -171,8 +171,8 @@ FL_TEST(wants_what_is_required)
 
 FL_TEST(calls_a_bad_table_a_bug)
 {
-    static const struct fl_opt wrong[] = { { "mode", FL_OPT_CHOICE, AT(mode), "c", 0, 0, "a|b", "", 0 }, { 0 } };
-    static const struct fl_opt odd[] = { { "mode", 99, AT(mode), "c", 0, 0, NULL, "", 0 }, { 0 } };
+    static const struct fl_opt wrong[] = { { "mode", FL_OPT_CHOICE, AT(mode), "c", 0, 0, "a|b", "", 0, 0 }, { 0 } };
+    static const struct fl_opt odd[] = { { "mode", 99, AT(mode), "c", 0, 0, NULL, "", 0, 0 }, { 0 } };
     struct state s;
     struct fl_err err;
 
