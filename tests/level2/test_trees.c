@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "stages/level2/trees.h"
+#include "stages/level2/trees_own.h"
 #include "tests/level2/make.h"
 #include "tests/lib/check.h"
 
@@ -15,6 +16,46 @@ static int same(const struct fl_l2_trees *a, const struct fl_l2_trees *b)
     return a->trees == b->trees && a->nleaves == b->nleaves && memcmp(a->first, b->first, (a->trees + 1) * sizeof *a->first) == 0 &&
            memcmp(a->node, b->node, a->first[a->trees] * sizeof *a->node) == 0 &&
            memcmp(a->leaf, b->leaf, (size_t)a->nleaves * a->T * sizeof *a->leaf) == 0;
+}
+
+/* Each kernel by itself, at every length of a tail: a compiler that gets one wrong is told by its name. */
+FL_TEST(kernels_agree)
+{
+    const struct trees_kernel *plain = trees_kernel("plain"), *k = trees_kernel(NULL);
+    static uint16_t v[2][300 + TREES_SLACK], spare[300 + TREES_SLACK], lo[2], hi[2];
+    uint64_t mask[2][5], bits[5 * 24], all[24] = { 0 };
+    uint32_t draws[2][32];
+    for (uint32_t n = 1; n <= 300; n++) {
+        struct trees_cut cut[2];
+        for (uint32_t i = 0; i < n + TREES_SLACK; i++)
+            v[0][i] = v[1][i] = (uint16_t)(make_unit() * 65536);
+        for (uint32_t i = 0; i < 5 * 24; i++)
+            bits[i] = (uint64_t)(make_unit() * 0x1p32) << 32 | (uint64_t)(make_unit() * 0x1p32);
+        for (uint32_t w = 0; w < 5; w++)
+            for (uint32_t t = 0; t < 24; t++) {
+                uint64_t here = w * 64 + 64 <= n ? UINT64_MAX : w * 64 < n ? (UINT64_C(1) << n % 64) - 1 : 0;
+                bits[w * 24 + t] &= here;
+                all[t] = (w > 0 ? all[t] : 0) + (uint64_t)__builtin_popcountll(bits[w * 24 + t]);
+            }
+        uint16_t at = v[0][n / 2];
+        for (int i = 0; i < 2; i++) {
+            const struct trees_kernel *one = i == 0 ? plain : k;
+            one->range(v[i], n, &lo[i], &hi[i]);
+            one->mask(v[i], n, at, mask[i]);
+            one->cut(v[i], n, at, 24, bits, all, &cut[i]);
+            one->part(v[i], n, mask[i], spare);
+            one->draws(n, UINT64_C(0x123456789abcdef) * n, n, 1, 8, draws[i]);
+        }
+        uint32_t left = 0;
+        for (uint32_t i = 0; i < n; i++)
+            left += (uint32_t)(mask[0][i / 64] >> i % 64 & 1);
+        CHECK(left >= 1 && cut[0].nl == left);
+        CHECK(lo[0] == lo[1] && hi[0] == hi[1]);
+        CHECK(memcmp(mask[0], mask[1], (n + 63) / 64 * sizeof **mask) == 0);
+        CHECK(cut[0].nl == cut[1].nl && cut[0].ql == cut[1].ql && cut[0].qr == cut[1].qr);
+        CHECK(memcmp(v[0], v[1], n * sizeof **v) == 0);
+        CHECK(memcmp(draws[0], draws[1], sizeof draws[0]) == 0);
+    }
 }
 
 /* By plain loops, by wide ones, by one thread or three, with columns moved or rows listed, with outputs as bits or as numbers. */
@@ -198,7 +239,7 @@ FL_TEST(as_good_as_scikit_learn)
 int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
-        CASE(one_forest_by_every_way), CASE(another_seed_is_another_forest), CASE(distinct_rows_are_fitted_exactly), CASE(leaves_are_as_small_as_asked),
+        CASE(kernels_agree), CASE(one_forest_by_every_way), CASE(another_seed_is_another_forest), CASE(distinct_rows_are_fitted_exactly), CASE(leaves_are_as_small_as_asked),
         CASE(rows_and_columns_can_be_chosen), CASE(broken_nodes_are_refused), CASE(as_good_as_scikit_learn), { 0 }
     };
     return fl_run(cases, argc, argv);
