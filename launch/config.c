@@ -217,6 +217,9 @@ static void entry_place(struct fl_config *c, struct fl_entry *e, const struct fl
     if (n == NULL || n->kind == FL_NODE_NULL || c->local)
         return;
     e->place_mark = n->mark;
+    e->stays = n->kind == FL_NODE_STR && strcmp(n->text, "here") == 0;
+    if (e->stays)
+        return;
     e->place = n->kind == FL_NODE_STR ? fl_hosts_find(c->hosts, n->text) : 0;
     if (e->place > 0)
         return;

@@ -30,6 +30,7 @@ struct fl_entry {
     uint32_t instances, threads;
     bool     any_threads;               /* auto: threads is settled by fl_threads_settle */
     uint32_t place;                     /* group of hosts + 1; 0 = here */
+    bool     stays;                     /* place: here */
     bool     per_gpu;
     /* filled by describe, check and flow */
     json_t  *table, *given, *describe;

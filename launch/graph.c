@@ -216,6 +216,7 @@ static void graph_node(const uint32_t *place, const struct fl_entry *e, struct f
     s->threads = e->threads;
     s->any_threads = e->any_threads;
     s->place = e->place;
+    s->stays = e->stays;
     s->per_gpu = e->per_gpu;
     s->source = fl_entry_port(e, "in") == NULL;
     s->sink = fl_entry_port(e, "out") == NULL;

@@ -33,6 +33,7 @@ struct fl_stage_node {
     struct fl_mark mark;
     uint32_t instances;                              /* >= 1 */
     uint32_t place, segment;                         /* group of hosts and segment it goes to, + 1; 0 = it stays here */
+    bool     stays;                                  /* the file says place: here */
     bool     per_gpu;                                /* an instance for each device of the host it is placed on */
     bool     remote;                                 /* stands for other hosts: is granted no credit until they are ready */
     uint32_t threads;                                /* for a library under the stage: the entry's `threads:`, or what `auto` came to */

@@ -10,8 +10,8 @@
 #include "launch/hosts.h"
 #include "launch/mem.h"
 
-static const char *const hosts_keys[] = { "host", "gpus", NULL };
-static const char *const cluster_keys[] = { "launcher", "command", "flowrun", "listen", "silence", "insecure", "mixed", NULL };
+static const char *const hosts_keys[] = { "host", "gpus", "rate", NULL };
+static const char *const cluster_keys[] = { "launcher", "command", "flowrun", "listen", "silence", "insecure", "mixed", "link", NULL };
 
 static void hosts_unknown(struct fl_config *c, const struct fl_node *map, const char *what, const char *const *known)
 {
@@ -33,10 +33,11 @@ static bool hosts_name_ok(const char *s)
 
 static void hosts_one(struct fl_config *c, struct fl_group *g, const struct fl_node *n)
 {
-    const struct fl_node *name = n->kind == FL_NODE_MAP ? fl_node_get(n, "host", NULL) : n, *gpus = NULL;
+    const struct fl_node *name = n->kind == FL_NODE_MAP ? fl_node_get(n, "host", NULL) : n, *gpus = NULL, *rate = NULL;
     if (n->kind == FL_NODE_MAP) {
         hosts_unknown(c, n, "hosts", hosts_keys);
         gpus = fl_node_get(n, "gpus", NULL);
+        rate = fl_node_get(n, "rate", NULL);
     }
     struct fl_far *h = &g->hosts[g->n];
     if (name == NULL || name->text == NULL || name->kind == FL_NODE_NULL || !hosts_name_ok(name->text)) {
@@ -50,6 +51,10 @@ static void hosts_one(struct fl_config *c, struct fl_group *g, const struct fl_n
         fl_complain(c->complaints, gpus->mark, "hosts.%s: gpus is %s, want a whole number from 0 to 64", g->name, fl_node_say(gpus));
     else if (gpus != NULL)
         h->gpus = (uint32_t)gpus->i;
+    if (rate != NULL && (rate->kind != FL_NODE_INT || rate->i < 1 || rate->i > 1000000000))
+        fl_complain(c->complaints, rate->mark, "hosts.%s: rate is %s, want tiles a second, a whole number", g->name, fl_node_say(rate));
+    else if (rate != NULL)
+        h->rate = (uint32_t)rate->i;
     h->name = fl_need_copy(name->text);
     g->n++;
 }
@@ -124,6 +129,18 @@ static void cluster_command(struct fl_config *c, const struct fl_node *map, stru
             h->command[h->ncommand++] = fl_need_copy(n->items[i]->text);
 }
 
+/* As links are sold: bits a second. */
+static void cluster_link(struct fl_config *c, const struct fl_node *map, uint64_t *bytes)
+{
+    const struct fl_node *n = fl_node_get(map, "link", NULL);
+    char *end = NULL;
+    double v = n != NULL && n->text != NULL ? strtod(n->text, &end) : 0, unit = end == NULL ? 0 : strcmp(end, "Gbit") == 0 ? 1e9 : strcmp(end, "Mbit") == 0 ? 1e6 : 0;
+    if (n != NULL && !(v * unit >= 8 && v * unit < 1e15))
+        fl_complain(c->complaints, n->mark, "cluster.link is %s, want a rate as 1Gbit or 100Mbit", fl_node_say(n));
+    else if (n != NULL)
+        *bytes = (uint64_t)(v * unit / 8);
+}
+
 static void cluster_read(struct fl_config *c, const struct fl_node *map, struct fl_hosts *h)
 {
     hosts_unknown(c, map, "cluster", cluster_keys);
@@ -133,6 +150,7 @@ static void cluster_read(struct fl_config *c, const struct fl_node *map, struct 
     cluster_text(c, map, "listen", &h->listen);
     cluster_bool(c, map, "insecure", &h->insecure);
     cluster_bool(c, map, "mixed", &h->mixed);
+    cluster_link(c, map, &h->link);
     const struct fl_node *n = fl_node_get(map, "silence", NULL);
     if (n != NULL && ((n->kind != FL_NODE_INT && n->kind != FL_NODE_FLOAT) || !(n->f >= 1 && n->f <= 3600)))
         fl_complain(c->complaints, n->mark, "cluster.silence is %s, want seconds from 1 to 3600", fl_node_say(n));
@@ -168,7 +186,7 @@ struct fl_hosts *fl_hosts_read(struct fl_config *c, const struct fl_node *root)
     for (uint32_t i = 0; hosts->kind == FL_NODE_MAP && i < hosts->n; i++)
         hosts_group(c, h, hosts->keys[i], hosts->key_marks[i], hosts->items[i]);
     if (cluster != NULL && cluster->kind != FL_NODE_MAP)
-        fl_complain(c->complaints, cluster->mark, "cluster is %s, want a map of %s", fl_node_say(cluster), "launcher, command, flowrun, listen, silence, insecure, mixed");
+        fl_complain(c->complaints, cluster->mark, "cluster is %s, want a map of %s", fl_node_say(cluster), "launcher, command, flowrun, listen, silence, insecure, mixed, link");
     else if (cluster != NULL)
         cluster_read(c, cluster, h);
     cluster_defaults(c, h, cluster != NULL ? at : mark);

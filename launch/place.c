@@ -5,7 +5,9 @@
 
 #include "launch/config.h"
 #include "launch/hosts.h"
+#include "launch/describe.h"
 #include "launch/mem.h"
+#include "launch/plan.h"
 
 #define PLACE_NONE UINT32_MAX
 
@@ -123,7 +125,80 @@ static void place_tensors(struct fl_graph *g, struct fl_segment *s, uint32_t num
         fl_need_push(g->stages[out->tensors[t].maker].segment == number ? s->give : s->pass, fl_need_str(out->tensors[t].name));
 }
 
-void fl_place(const struct fl_config *c, const uint32_t *order, struct fl_graph *g)
+/* ---- what the link carries ---- */
+
+uint64_t fl_segment_sent(const struct fl_graph *g, const struct fl_segment *s)
+{
+    const struct fl_stage_node *n = &g->stages[s->entry];
+    uint64_t sum = 0;
+    for (uint32_t t = 0; t < n->ntensors; t++)
+        if (fl_listed(s->send, n->tensors[t].name))
+            sum += fl_plan_bytes(&n->tensors[t]);
+    return sum;
+}
+
+uint64_t fl_segment_rate(const struct fl_graph *g, const struct fl_segment *s)
+{
+    const struct fl_group *group = &g->hosts->groups[s->group];
+    uint64_t sum = 0;
+    for (uint32_t h = 0; h < group->n; h++)
+        sum += group->hosts[h].rate;
+    return sum;
+}
+
+/* Read by nobody but the stretch, or by one stage that would be placed with it. */
+static bool place_alone(const struct fl_graph *g, uint32_t stage, uint32_t number)
+{
+    uint32_t readers = 0, inside = 0;
+    for (uint32_t i = 0; i < g->nstages; i++)
+        if (place_reads(g, i, stage)) {
+            readers++;
+            inside += g->stages[i].segment == number;
+        }
+    return inside > 0 ? inside == readers : readers == 1;
+}
+
+uint32_t fl_segment_better(const struct fl_graph *g, uint32_t number, uint64_t *least)
+{
+    const struct fl_segment *s = &g->segments[number - 1];
+    uint32_t at = s->entry, best = PLACE_NONE;
+    *least = fl_segment_sent(g, s);
+    while (!g->stages[at].source && g->stages[at].nfrom == 1 && g->stages[at].place == 0 && !g->stages[at].stays && place_alone(g, at, number)) {
+        uint32_t up = g->stages[at].from[0];
+        uint64_t sum = 0;
+        for (uint32_t t = 0; t < g->stages[up].ntensors; t++)
+            sum += fl_plan_bytes(&g->stages[up].tensors[t]);
+        if (sum < *least && g->stages[up].place == 0) {
+            *least = sum;
+            best = at;
+        }
+        at = up;
+    }
+    return best;
+}
+
+/* Where the hosts take more tiles than the link carries, what makes less travel is placed there, too. was: by exit, what travelled before. */
+static bool place_for_link(struct fl_graph *g, uint64_t *was)
+{
+    bool any = false;
+    for (uint32_t k = 0; k < g->nsegments; k++) {
+        const struct fl_segment *s = &g->segments[k];
+        uint64_t least, sent = fl_segment_sent(g, s);
+        uint32_t best = PLACE_NONE;
+        if (g->hosts->link > 0 && (double)sent / g->B * (double)fl_segment_rate(g, s) > (double)g->hosts->link)
+            best = fl_segment_better(g, k + 1, &least);
+        for (uint32_t at = s->entry; best != PLACE_NONE; at = g->stages[at].from[0]) {
+            g->stages[at].place = s->group + 1;
+            was[s->exit] = sent;
+            any = true;
+            if (at == best)
+                break;
+        }
+    }
+    return any;
+}
+
+static void place_segments(const struct fl_config *c, const uint32_t *order, struct fl_graph *g, const uint64_t *was)
 {
     struct place p = { .c = c, .order = order, .g = g };
     uint32_t *of = fl_need(g->nstages, sizeof *of);
@@ -139,10 +214,26 @@ void fl_place(const struct fl_config *c, const uint32_t *order, struct fl_graph 
         for (uint32_t k = 0; k < g->nstages; k++)
             if (of[k] == i)
                 g->stages[k].segment = number;
+        s.was = was[s.exit];
         place_tensors(g, &s, number);
         g->segments[number - 1] = s;
     }
     free(of);
+}
+
+void fl_place(const struct fl_config *c, const uint32_t *order, struct fl_graph *g)
+{
+    uint64_t *was = fl_need(g->nstages, sizeof *was);
+    place_segments(c, order, g, was);
+    if (c->complaints->n == 0 && g->nsegments > 0 && place_for_link(g, was)) {
+        for (uint32_t k = 0; k < g->nsegments; k++)
+            fl_segment_done(&g->segments[k]);
+        g->nsegments = 0;
+        for (uint32_t i = 0; i < g->nstages; i++)
+            g->stages[i].segment = 0;
+        place_segments(c, order, g, was);
+    }
+    free(was);
 }
 
 void fl_segment_done(struct fl_segment *s)

@@ -33,6 +33,8 @@ static json_t *resolve_stage(const struct fl_graph *g, const struct fl_stage_nod
     fl_need_put(j, "instances", s->per_gpu ? fl_need_str("per_gpu") : json_integer(s->instances));
     if (e->place > 0)
         fl_need_put(j, "place", fl_need_str(g->hosts->groups[e->place - 1].name));
+    else if (e->stays)
+        fl_need_put(j, "place", fl_need_str("here"));
     fl_need_put(j, "threads", json_integer(s->threads));
     fl_need_put(j, "options", resolve_options(e));
     return j;

@@ -309,11 +309,38 @@ def the_plan_tells_what_runs_where_and_what_travels(tmp):
     holds("hosts, by" not in out, "local: %s" % out)
 
 
+def what_the_link_cannot_carry_is_decoded_there(tmp):
+    """8 tiles of 196,608 bytes a batch; the hosts take 600 a second: 118 MB/s."""
+    fast = {"far": [{"host": "h1", "rate": 200}, {"host": "h2", "rate": 400}]}
+    want = local(tmp)
+    for link, there in (("10Gbit", False), ("900Mbit", True)):
+        out = tmp + "/" + link
+        path = graph(tmp, out, ["net"], hosts=fast, cluster=dict(EXEC, link=link))
+        _, said, _ = flow.flowrun("plan", path)
+        holds("the hosts take 600 tiles/s" in said, "why: %s" % said)
+        same([re.search(r"far +(.*)", said).group(1), "it is the limit, so what reads tiles is placed there too" in said, "it isn't the limit" in said],
+             ["decode, augment, net" if there else "net", there, not there], "what runs there, and why")
+        flowrun(path, "--run", out + "/run")
+        same(results(out) == want, True, "%s: the files are those of one host" % link)
+        stages = flow.report(out + "/run")["stages"]
+        same([sorted(stages) == sorted(["tiles", "net", "tta_merge", "stack", "decode_f2", "sink"]), "decode" in stages], [there, not there], "stages that run here")
+    path = graph(tmp, tmp + "/far", ["net"], hosts=fast, cluster=dict(EXEC, link="900Mbit"), augment={"place": "here"})
+    _, said, _ = flow.flowrun("plan", path)
+    holds("it is the limit\n" in said and re.search(r"far +net\n", said), "a stage that stays by hand: %s" % said)
+    path = graph(tmp, tmp + "/far", ["net"], cluster=dict(EXEC, link="1Gbit"))
+    _, said, _ = flow.flowrun("plan", path)
+    holds("at most 6" in said and "say each host's rate" in said, "hosts of unknown rate: %s" % said)
+    path = graph(tmp, tmp + "/far", ["net"], hosts={"far": [{"host": "h1", "rate": 0}]}, cluster=dict(EXEC, link="fast"))
+    _, _, err = flow.flowrun("check", path, want=2)
+    holds("cluster.link is text \"fast\", want a rate as 1Gbit or 100Mbit" in err and "rate is 0, want tiles a second" in err, "what is wrong: %s" % err)
+
+
 if __name__ == "__main__":
     os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="flowrun-hosts-")
     status = flow.run_cases([
         placed_stretches_give_what_one_host_gives, rejected_tiles_come_back_with_their_reason, whoever_dies_there_costs_nothing, a_silent_host_is_given_up,
         a_host_that_is_never_there_is_done_without, another_build_is_refused_with_both_named, a_launcher_that_is_not_there_ends_the_run,
-        what_a_stage_says_there_ends_the_run, a_host_that_lies_is_given_up, not_encrypted_is_announced, what_is_wrong_is_told_with_its_place, the_plan_tells_what_runs_where_and_what_travels])
+        what_a_stage_says_there_ends_the_run, a_host_that_lies_is_given_up, not_encrypted_is_announced, what_is_wrong_is_told_with_its_place, the_plan_tells_what_runs_where_and_what_travels,
+        what_the_link_cannot_carry_is_decoded_there])
     shutil.rmtree(os.environ["TMPDIR"])
     sys.exit(status)
