@@ -76,6 +76,25 @@ static void text_counters(FILE *f, const json_t *stages)
     }
 }
 
+/* One line for each figure of each host that a stage stands for. */
+static void text_hosts(FILE *f, const json_t *stages)
+{
+    const char *stage, *host, *name;
+    json_t *of, *figures, *value;
+    text_head(f, "flowrun_host_total", "counter", "What went to a host and came back, by host.");
+    json_object_foreach((json_t *)stages, stage, of)
+        json_object_foreach(json_object_get(of, "hosts"), host, figures)
+            json_object_foreach(figures, name, value) {
+                fputs("flowrun_host_total{stage=\"", f);
+                text_label(f, stage);
+                fputs("\",host=\"", f);
+                text_label(f, host);
+                fputs("\",what=\"", f);
+                text_label(f, name);
+                fprintf(f, "\"} %lld\n", (long long)json_integer_value(value));
+            }
+}
+
 static void text_all(FILE *f, const struct fl_super *s, const json_t *report)
 {
     const json_t *stages = json_object_get(report, "stages");
@@ -100,6 +119,7 @@ static void text_all(FILE *f, const struct fl_super *s, const json_t *report)
         }
     }
     text_counters(f, stages);
+    text_hosts(f, stages);
 }
 
 /* ---- answers ---- */

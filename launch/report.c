@@ -15,6 +15,24 @@ static uint64_t report_counter(const struct fl_super *s, uint32_t stage, const c
     return sum;
 }
 
+/* Of a stage that stands for other hosts: what each of them did. */
+static json_t *report_hosts(const struct fl_super *s, uint32_t stage)
+{
+    const struct fl_stage_node *n = &s->g->stages[stage];
+    const json_t *names = json_object_get(n->describe, "counters"), *hosts = json_object_get(n->options, "hosts");
+    json_t *all = json_object();
+    for (uint32_t k = 0; k < n->instances; k++) {
+        const struct fl_inst *in = &s->inst[s->first[stage] + k];
+        json_t *j = json_pack("{s:I, s:I, s:I}", "batches", (json_int_t)(atomic_load(&in->page->batches) + in->base.batches),
+                              "tiles", (json_int_t)(atomic_load(&in->page->tiles) + in->base.tiles), "deaths", (json_int_t)in->deaths);
+        for (size_t c = 0; c < json_array_size(names) && c < FL_MAX_COUNTERS; c++)
+            json_object_set_new(j, json_string_value(json_array_get(names, c)), json_integer((json_int_t)(atomic_load(&in->page->counters[c]) + in->base.counters[c])));
+        const char *host = json_string_value(json_object_get(json_array_get(hosts, k), "name"));
+        json_object_set_new(all, host != NULL ? host : "?", j);
+    }
+    return all;
+}
+
 static json_t *report_stage(const struct fl_super *s, uint32_t stage)
 {
     const struct fl_stage_node *n = &s->g->stages[stage];
@@ -40,6 +58,8 @@ static json_t *report_stage(const struct fl_super *s, uint32_t stage)
     json_t *j = json_pack("{s:i, s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:I, s:o}", "instances", (int)n->instances, "batches", (json_int_t)batches, "tiles", (json_int_t)tiles,
                           "busy_s", (double)busy / 1e9, "wait_input_s", (double)in_ns / 1e9, "wait_credit_s", (double)credit / 1e9,
                           "waiting", (json_int_t)waiting, "page_faults", (json_int_t)faults, "deaths", (json_int_t)restarts, "counters", counters);
+    if (n->remote)
+        json_object_set_new(j, "hosts", report_hosts(s, stage));
     const json_t *res = json_object_get(s->results, n->name);
     if (res != NULL)
         json_object_set(j, "results", (json_t *)res);
@@ -80,6 +100,20 @@ static double report_seconds(const struct fl_super *s)
     return fl_now() - (s->t_start > 0 ? s->t_start : s->t0);
 }
 
+static void report_print_hosts(const struct fl_super *s)
+{
+    for (uint32_t i = 0; i < s->g->nstages; i++) {
+        json_t *all = s->g->stages[i].remote ? report_hosts(s, i) : NULL, *of;
+        const char *host;
+        json_object_foreach(all, host, of)
+            fprintf(stderr, "  %s on %s: %lld batches, %lld tiles; %.1f MB there, %.1f MB back; lost %lld times\n", s->g->stages[i].name, host,
+                    (long long)json_integer_value(json_object_get(of, "batches")), (long long)json_integer_value(json_object_get(of, "tiles")),
+                    json_number_value(json_object_get(of, "bytes_out")) / 1e6, json_number_value(json_object_get(of, "bytes_in")) / 1e6,
+                    (long long)json_integer_value(json_object_get(of, "deaths")));
+        json_decref(all);
+    }
+}
+
 static void report_print(const struct fl_super *s, int status, double seconds)
 {
     fprintf(stderr, "%s: %llu of %llu tiles, %llu predicted, %llu rejected, in %.2f s (%.0f tiles/s)\n", report_word(status), (unsigned long long)s->tiles_done,
@@ -94,6 +128,7 @@ static void report_print(const struct fl_super *s, int status, double seconds)
         json_object_foreach(of, name, value)
             fprintf(stderr, "  %s.%s = %.6g\n", stage, name, json_number_value(value));
     }
+    report_print_hosts(s);
     if (status == 3)
         fprintf(stderr, "rejected tiles: %s/rejects.csv\n", s->dir);
     if ((status == 4 || (status == 1 && s->started && !s->misfit)) && report_journal(s->g))

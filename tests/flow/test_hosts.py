@@ -1,5 +1,6 @@
 """Graphs over several hosts, all of them this machine (launcher exec): results are those of one host, byte for byte, also when agents and
 their stages are killed, stopped, or are not what they should be; what can't be placed is refused."""
+import fcntl
 import json
 import os
 import re
@@ -91,6 +92,9 @@ def placed_stretches_give_what_one_host_gives(tmp):
         stages = flow.report(out + "/run")["stages"]
         last = "stack" if "stack" in placed else placed[-1]
         same([stages[last]["instances"], stages[last]["counters"]["starts"], stages[last]["counters"]["sent"]], [2, 2, 38], "%s: hosts, starts, batches" % placed)
+        hosts = stages[last]["hosts"]
+        same([sorted(hosts), sum(h["batches"] for h in hosts.values()), sum(h["sent"] for h in hosts.values()), len(re.findall(r"  %s on h\d: " % last, err))],
+             [["h1", "h2"], 38, 38, 2], "%s: figures by host" % placed)
         ready = [x["text"] for x in log(out + "/run") if "is ready" in x["text"]]
         same(len(ready), 4 if placed == ["decode", "tta_merge"] else 2, "%s: hosts that were ready: %s" % (placed, ready))
     same(os.listdir(os.environ["TMPDIR"]), [], "what agents left behind")
@@ -133,6 +137,32 @@ def whoever_dies_there_costs_nothing(tmp):
     texts = [x["text"] for x in log(out + "/run")]
     holds(any("net.0: died of signal 9" in t and t.startswith("h") for t in texts), "the agent's log comes along: %s" % texts)
     holds(any(re.match(r"host h\d: (its launcher died of signal 9|the connection of its)", t) for t in texts), "the loss is told: %s" % texts)
+
+
+def what_a_killed_agent_left_is_swept(tmp):
+    """Folders of the dead go when the next agent starts here; those of the living, and what is not a folder of an agent, stay."""
+    os.environ["TMPDIR"], before = tmp + "/tmp", os.environ["TMPDIR"]
+    try:
+        os.makedirs(tmp + "/tmp/flowrun-agent-dead/links")
+        os.mkdir(tmp + "/tmp/flowrun-agent-live")
+        with open(tmp + "/tmp/flowrun-agent-dead/log.jsonl", "w") as f:
+            f.write("x")
+        os.symlink(tmp + "/elsewhere", tmp + "/tmp/flowrun-agent-link")
+        os.mkdir(tmp + "/elsewhere")
+        held = os.open(tmp + "/tmp/flowrun-agent-live", os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        out = tmp + "/far"
+        run = Run(graph(tmp, out, ["net", "nap"], ms=150), "--run", out + "/run")
+        wait_for(lambda: flow.committed(out + "/run") > 3000 or run.p.poll() is not None, "the first batches")
+        first = set(os.listdir(tmp + "/tmp"))
+        os.kill(agents(run)[0], signal.SIGKILL)
+        wait_for(lambda: not first <= set(os.listdir(tmp + "/tmp")) or run.p.poll() is not None, "the sweep of its folder")
+        end(run)
+        os.close(held)
+        same(sorted(os.listdir(tmp + "/tmp")), ["flowrun-agent-link", "flowrun-agent-live"], "what is left")
+        holds(os.path.isdir(tmp + "/elsewhere"), "where a link pointed")
+    finally:
+        os.environ["TMPDIR"] = before
 
 
 def a_silent_host_is_given_up(tmp):
@@ -338,7 +368,7 @@ def what_the_link_cannot_carry_is_decoded_there(tmp):
 if __name__ == "__main__":
     os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="flowrun-hosts-")
     status = flow.run_cases([
-        placed_stretches_give_what_one_host_gives, rejected_tiles_come_back_with_their_reason, whoever_dies_there_costs_nothing, a_silent_host_is_given_up,
+        placed_stretches_give_what_one_host_gives, rejected_tiles_come_back_with_their_reason, whoever_dies_there_costs_nothing, what_a_killed_agent_left_is_swept, a_silent_host_is_given_up,
         a_host_that_is_never_there_is_done_without, another_build_is_refused_with_both_named, a_launcher_that_is_not_there_ends_the_run,
         what_a_stage_says_there_ends_the_run, a_host_that_lies_is_given_up, not_encrypted_is_announced, what_is_wrong_is_told_with_its_place, the_plan_tells_what_runs_where_and_what_travels,
         what_the_link_cannot_carry_is_decoded_there])
