@@ -22,34 +22,34 @@ size_t fl_f2_work(uint32_t L)
 }
 
 /* to may be from. */
-ROWS_INLINE void rows_join(rows_vec *to, const rows_vec *from, uint32_t n, const rows_vec *p)
+ROWS_INLINE void rows_join(rows_vec *to, const rows_vec *from, size_t n, const rows_vec *p)
 {
     rows_vec q = 1.0 - *p;
     to[n + 1] = from[n] * *p;
-    for (uint32_t a = n; a > 0; a--)
+    for (size_t a = n; a > 0; a--)
         to[a] = from[a] * q + from[a - 1] * *p;
     to[0] = from[0] * q;
 }
 
 /* Adds the terms of `width` values of a from `a` on: their sums over b run side by side, so that none waits for the other. */
-ROWS_INLINE void rows_terms(const double *w, uint32_t a, uint32_t width, const rows_vec *A, uint32_t m, const rows_vec *B, rows_vec *e)
+ROWS_INLINE void rows_terms(const double *w, size_t a, size_t width, const rows_vec *A, size_t m, const rows_vec *B, rows_vec *e)
 {
     rows_vec in[4] = { { 0.0 }, { 0.0 }, { 0.0 }, { 0.0 } };
-    for (uint32_t b = 0; b <= m; b++) {
+    for (size_t b = 0; b <= m; b++) {
         rows_vec t = B[b];
         _Pragma("GCC unroll 4")
-        for (uint32_t j = 0; j < width; j++)
+        for (size_t j = 0; j < width; j++)
             in[j] += t * w[a + j + b];
     }
     _Pragma("GCC unroll 4")
-    for (uint32_t j = 0; j < width; j++)
+    for (size_t j = 0; j < width; j++)
         *e += A[a + j] * (double)(a + j) * in[j];
 }
 
-ROWS_INLINE void rows_value(const struct fl_f2 *f, uint32_t k, const rows_vec *A, uint32_t m, const rows_vec *B, rows_vec *out)
+ROWS_INLINE void rows_value(const struct fl_f2 *f, size_t k, const rows_vec *A, size_t m, const rows_vec *B, rows_vec *out)
 {
     rows_vec e = { 0.0 };
-    uint32_t a = 1;
+    size_t a = 1;
     if (k == 0)
         e = B[0] * f->empty_score;
     for (; a + 3 <= k; a += 4)
@@ -81,43 +81,52 @@ ROWS_INLINE void rows_ranks(uint32_t L, const rows_vec *p, rows_int *rank)
 /* Values E[0..n] of the n+1 candidate sets of eight rows. */
 ROWS_INLINE void rows_values(const struct fl_f2 *f, const rows_vec *p, rows_vec *E, rows_vec *A, rows_vec *B)
 {
-    uint32_t n = f->L, w = n + 1;
+    size_t n = f->L, w = n + 1;
     A[0] = B[n * w] = (rows_vec){ 0.0 } + 1.0;
-    for (uint32_t k = n; k-- > 0; )
+    for (size_t k = n; k-- > 0; )
         rows_join(B + k * w, B + (k + 1) * w, n - k - 1, p + k);
-    for (uint32_t k = 0; k <= n; k++) {
+    for (size_t k = 0; k <= n; k++) {
         rows_value(f, k, A, n - k, B + k * w, E + k);
         if (k < n)
             rows_join(A, A, k, p + k);
     }
 }
 
-/* Eight rows: p is laid out by lanes, sorted by rank, valued. */
+/* Takes over the lanes where the comparison held. */
+ROWS_INLINE void rows_take(rows_int *to, const rows_int *held, const rows_int *from) { *to = (*held & *from) | (~*held & *to); }
+
+/* The smallest size within a tie of the best, and the labels of lower rank. */
+ROWS_INLINE void rows_choose(uint32_t L, const rows_int *rank, const rows_vec *E, rows_int *set, rows_vec *e)
+{
+    rows_vec best = { 0.0 };
+    rows_int k = { 0 }, s = { 0 };
+    for (uint32_t i = 0; i <= L; i++) {
+        rows_int held = E[i] > best;
+        rows_take((rows_int *)&best, &held, (const rows_int *)&E[i]);
+    }
+    best -= FL_TIE;
+    for (uint32_t i = L + 1; i-- > 0; ) {
+        rows_int held = E[i] >= best, size = (rows_int){ 0 } + (int64_t)i;
+        rows_take(&k, &held, &size);
+        rows_take((rows_int *)e, &held, (const rows_int *)&E[i]);
+    }
+    for (uint32_t l = 0; l < L; l++)
+        s |= (rank[l] < k) & (int64_t)(UINT64_C(1) << l);
+    *set = s;
+}
+
+/* Eight rows: p is laid out by lanes, sorted by rank, valued; the sets and their values take the place of A. */
 ROWS_INLINE void rows_eight(const struct fl_f2 *f, double *work)
 {
     uint32_t L = f->L, w = ROWS_LANES * (L + 1);
     double *sorted = work + w;
     int64_t *rank = (int64_t *)(void *)(work + 2 * w);
+    rows_vec *E = (rows_vec *)(work + 3 * w), *A = (rows_vec *)(work + 4 * w);
     rows_ranks(L, (const rows_vec *)work, (rows_int *)rank);
     for (uint32_t i = 0; i < L * ROWS_LANES; i++)
         sorted[(uint64_t)rank[i] * ROWS_LANES + i % ROWS_LANES] = work[i];
-    rows_values(f, (const rows_vec *)sorted, (rows_vec *)(work + 3 * w), (rows_vec *)(work + 4 * w), (rows_vec *)(work + 5 * w));
-}
-
-/* The smallest size within a tie of the best, and the labels of lower rank. */
-static uint64_t rows_choose(uint32_t L, const int64_t *rank, const double *E, double *e)
-{
-    double best = 0.0;
-    uint64_t set = 0;
-    int64_t k = 0;
-    for (uint32_t i = 0; i <= L; i++)
-        best = E[i * ROWS_LANES] > best ? E[i * ROWS_LANES] : best;
-    while (E[k * ROWS_LANES] < best - FL_TIE)
-        k++;
-    for (uint32_t l = 0; l < L; l++)
-        set |= (uint64_t)(rank[l * ROWS_LANES] < k) << l;
-    *e = E[k * ROWS_LANES];
-    return set;
+    rows_values(f, (const rows_vec *)sorted, E, A, (rows_vec *)(work + 5 * w));
+    rows_choose(L, (const rows_int *)rank, E, (rows_int *)A, A + 1);
 }
 
 typedef void rows_kernel(const struct fl_f2 *, double *);
@@ -152,7 +161,7 @@ static void rows_run(const struct rows_entry *kernel, const struct fl_f2 *f, uin
                      double *work)
 {
     uint32_t L = f->L, w = ROWS_LANES * (L + 1);
-    const int64_t *rank = (const int64_t *)(const void *)(work + 2 * w);
+    const double *out = work + 4 * w;
     for (uint32_t at = 0; at < n; at += ROWS_LANES) {
         uint32_t lanes = n - at < ROWS_LANES ? n - at : ROWS_LANES;
         for (uint32_t j = 0; j < ROWS_LANES; j++) {      /* spare lanes repeat the last row */
@@ -161,8 +170,8 @@ static void rows_run(const struct rows_entry *kernel, const struct fl_f2 *f, uin
                 work[l * ROWS_LANES + j] = row[l];
         }
         kernel->run(f, work);
-        for (uint32_t j = 0; j < lanes; j++)
-            sets[at + j] = rows_choose(L, rank + j, work + 3 * w + j, &e[at + j]);
+        memcpy(sets + at, out, lanes * sizeof *sets);
+        memcpy(e + at, out + ROWS_LANES, lanes * sizeof *e);
     }
 }
 
