@@ -72,12 +72,10 @@ int fl_replay_feed(struct fl_replay *r, const char *edge, struct fl_err *err)
 {
     const char *name, *source = NULL;
     json_t *e;
-    struct fl_rec *rec;
     if (json_object_get(r->stages, edge) != NULL)
         return FL_OK;
-    if (fl_rec_open(fl_replay_path(r, edge), &rec, err) != FL_OK)
-        return fl_err_set(err, FL_E_INPUT, "edge %s was not recorded, or its recording can't be read: %.300s", edge, err->text);
-    fl_rec_close(rec);
+    if (!fl_replay_recorded(r, edge))
+        return fl_err_set(err, FL_E_INPUT, "edge %s was not recorded: nothing that can be read is in %.300s.0000.flr and so on", edge, fl_replay_path(r, edge));
     json_object_foreach(r->stages, name, e)
         if (strcmp(json_string_value(json_object_get(e, "stage")), "recording") == 0)
             source = name;
