@@ -14,11 +14,15 @@ NAMES = ("predictions.csv", "probs.csv")
 JOURNAL = "journal/sink/00000000.j"
 
 
-def graph(tmp, out, memory="60MB", **change):
+def graph(tmp, out, memory="60MB", nap=0, **change):
+    """`nap`: milliseconds that each batch takes at least."""
     os.makedirs(out)
     stages = chain(out, TILES + "/*.jpg", batch=B, **change)
     stages["tripwire"] = {"from": "decode", "options": {"log": tmp + "/log"}}      # a line for each batch it gets
     stages["augment"]["from"] = "tripwire"
+    if nap > 0:
+        stages["nap"] = {"from": "tripwire", "options": {"ms": nap}}
+        stages["augment"]["from"] = "nap"
     return write_graph(out + "/graph.json", stages, stage_path=[BUILD + "/tests/flow/stages"], memory=memory)
 
 
@@ -36,8 +40,8 @@ def records(path):
     return ends
 
 
-def started(tmp, name, env=None):
-    run = Run(graph(tmp, tmp + "/" + name), "--run", tmp + "/run", env=env)
+def started(tmp, name, env=None, nap=0):
+    run = Run(graph(tmp, tmp + "/" + name, nap=nap), "--run", tmp + "/run", env=env)
     wait_for(lambda: flow.committed(tmp + "/run") > 64 or run.p.poll() is not None, "the first results")
     holds(run.p.poll() is None, "it is over before anything could happen: %s" % run.said()[1])
     return run
@@ -46,7 +50,7 @@ def started(tmp, name, env=None):
 def a_stalled_sink_stops_the_graph(tmp):
     flowrun(graph(tmp, tmp + "/quiet"), "--run", tmp + "/quiet-run", "-q")
     os.remove(tmp + "/log")
-    run = started(tmp, "out")
+    run = started(tmp, "out", nap=20)                      # or it is over before its sink can be stopped
     stages = run.stages()
     pids = [run.p.pid] + [p for of in stages.values() for p in of]
     window = int(run.said()[1].split("window ")[1].split()[0])
