@@ -15,7 +15,7 @@
 #include "proto/journal.h"
 
 /* have: of each "EDGE BATCH" that is in already, a checksum of its tiles' ids. */
-struct cut { const struct fl_args *a; char *dir; uint64_t run, kept, missing; bool begun; json_t *have; struct fl_err err; };
+struct cut { const struct fl_args *a; char *dir; uint64_t run, kept, missing, damaged; bool begun; json_t *have; struct fl_err err; };
 
 static bool cut_word(const char *list, const char *word, size_t len)
 {
@@ -100,7 +100,7 @@ static int cut_record(struct cut *c, const char *edge, struct fl_rec_out *out, s
     return rc == FL_END ? FL_OK : rc;
 }
 
-static int cut_edge(struct cut *c, const struct fl_replay *r, const char *edge)
+static int cut_edge(struct cut *c, struct fl_replay *r, const char *edge)
 {
     struct fl_rec *rec = NULL;
     struct fl_rec_out *out = NULL;
@@ -121,9 +121,8 @@ static int cut_edge(struct cut *c, const struct fl_replay *r, const char *edge)
     for (uint64_t k = 0; rc == FL_OK && k < n; k++) {
         if (!cut_batch(c, fl_rec_at(rec, records[k])->batch))
             continue;
-        rc = fl_rec_read(rec, records[k], &b, &c->err);
-        if (rc == FL_OK)
-            rc = cut_record(c, edge, out, &b);
+        rc = fl_replay_read(r, rec, records[k], &b, &c->err);
+        rc = rc == FL_END ? FL_OK : rc == FL_OK ? cut_record(c, edge, out, &b) : rc;
     }
     if (rc == FL_OK)
         rc = fl_rec_finish(out, &c->err);
@@ -199,6 +198,7 @@ static int cut_take(struct cut *c, const char *what, bool first)
             rc = cut_journal(c, &r, name);
         free(journal);
     }
+    c->damaged += r.damaged;
     fl_replay_done(&r, false);
     return rc;
 }
@@ -246,5 +246,5 @@ int fl_cmd_cut(const struct fl_args *a)
     json_decref(c.have);
     free(c.dir);
     fl_replay_done(&place, false);
-    return rc == FL_OK ? 0 : 1;
+    return rc != FL_OK ? 1 : c.damaged > 0 ? 3 : 0;
 }

@@ -122,6 +122,9 @@ static int again_graph(struct again *g)
 {
     size_t k;
     json_t *f;
+    for (uint32_t i = 0; g->r.foreign && i < g->n; i++)
+        if (json_array_size(json_object_get(fl_replay_stage(&g->r, g->names[i]), "from")) == 0)
+            return fl_err_set(&g->err, FL_E_CONFIG, "%s reads the original files, of which an archive holds only what later stages need: replay what reads from it, or %s out of its run directory", g->names[i], g->names[i]);
     for (uint32_t i = 0; i < g->n; i++)
         json_array_foreach(json_object_get(fl_replay_stage(&g->r, g->names[i]), "from"), k, f)
             if (json_is_string(f) && !again_in(g, json_string_value(f))) {
@@ -146,11 +149,13 @@ static int again_graph(struct again *g)
 
 struct again_set { uint64_t *v, n; bool all; const char *bad; };
 
-/* Keeps what the recording of this edge has too. */
+/* Keeps what the recording of this edge has too, undamaged. */
 static int again_meet(struct again *g, struct again_set *s, const char *edge)
 {
     struct fl_rec *rec;
+    struct fl_rec_batch b = { 0 };
     uint64_t *records, n, kept = 0;
+    int rc = FL_OK;
     if (fl_rec_open(fl_replay_path(&g->r, edge), &rec, &g->err) != FL_OK)
         return g->err.code;
     if (fl_rec_batches(rec, &records, &n, &g->err) != FL_OK) {
@@ -159,16 +164,22 @@ static int again_meet(struct again *g, struct again_set *s, const char *edge)
     }
     if (s->all)
         s->v = fl_need(n + 1, sizeof *s->v);
-    for (uint64_t i = 0; s->all && i < n; i++)
-        s->v[kept++] = fl_rec_at(rec, records[i])->batch;
-    for (uint64_t i = 0; !s->all && i < s->n; i++)
-        if (fl_rec_find(rec, s->v[i], FL_REC_LAST) != FL_REC_NONE)
-            s->v[kept++] = s->v[i];
+    for (uint64_t i = 0; rc == FL_OK && i < (s->all ? n : s->n); i++) {
+        uint64_t at = s->all ? records[i] : fl_rec_find(rec, s->v[i], FL_REC_LAST);
+        if (at == FL_REC_NONE)
+            continue;
+        rc = g->a->batch != NULL ? fl_rec_read(rec, at, &b, &g->err) : fl_replay_read(&g->r, rec, at, &b, &g->err);
+        if (rc == FL_OK)
+            s->v[kept++] = fl_rec_at(rec, at)->batch;
+        else if (rc == FL_END)
+            rc = FL_OK;
+    }
     s->n = kept;
     s->all = false;
     free(records);
+    fl_rec_batch_done(&b);
     fl_rec_close(rec);
-    return FL_OK;
+    return rc;
 }
 
 static bool again_number(void *user, const char *word)
@@ -285,6 +296,8 @@ static int again_go(struct again *g)
         status = again_diff(g);
     else if (status == 0)
         printf("done: %" PRIu64 " batches\n", g->r.nbatches);
+    if (status == 0 && g->r.damaged > 0)
+        status = 3;
     fflush(stdout);
     return again_keep(g) ? 1 : status;
 }

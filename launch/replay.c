@@ -87,6 +87,16 @@ int fl_replay_feed(struct fl_replay *r, const char *edge, struct fl_err *err)
     return FL_OK;
 }
 
+int fl_replay_read(struct fl_replay *r, struct fl_rec *rec, uint64_t i, struct fl_rec_batch *b, struct fl_err *err)
+{
+    int rc = fl_rec_read(rec, i, b, err);
+    if (rc != FL_E_INPUT)
+        return rc;
+    fprintf(stderr, "flowrun: %s; it is left out\n", err->text);
+    r->damaged++;
+    return FL_END;
+}
+
 void fl_replay_tap(struct fl_replay *r, const char *name)
 {
     char tap[FL_NAME_MAX + 8];

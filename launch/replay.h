@@ -17,6 +17,7 @@ struct fl_replay {
     json_t *stages;                  /* of the replay's configuration */
     uint64_t *batches, nbatches;     /* what is run, ascending */
     bool    foreign;                 /* out of an archive: executables are found by name, not as it says */
+    uint64_t damaged;                /* records that were left out: fl_replay_read */
 };
 
 /* RUN, a file in RUN/recordings, or an archive of `flowrun cut`. */
@@ -27,6 +28,8 @@ const char *fl_replay_path(const struct fl_replay *, const char *edge);
 bool fl_replay_recorded(const struct fl_replay *, const char *edge);
 /* Names of the edges that were recorded, malloc'd, in order. */
 char **fl_replay_edges(const struct fl_replay *, uint32_t *n);
+/* fl_rec_read, but a damaged record is told on stderr, counted, and FL_END. */
+int  fl_replay_read(struct fl_replay *, struct fl_rec *, uint64_t i, struct fl_rec_batch *, struct fl_err *);
 json_t *fl_replay_stage(const struct fl_replay *, const char *name);   /* entry of config.json, borrowed, or NULL */
 /* True when `name` is `from` or reads, by however many steps, from it. */
 bool fl_replay_comes_to(const struct fl_replay *, const char *from, const char *name);

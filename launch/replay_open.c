@@ -99,7 +99,7 @@ static void replay_unpack_config(const struct fl_replay *r)
 }
 
 /* The tiles' original files lie where the archive was unpacked: recordings that say where they are written anew. */
-static int replay_unpack_edge(const struct fl_replay *r, const char *edge, struct fl_err *err)
+static int replay_unpack_edge(struct fl_replay *r, const char *edge, struct fl_err *err)
 {
     struct fl_rec *rec;
     struct fl_rec_out *out = NULL;
@@ -112,7 +112,10 @@ static int replay_unpack_edge(const struct fl_replay *r, const char *edge, struc
     }
     const struct fl_rec_info *info = fl_rec_info(rec);
     for (uint64_t i = 0; rc == FL_OK && i < fl_rec_count(rec); i++) {
-        rc = fl_rec_read(rec, i, &b, err);
+        if ((rc = fl_replay_read(r, rec, i, &b, err)) == FL_END) {
+            rc = FL_OK;
+            continue;
+        }
         mem = rc == FL_OK ? fl_archive_tiles_here(r->run, &b.b) : NULL;
         if (rc == FL_OK && fl_batch_find(&b.b, "path") == NULL)
             break;
@@ -142,7 +145,7 @@ static int replay_unpack_edge(const struct fl_replay *r, const char *edge, struc
     return rc;
 }
 
-static int replay_unpack_tiles(const struct fl_replay *r, struct fl_err *err)
+static int replay_unpack_tiles(struct fl_replay *r, struct fl_err *err)
 {
     uint32_t n;
     char **edges = fl_replay_edges(r, &n);

@@ -2,6 +2,7 @@
 import glob
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -268,6 +269,27 @@ def a_reproducer_is_one_file(tmp):
     holds("holds what is neither file nor folder" in err, err)
 
 
+def a_damaged_record_is_left_out(tmp):
+    """Of one edge; every other batch is replayed and cut, each command says which one is missing, and ends with status 3."""
+    run = record(tmp, edges="decode,augment,tta_merge")
+    path = run + "/recordings/augment.0000.flr"
+    data = bytearray(slurp(path))
+    data[len(data) // 2] ^= 1                              # most of the file is pixels
+    with open(path, "wb") as f:
+        f.write(data)
+    _, out, err = flowrun("replay", run, "--from", "net", "--to", "tta_merge", "--diff", want=3)
+    same(out, "the same: 7 batches compared\n", "the others")
+    holds("augment.0000.flr: batch " in err and "it is left out" in err, err)
+    bad = re.search(r"augment.0000.flr: batch (\d+)", err).group(1)
+    _, _, err = flowrun("replay", run, "--from", "net", "--to", "tta_merge", "--batch", bad, want=2)
+    holds("batch " + bad in err and "left out" not in err, err)
+    _, out, err = flowrun("cut", run, "--out", tmp + "/cut.tar", want=3)
+    holds("23 records" in out and "batch " + bad in err, out + err)
+    same(replay(tmp + "/cut.tar", "--from", "net", "--to", "tta_merge", "--diff"), "the same: 7 batches compared\n", "what was cut")
+    _, _, err = flowrun("replay", tmp + "/cut.tar", "--stage", "tiles", want=2)
+    holds("tiles reads the original files" in err, err)
+
+
 def what_is_refused(tmp):
     os.mkdir(tmp + "/o")
     g = write_graph(tmp + "/g.json", flow.chain(tmp + "/o", TILES + "/*11.jpg", batch=4))
@@ -295,4 +317,4 @@ def what_is_refused(tmp):
 if __name__ == "__main__":
     sys.exit(flow.run_cases([every_stage_of_a_quiet_run, every_stage_of_a_run_with_kills, joins_are_fed_from_several_recordings, a_wrong_build_is_caught,
                              under_a_debugger, a_recording_is_a_source, what_was_recorded_is_listed, a_contact_sheet, the_sheet_tells_the_sink_it_was_asked_for, why_a_tile_got_its_labels, sixteen_bits_are_stretched,
-                             a_reproducer_is_one_file, what_is_refused]))
+                             a_reproducer_is_one_file, a_damaged_record_is_left_out, what_is_refused]))
