@@ -70,6 +70,13 @@ def a_stalled_sink_stops_the_graph(tmp):
             break
         os.kill(stages["sink"][0], signal.SIGCONT)
     holds(full(), "the window is full: %r, window %d" % (state(), window))
+
+    def settled():
+        """What was under way behind the first stages has come to the sink."""
+        was = flow.pss(pids)
+        time.sleep(0.5)
+        return flow.pss(pids) <= was * 1.001
+    wait_for(settled, "no more memory is touched")
     before, memory = state(), flow.pss(pids)
     time.sleep(1.5)                                        # there is no event to wait for: nothing is to happen any more
     same(state(), before, "batches seen, committed, bytes of the journal, open files")
