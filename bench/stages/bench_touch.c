@@ -67,7 +67,7 @@ static const struct fl_opt bench_touch_opts[] = {
 static const struct fl_opt bench_end_opts[] = {
     { .name = "touch", .type = FL_OPT_BOOL, .off = offsetof(struct bench_end, touch), .def = "true", .help = "read the payload" },
     { .name = "after", .type = FL_OPT_INT, .off = offsetof(struct bench_end, after), .def = "1", .min = 1, .max = 1e9, .help = "batches that aren't timed" },
-    { .name = "until", .type = FL_OPT_INT, .off = offsetof(struct bench_end, until), .def = "1e9", .min = 1, .max = 1e9, .help = "the last that is" },
+    { .name = "until", .type = FL_OPT_INT, .off = offsetof(struct bench_end, until), .def = "1000000000", .min = 1, .max = 1e9, .help = "the last that is" },
     { 0 }
 };
 
