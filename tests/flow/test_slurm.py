@@ -13,9 +13,8 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import flow                                                # noqa: E402
-from flow import BUILD, FLOWRUN, TILES, chain, holds, same, slurp, write_graph   # noqa: E402
+from flow import FLOWRUN, holds, same, slurp   # noqa: E402
 
-NAP = os.path.join(BUILD, "tests/flow/stages")
 NODES = ["n1", "n2", "n3", "n4"]
 BATCHES = 90                        # of one tile
 SILENT = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
@@ -148,16 +147,7 @@ class Cluster:
 
 
 def graph(tmp, ms=0, **top):
-    os.makedirs(tmp + "/out", exist_ok=True)
-    stages = chain(tmp + "/out", TILES + "/*[1-3].jpg", batch=1, net={"rows": 1})
-    stages["nap"] = {"from": "net", "options": {"ms": ms}}
-    stages["tta_merge"]["from"] = "nap"
-    stages["net"]["place"] = stages["nap"]["place"] = "far"
-    return write_graph(tmp + "/graph.json", stages, **dict({"hosts": {"far": ["what", "it", "says", "is", "replaced"]}, "stage_path": [NAP], "memory": "4MB"}, **top))
-
-
-def results(tmp):
-    return [slurp(tmp + "/out/" + name) for name in ("predictions.csv", "probs.csv")]
+    return flow.far_graph(tmp, ms, **dict({"hosts": {"far": ["what", "it", "says", "is", "replaced"]}}, **top))
 
 
 WANT = []
@@ -168,7 +158,7 @@ def want(tmp):
     if not WANT:
         os.makedirs(tmp + "/here")
         flow.flowrun(graph(tmp + "/here", cluster={"launcher": "exec"}), "--run", tmp + "/here/run", "--local", "-q")
-        WANT.extend(results(tmp + "/here"))
+        WANT.extend(flow.far_results(tmp + "/here"))
     return WANT
 
 
@@ -211,7 +201,7 @@ def went_on(tmp, done):
     r = flow.report(tmp + "/run")
     same([r["status"], r["predicted"], r["resumed_batches"], r["stages"]["nap"]["batches"]], ["complete", BATCHES, done, BATCHES - done],
          "state, tiles, batches done before, batches done now; %s" % log(tmp))
-    same(results(tmp) == want(tmp), True, "the files are those of one host")
+    same(flow.far_results(tmp) == want(tmp), True, "the files are those of one host")
 
 
 # ---- cases ----
@@ -221,7 +211,7 @@ def a_job_gives_what_one_host_gives(tmp):
     with Cluster(tmp) as c:
         number = submit(tmp, ms=5)
         same(c.ends(number), ["COMPLETED", "0:0"], "job; %s" % log(tmp))
-        same(results(tmp) == want(tmp), True, "the files are those of one host")
+        same(flow.far_results(tmp) == want(tmp), True, "the files are those of one host")
         with open(tmp + "/run/log.jsonl") as f:
             ready = sorted(re.search("host (\\S+) is ready", line).group(1) for line in f if "is ready" in line)
         same(ready, ["n1", "n2", "n3"], "hosts")
@@ -276,7 +266,7 @@ def a_lost_node_is_done_without(tmp):
         same(c.job(number, "Restarts"), "0", "restarts")
         r = flow.report(tmp + "/run")
         holds(r["reissued_batches"] > 0 and r["stages"]["nap"]["deaths"] > 0, "a host was lost: %s; %s" % (r, log(tmp)))
-        same([r["predicted"], results(tmp) == want(tmp)], [BATCHES, True], "tiles, the files are those of one host")
+        same([r["predicted"], flow.far_results(tmp) == want(tmp)], [BATCHES, True], "tiles, the files are those of one host")
 
 
 def the_script_is_printed(tmp):

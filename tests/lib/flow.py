@@ -223,6 +223,20 @@ def open_files(pids):
 
 # ---- cases ----
 
+def far_graph(tmp, ms=0, **top):
+    """The default stages with one tile a batch into TMP/out; the network and a nap of so many ms a batch are on the hosts called far."""
+    os.makedirs(tmp + "/out", exist_ok=True)
+    stages = chain(tmp + "/out", TILES + "/*[1-3].jpg", batch=1, net={"rows": 1})
+    stages["nap"] = {"from": "net", "options": {"ms": ms}}
+    stages["tta_merge"]["from"] = "nap"
+    stages["net"]["place"] = stages["nap"]["place"] = "far"
+    return write_graph(tmp + "/graph.json", stages, stage_path=[BUILD + "/tests/flow/stages"], memory="4MB", **top)
+
+
+def far_results(tmp):
+    return [slurp(tmp + "/out/" + name) for name in ("predictions.csv", "probs.csv")]
+
+
 def run_cases(cases):
     """Runs each case (a function of a fresh folder) and prints the line tests/run.sh reads; returns the exit status."""
     passed = failed = skipped = 0
