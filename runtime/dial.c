@@ -9,9 +9,8 @@
 #include <unistd.h>
 #include <zmq.h>
 
-#define DIAL_LINGER    1000                /* ms for last words: a courtesy, nothing depends on it */
-#define DIAL_HANDSHAKE 5000
-#define DIAL_CURVE     64                  /* what CURVE adds to a message, and a little */
+#include "runtime/wire.h"
+
 #define DIAL_OVER (ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
 
 struct fl_dial { void *ctx, *dealer, *monitor; int epoll; size_t most; bool over, refused; };
@@ -21,27 +20,12 @@ static int dial_errno(struct fl_err *err, const char *what)
     return fl_err_set(err, FL_E_PEER, "%s: %s", what, zmq_strerror(zmq_errno()));
 }
 
-static int dial_watch(struct fl_dial *d, void *socket)
-{
-    int fd;
-    size_t len = sizeof fd;
-    struct epoll_event e = { .events = EPOLLIN };
-    return zmq_getsockopt(socket, ZMQ_FD, &fd, &len) == 0 ? epoll_ctl(d->epoll, EPOLL_CTL_ADD, fd, &e) : -1;
-}
-
 static int dial_socket(struct fl_dial *d, const struct fl_dial_conf *c, struct fl_err *err)
 {
-    int zero = 0, never = -1, dead = (int)c->silence, ping = dead / 4, shake = DIAL_HANDSHAKE;
-    int64_t most = (int64_t)c->most + DIAL_CURVE;
+    int never = -1;
     d->most = c->most;
-    zmq_setsockopt(d->dealer, ZMQ_LINGER, &zero, sizeof zero);
-    zmq_setsockopt(d->dealer, ZMQ_SNDHWM, &zero, sizeof zero);
-    zmq_setsockopt(d->dealer, ZMQ_RCVHWM, &zero, sizeof zero);
-    zmq_setsockopt(d->dealer, ZMQ_MAXMSGSIZE, &most, sizeof most);
+    fl_wire_options(d->dealer, c->most, c->silence);
     zmq_setsockopt(d->dealer, ZMQ_RECONNECT_IVL, &never, sizeof never);
-    zmq_setsockopt(d->dealer, ZMQ_HEARTBEAT_IVL, &ping, sizeof ping);
-    zmq_setsockopt(d->dealer, ZMQ_HEARTBEAT_TIMEOUT, &dead, sizeof dead);
-    zmq_setsockopt(d->dealer, ZMQ_HANDSHAKE_IVL, &shake, sizeof shake);
     if (c->server_key != NULL && (zmq_setsockopt(d->dealer, ZMQ_CURVE_SERVERKEY, c->server_key, strlen(c->server_key) + 1) != 0 ||
                                   zmq_setsockopt(d->dealer, ZMQ_CURVE_PUBLICKEY, c->public_key, strlen(c->public_key) + 1) != 0 ||
                                   zmq_setsockopt(d->dealer, ZMQ_CURVE_SECRETKEY, c->secret_key, strlen(c->secret_key) + 1) != 0))
@@ -61,7 +45,7 @@ int fl_dial_open(const struct fl_dial_conf *c, struct fl_dial **out, struct fl_e
     d->ctx = zmq_ctx_new();
     d->dealer = d->ctx != NULL ? zmq_socket(d->ctx, ZMQ_DEALER) : NULL;
     int rc = d->dealer != NULL && d->epoll >= 0 ? dial_socket(d, c, err) : dial_errno(err, "connection");
-    if (rc == FL_OK && (dial_watch(d, d->dealer) != 0 || dial_watch(d, d->monitor) != 0))
+    if (rc == FL_OK && (fl_wire_watch(d->epoll, d->dealer) != 0 || fl_wire_watch(d->epoll, d->monitor) != 0))
         rc = fl_err_set(err, FL_E_IO, "connection: can't be watched");
     if (rc != FL_OK) {
         fl_dial_close(d);
@@ -75,17 +59,7 @@ void fl_dial_close(struct fl_dial *d)
 {
     if (d == NULL)
         return;
-    void *const sockets[] = { d->monitor, d->dealer };
-    for (int i = 0; i < 2; i++)
-        if (sockets[i] != NULL) {
-            int linger = i == 1 && !d->over ? DIAL_LINGER : 0;
-            zmq_setsockopt(sockets[i], ZMQ_LINGER, &linger, sizeof linger);
-            zmq_close(sockets[i]);
-        }
-    if (d->ctx != NULL)
-        zmq_ctx_term(d->ctx);
-    if (d->epoll >= 0)
-        close(d->epoll);
+    fl_wire_close(d->ctx, d->epoll, (void *const[]){ d->monitor, d->dealer }, 2, d->over ? NULL : d->dealer);
     free(d);
 }
 
@@ -131,11 +105,9 @@ int fl_dial_next(struct fl_dial *d, void *buf, size_t *len, struct fl_err *err)
 int fl_dial_say(struct fl_dial *d, const void *head, size_t hlen, const void *data, size_t dlen, struct fl_err *err)
 {
     zmq_msg_t m;
-    if (zmq_msg_init_size(&m, hlen + dlen) != 0)
-        return fl_err_set(err, FL_E_NOMEM, "a message of %zu bytes", hlen + dlen);
-    memcpy(zmq_msg_data(&m), head, hlen);
-    if (dlen > 0)
-        memcpy((char *)zmq_msg_data(&m) + hlen, data, dlen);
+    int rc = fl_wire_message(&m, head, hlen, data, dlen, err);
+    if (rc != FL_OK)
+        return rc;
     if (zmq_msg_send(&m, d->dealer, ZMQ_DONTWAIT) >= 0)
         return FL_OK;
     zmq_msg_close(&m);

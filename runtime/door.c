@@ -8,11 +8,10 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#include "runtime/wire.h"
+
 #define DOOR_IDENTITY  8
-#define DOOR_LINGER    1000                /* ms for last words: a courtesy, nothing depends on it */
 #define DOOR_SILENCE   20000              /* ms without an answer to libzmq's own pings, which the peer's I/O thread gives however busy it is */
-#define DOOR_CURVE     64                 /* what CURVE adds to a message, and a little */
-#define DOOR_HANDSHAKE 5000               /* ms for it: who says nothing is hung up on */
 
 struct door_peer { bool used; size_t len; unsigned char id[DOOR_IDENTITY]; int fd; uint64_t since; };
 
@@ -33,14 +32,6 @@ static int door_errno(struct fl_err *err, int code, const char *what)
 }
 
 /* ---- opening ---- */
-
-static int door_watch(struct fl_door *d, void *socket)
-{
-    int fd;
-    size_t len = sizeof fd;
-    struct epoll_event e = { .events = EPOLLIN };
-    return zmq_getsockopt(socket, ZMQ_FD, &fd, &len) == 0 ? epoll_ctl(d->epoll, EPOLL_CTL_ADD, fd, &e) : -1;
-}
 
 static int door_guard(struct fl_door *d, bool insecure, struct fl_err *err)
 {
@@ -66,20 +57,13 @@ static int door_curve(struct fl_door *d, struct fl_err *err)
 
 static int door_router(struct fl_door *d, const struct fl_door_conf *c, struct fl_err *err)
 {
-    int one = 1, zero = 0, dead = c->silence > 0 ? (int)c->silence : DOOR_SILENCE, ping = dead / 4, shake = DOOR_HANDSHAKE;
-    int64_t most = (int64_t)c->most + DOOR_CURVE;
+    int one = 1;
     size_t len = sizeof d->address;
     d->router = zmq_socket(d->ctx, ZMQ_ROUTER);
     if (d->router == NULL)
         return door_errno(err, FL_E_IO, "door");
-    zmq_setsockopt(d->router, ZMQ_LINGER, &zero, sizeof zero);
-    zmq_setsockopt(d->router, ZMQ_SNDHWM, &zero, sizeof zero);
-    zmq_setsockopt(d->router, ZMQ_RCVHWM, &zero, sizeof zero);
+    fl_wire_options(d->router, c->most, c->silence > 0 ? c->silence : DOOR_SILENCE);
     zmq_setsockopt(d->router, ZMQ_ROUTER_MANDATORY, &one, sizeof one);
-    zmq_setsockopt(d->router, ZMQ_MAXMSGSIZE, &most, sizeof most);
-    zmq_setsockopt(d->router, ZMQ_HEARTBEAT_IVL, &ping, sizeof ping);
-    zmq_setsockopt(d->router, ZMQ_HEARTBEAT_TIMEOUT, &dead, sizeof dead);
-    zmq_setsockopt(d->router, ZMQ_HANDSHAKE_IVL, &shake, sizeof shake);
     if (!c->insecure && door_curve(d, err) != FL_OK)
         return err->code;
     if (zmq_socket_monitor(d->router, "inproc://door", ZMQ_EVENT_DISCONNECTED) != 0 || (d->monitor = zmq_socket(d->ctx, ZMQ_PAIR)) == NULL ||
@@ -102,7 +86,7 @@ int fl_door_open(const struct fl_door_conf *c, struct fl_door **out, struct fl_e
     int rc = d->ctx != NULL && d->epoll >= 0 ? door_guard(d, c->insecure, err) : fl_err_set(err, FL_E_IO, "door");
     if (rc == FL_OK)
         rc = door_router(d, c, err);
-    if (rc == FL_OK && ((d->zap != NULL && door_watch(d, d->zap) != 0) || door_watch(d, d->router) != 0 || door_watch(d, d->monitor) != 0))
+    if (rc == FL_OK && ((d->zap != NULL && fl_wire_watch(d->epoll, d->zap) != 0) || fl_wire_watch(d->epoll, d->router) != 0 || fl_wire_watch(d->epoll, d->monitor) != 0))
         rc = fl_err_set(err, FL_E_IO, "door: can't be watched");
     if (rc != FL_OK) {
         fl_door_close(d);
@@ -116,17 +100,7 @@ void fl_door_close(struct fl_door *d)
 {
     if (d == NULL)
         return;
-    void *const sockets[] = { d->monitor, d->router, d->zap };
-    for (int i = 0; i < 3; i++)
-        if (sockets[i] != NULL) {
-            int linger = i == 1 ? DOOR_LINGER : 0;
-            zmq_setsockopt(sockets[i], ZMQ_LINGER, &linger, sizeof linger);
-            zmq_close(sockets[i]);
-        }
-    if (d->ctx != NULL)
-        zmq_ctx_term(d->ctx);
-    if (d->epoll >= 0)
-        close(d->epoll);
+    fl_wire_close(d->ctx, d->epoll, (void *const[]){ d->monitor, d->router, d->zap }, 3, d->router);
     free(d);
 }
 
@@ -306,11 +280,9 @@ int fl_door_say(struct fl_door *d, uint32_t peer, const void *head, size_t hlen,
 {
     const struct door_peer *p = &d->peers[peer];
     zmq_msg_t m;
-    if (zmq_msg_init_size(&m, hlen + dlen) != 0)
-        return fl_err_set(err, FL_E_NOMEM, "a message of %zu bytes", hlen + dlen);
-    memcpy(zmq_msg_data(&m), head, hlen);
-    if (dlen > 0)
-        memcpy((char *)zmq_msg_data(&m) + hlen, data, dlen);
+    int rc = fl_wire_message(&m, head, hlen, data, dlen, err);
+    if (rc != FL_OK)
+        return rc;
     if (p->used && zmq_send(d->router, p->id, p->len, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0 && zmq_msg_send(&m, d->router, ZMQ_DONTWAIT) >= 0)
         return FL_OK;
     zmq_msg_close(&m);
