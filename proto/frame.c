@@ -126,13 +126,17 @@ static int frame_read_tensors(struct fl_msg *m, struct fl_batch *b, struct fl_er
 
 enum { FRAME_V, FRAME_RUN, FRAME_BATCH, FRAME_ATTEMPT, FRAME_SLOT, FRAME_GEN, FRAME_N, FRAME_CRIT, FRAME_T, FRAME_PROBE, FRAME_KEYS };
 static const char *const frame_keys[FRAME_KEYS] = { "v", "run", "batch", "attempt", "slot", "gen", "n", "crit", "t", "probe" };
+static const uint8_t frame_key_len[FRAME_KEYS] = { 1, 3, 5, 7, 4, 3, 1, 4, 1, 5 };
 
-static int frame_key(const char *s, uint32_t len)
+/* Which key this is, FRAME_KEYS for an unknown one; the key after the last one is looked at first. */
+static int frame_key(const char *s, uint32_t len, int last)
 {
-    int k = 0;
-    while (k < FRAME_KEYS && (strlen(frame_keys[k]) != len || memcmp(frame_keys[k], s, len) != 0))
-        k++;
-    return k;
+    for (int i = 1; i <= FRAME_KEYS; i++) {
+        int k = (last + i) % FRAME_KEYS;
+        if (frame_key_len[k] == len && memcmp(frame_keys[k], s, len) == 0)
+            return k;
+    }
+    return FRAME_KEYS;
 }
 
 static int frame_read_value(struct fl_msg *m, int key, struct fl_batch *b, uint32_t *crit, struct fl_err *err)
@@ -170,6 +174,7 @@ int fl_frame_unpack(const void *buf, size_t len, struct fl_batch *b, struct fl_e
     struct fl_msg m = { buf, (const uint8_t *)buf + len };
     struct fl_batch in;
     uint32_t n, crit = 0, seen = 0;
+    int key = FRAME_KEYS - 1;
     memset(&in, 0, offsetof(struct fl_batch, t));
     int rc = fl_frame_check(buf, len, err);
 
@@ -182,7 +187,7 @@ int fl_frame_unpack(const void *buf, size_t len, struct fl_batch *b, struct fl_e
         uint32_t slen;
         if (!fl_msg_str(&m, &s, &slen))
             return fl_err_set(err, FL_E_PROTO, "header: key %u is not a text", i);
-        int key = frame_key(s, slen);
+        key = frame_key(s, slen, key);
         if (key < FRAME_KEYS && (seen & 1u << key) != 0)
             return fl_err_set(err, FL_E_PROTO, "header: %s is there twice", frame_keys[key]);
         seen |= 1u << key;
@@ -190,7 +195,7 @@ int fl_frame_unpack(const void *buf, size_t len, struct fl_batch *b, struct fl_e
         if (rc != FL_OK)
             return rc;
     }
-    for (int key = 0; key < FRAME_PROBE; key++)
+    for (key = 0; key < FRAME_PROBE; key++)
         if ((seen & 1u << key) == 0)
             return fl_err_set(err, FL_E_PROTO, "header: %s is missing", frame_keys[key]);
     if ((crit & FL_FRAME_PROBE) != 0 ? in.probe == 0 : in.probe != 0)

@@ -1,6 +1,7 @@
 /* Bounded MessagePack: the walk that proves a message, a reader that trusts it, a writer into a given buffer. */
 #include "proto/msg.h"
 
+#include <endian.h>
 #include <string.h>
 
 /* ---- one token ---- */
@@ -28,15 +29,22 @@ struct msg_token {
 
 static uint64_t msg_big_endian(const uint8_t *p, size_t n)
 {
-    uint64_t v = 0;
-    while (n-- > 0)
-        v = v << 8 | *p++;
-    return v;
+    uint16_t v2;
+    uint32_t v4;
+    uint64_t v8;
+
+    switch (n) {
+    case 0:  return 0;
+    case 1:  return *p;
+    case 2:  memcpy(&v2, p, 2); return be16toh(v2);
+    case 4:  memcpy(&v4, p, 4); return be32toh(v4);
+    default: memcpy(&v8, p, 8); return be64toh(v8);
+    }
 }
 
 /* Takes one token off the front: a scalar with its body, or the head of a container. False when the bytes run
  * out, and for a container that claims more elements than there are bytes for. */
-static bool msg_next(struct fl_msg *m, struct msg_token *t)
+static inline bool msg_next(struct fl_msg *m, struct msg_token *t)
 {
     const uint8_t *p = m->p;
     size_t left = (size_t)(m->end - p);
@@ -87,14 +95,13 @@ int fl_msg_check(const void *buf, size_t len, struct fl_err *err)
     if (len > FL_MSG_MAX)
         return fl_err_set(err, FL_E_PROTO, "message of %zu bytes, at most %d are allowed", len, FL_MSG_MAX);
     struct fl_msg m = { buf, (const uint8_t *)buf + len };
-    uint64_t open[FL_MSG_DEPTH] = { 0 };    /* values each open container still wants */
+    uint64_t open[FL_MSG_DEPTH], want = 1;    /* values wanted at this depth, and by the containers around it */
     uint32_t depth = 0;
 
-    do {
+    while (want > 0) {
         size_t at = (size_t)(m.p - (const uint8_t *)buf);
         struct msg_token t;
-        if (depth > 0)
-            open[depth - 1]--;
+        want--;
         if (!msg_next(&m, &t))
             return fl_err_set(err, FL_E_PROTO, "message of %zu bytes ends within the value at byte %zu", len, at);
         if (t.kind == MSG_BAD || t.kind == MSG_EXT)
@@ -102,11 +109,12 @@ int fl_msg_check(const void *buf, size_t len, struct fl_err *err)
         if (t.kind == MSG_ARRAY || t.kind == MSG_MAP) {
             if (depth == FL_MSG_DEPTH)
                 return fl_err_set(err, FL_E_PROTO, "message byte %zu: nested deeper than %d", at, FL_MSG_DEPTH);
-            open[depth++] = t.value * (t.kind == MSG_MAP ? 2 : 1);
+            open[depth++] = want;
+            want = t.value * (t.kind == MSG_MAP ? 2 : 1);
         }
-        while (depth > 0 && open[depth - 1] == 0)
-            depth--;
-    } while (depth > 0);
+        while (want == 0 && depth > 0)
+            want = open[--depth];
+    }
     if (m.p != m.end)
         return fl_err_set(err, FL_E_PROTO, "message: %zu bytes behind its end", (size_t)(m.end - m.p));
     return FL_OK;
@@ -166,6 +174,10 @@ bool fl_msg_u64(struct fl_msg *m, uint64_t *v)
     struct fl_msg at = *m;
     struct msg_token t;
 
+    if (at.p < at.end && *at.p < 0x80) {
+        *v = *m->p++;
+        return true;
+    }
     if (!msg_next(&at, &t) || !(t.kind == MSG_UINT || (t.kind == MSG_INT && (int64_t)t.value >= 0)))
         return false;
     *v = t.value;
@@ -247,8 +259,23 @@ bool fl_msg_skip(struct fl_msg *m)
 static int msg_write(void *data, const char *bytes, size_t n)
 {
     struct fl_msg_out *o = data;
-    if (o->len <= o->cap && n <= o->cap - o->len)
-        memcpy(o->buf + o->len, bytes, n);
+    if (o->len <= o->cap && n <= o->cap - o->len) {
+        uint8_t *to = o->buf + o->len;
+        if (n == 1) {                  /* most writes are a code, a number or a short name: moves without a call */
+            *to = (uint8_t)*bytes;
+        } else if (n < 4) {
+            memcpy(to, bytes, 2);
+            to[n - 1] = (uint8_t)bytes[n - 1];
+        } else if (n < 8) {
+            memcpy(to, bytes, 4);
+            memcpy(to + n - 4, bytes + n - 4, 4);
+        } else if (n <= 16) {
+            memcpy(to, bytes, 8);
+            memcpy(to + n - 8, bytes + n - 8, 8);
+        } else {
+            memcpy(to, bytes, n);
+        }
+    }
     o->len += n;
     return 0;
 }
@@ -269,17 +296,4 @@ int fl_msg_out_done(const struct fl_msg_out *o, const char *what, size_t *len, s
         return fl_err_set(err, FL_E_PROTO, "%s takes %zu bytes, the buffer has %zu", what, o->len, o->cap);
     *len = o->len;
     return FL_OK;
-}
-
-void fl_msg_put_str(struct fl_msg_out *o, const char *s)
-{
-    size_t n = strlen(s);
-    msgpack_pack_str(&o->pk, n);
-    msgpack_pack_str_body(&o->pk, s, n);
-}
-
-void fl_msg_put_key_u64(struct fl_msg_out *o, const char *key, uint64_t value)
-{
-    fl_msg_put_str(o, key);
-    msgpack_pack_uint64(&o->pk, value);
 }

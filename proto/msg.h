@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "proto/status.h"
 
@@ -45,7 +46,18 @@ struct fl_msg_out { uint8_t *buf; size_t cap, len; msgpack_packer pk; };   /* le
 void fl_msg_out_init(struct fl_msg_out *, void *buf, size_t cap);
 /* FL_E_PROTO naming the size when it is more than FL_MSG_MAX or than the buffer; *len is written on success. `what` begins the text. */
 int  fl_msg_out_done(const struct fl_msg_out *, const char *what, size_t *len, struct fl_err *err);
-void fl_msg_put_str(struct fl_msg_out *, const char *s);
-void fl_msg_put_key_u64(struct fl_msg_out *, const char *key, uint64_t value);
+
+static inline void fl_msg_put_str(struct fl_msg_out *o, const char *s)
+{
+    size_t n = strlen(s);
+    msgpack_pack_str(&o->pk, n);
+    msgpack_pack_str_body(&o->pk, s, n);
+}
+
+static inline void fl_msg_put_key_u64(struct fl_msg_out *o, const char *key, uint64_t value)
+{
+    fl_msg_put_str(o, key);
+    msgpack_pack_uint64(&o->pk, value);
+}
 
 #endif
