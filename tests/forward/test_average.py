@@ -6,7 +6,7 @@ import sys
 import numpy as np
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
-sys.path[:0] = [os.path.join(ROOT, "tests/lib"), os.path.join(ROOT, "python"), os.path.dirname(os.path.abspath(__file__))]
+sys.path[:0] = [os.path.join(ROOT, "tests/lib"), os.path.join(ROOT, "tests/flow"), os.path.join(ROOT, "python"), os.path.dirname(os.path.abspath(__file__))]
 import parity
 from flow import MODELS, Skip, chain, flowrun, holds, run_cases, same, write_graph
 from flowrun import safetensors
@@ -116,6 +116,28 @@ def statistics_are_those_of_update_bn(tmp):
                 holds(np.array_equal(got[name], mean(dicts, name)), "%s %s: not the mean" % (arch, name))
 
 
+def statistics_of_ngb_are_those_of_its_pixels(tmp):
+    """The pixels are those that decode makes of both files of a tile; check-precision sees the same ones."""
+    import test_bands
+    torch()
+    test_bands.paint(tmp)
+    model, dicts, files = snapshots(tmp, "tilenet", 64, 2)
+    for f in files:
+        described(f, "tilenet", 64, **{"input": {"mode": "ngb", "channels": 3, "size": 64, "M": 255, "mean": list(MEAN), "std": list(STD)}})
+    rows = test_bands.ngb_tiles(tmp + "/tiles", tmp + "/tif", 64)
+    x = ((np.stack([rows[t][0] for t in sorted(rows)]) / 255.0 - MEAN) / STD).transpose(0, 3, 1, 2)
+    both = ("--tiles", tmp + "/tiles", "--tifs", tmp + "/tif")
+    flowrun("average-snapshots", *files, *both, "--batch", "12", "--out", tmp + "/out.safetensors")
+    got, want = safetensors.load(tmp + "/out.safetensors"), updated(model, dicts, np.ascontiguousarray(x), (12, 12))
+    for name in (n for n in want if "running_" in n):
+        holds(np.abs(got[name] - want[name]).max() <= 1e-5 * np.abs(want[name]).max(), "%s: %s, want %s" % (name, got[name], want[name]))
+    _, out, _ = flowrun("check-precision", tmp + "/out.safetensors", *both)
+    holds("passed" in out and "24 tiles" in out, out)
+    for args, text in ((("--tiles", tmp + "/tiles"), "--tifs"), (("--tiles", tmp + "/tiles", "--tifs", tmp + "/tiles"), ".tif")):
+        rc, _, err = flowrun("check-precision", files[0], *args, want=None)
+        holds(rc in (1, 2) and text in err, "%s: status %d, it said %s" % (args, rc, err))
+
+
 def means_are_those_of_the_formula(tmp):
     """A network without BN: nothing to estimate. Copies give themselves, two (a + b)/2, three the stream's."""
     torch()
@@ -182,4 +204,4 @@ def what_doesnt_fit_is_refused(tmp):
 
 
 if __name__ == "__main__":
-    sys.exit(run_cases((statistics_are_those_of_update_bn, means_are_those_of_the_formula, a_run_takes_what_comes_out, what_doesnt_fit_is_refused)))
+    sys.exit(run_cases((statistics_are_those_of_update_bn, statistics_of_ngb_are_those_of_its_pixels, means_are_those_of_the_formula, a_run_takes_what_comes_out, what_doesnt_fit_is_refused)))

@@ -17,27 +17,40 @@
 #define TILES_LIMIT ((size_t)1 << 30)      /* bytes of a file */
 #define TILES_SIDE  16384u
 
-static int tiles_kind(struct fl_tool_tiles *t, const struct fl_plan *plan, const char *bands, struct fl_err *err)
+/* Which of the file's bands become the channels. */
+static int tiles_bands(const char *bands, const char *want, uint32_t channels, uint8_t *from, struct fl_err *err)
 {
-    static const char want[] = "rgbn";
-    uint8_t from[FL_TIFF_BANDS] = { 0 };
     size_t n = strlen(bands);
-    if (strcmp(plan->m.mode, "ngb") == 0)
-        return fl_err_set(err, FL_E_CONFIG, "--tiles: a network for ngb needs two files a tile, which isn't supported here");
-    if (plan->m.M == 255) {
-        t->jpeg = fl_jpeg_new(false);
-        return t->jpeg != NULL ? FL_OK : fl_err_set(err, FL_E_NOMEM, "no memory for a decoder");
-    }
-    if (n < plan->channels || n > FL_TIFF_BANDS || strspn(bands, want) != n)
-        return fl_err_set(err, FL_E_CONFIG, "--file-bands: \"%.20s\", want %u to 4 of the letters r, g, b, n", bands, plan->channels);
-    for (uint32_t k = 0; k < plan->channels; k++) {
+    if (n < channels || n > FL_TIFF_BANDS || strspn(bands, want) != n)
+        return fl_err_set(err, FL_E_CONFIG, "--file-bands: \"%.20s\", want %u to 4 of the letters r, g, b, n", bands, channels);
+    for (uint32_t k = 0; k < channels; k++) {
         const char *at = strchr(bands, want[k]);
         if (at == NULL || strchr(at + 1, want[k]) != NULL)
             return fl_err_set(err, FL_E_CONFIG, "--file-bands: \"%s\" %s %c", bands, at == NULL ? "lacks" : "has twice", want[k]);
         from[k] = (uint8_t)(at - bands);
     }
-    t->tiff = fl_tiff_new((uint32_t)n, from, plan->channels);
-    return t->tiff != NULL ? FL_OK : fl_err_set(err, FL_E_NOMEM, "no memory for a decoder");
+    return FL_OK;
+}
+
+static int tiles_kind(struct fl_tool_tiles *t, const struct fl_plan *plan, const struct fl_tool_tiles_opts *o, struct fl_err *err)
+{
+    uint8_t from[FL_TIFF_BANDS] = { 0 };
+    bool ngb = strcmp(plan->m.mode, "ngb") == 0, jpeg = plan->m.M == 255, tiff = ngb || !jpeg;
+    if (ngb != (o->tifs != NULL))
+        return fl_err_set(err, FL_E_CONFIG, ngb ? "--tifs: the network is for ngb: want the folder with ID.tif of each tile" : "--tifs is for a network for ngb, this one is for %s", plan->m.mode);
+    int code = tiff ? tiles_bands(o->file_bands, ngb ? "ngbr" : "rgbn", plan->channels, from, err) : FL_OK;
+    if (code != FL_OK)
+        return code;
+    t->tifs = o->tifs;
+    if (jpeg)
+        t->jpeg = fl_jpeg_new(false);
+    if (tiff)
+        t->tiff = fl_tiff_new((uint32_t)strlen(o->file_bands), from, plan->channels);
+    if (ngb)
+        t->match = fl_match_new();
+    if ((jpeg && t->jpeg == NULL) || (tiff && t->tiff == NULL) || (ngb && t->match == NULL))
+        return fl_err_set(err, FL_E_NOMEM, "no memory for a decoder");
+    return FL_OK;
 }
 
 /* Leaves the training tiles of a fold: those of all others. */
@@ -92,7 +105,7 @@ int fl_tool_tiles_open(struct fl_tool_tiles *t, const struct fl_tool_tiles_opts 
     fl_inputs_init(&t->in, 4096);
     int code = tiles_list(t, o, err);
     if (code == FL_OK)
-        code = tiles_kind(t, plan, o->file_bands, err);
+        code = tiles_kind(t, plan, o, err);
     return code == FL_OK ? fl_input_init(&t->input, plan->m.size, plan->channels, plan->m.M, plan->mean, plan->std, err) : code;
 }
 
@@ -102,6 +115,9 @@ void fl_tool_tiles_done(struct fl_tool_tiles *t)
     fl_input_done(&t->input);
     fl_jpeg_free(t->jpeg);
     fl_tiff_free(t->tiff);
+    fl_match_free(t->match);
+    free(t->picture);
+    free(t->bands);
     free(t->pixels);
 }
 
@@ -145,24 +161,61 @@ static int tiles_first(struct fl_tool_tiles *t, uint32_t w, uint32_t h, struct f
         fl_views_done(&v);
     }
     t->window = (struct fl_window){ row.g, row.x, row.y, row.w, row.h };
-    t->pixels = code == FL_OK ? malloc((size_t)w * w * t->channels * (t->jpeg != NULL ? 1 : 2)) : NULL;
-    if (code == FL_OK && t->pixels == NULL)
+    size_t samples = (size_t)w * w * t->channels;
+    t->pixels = code == FL_OK ? malloc(samples * (t->jpeg != NULL ? 1 : 2)) : NULL;
+    if (t->tifs != NULL) {
+        t->picture = malloc(samples);
+        t->bands = malloc(samples * sizeof *t->bands);
+    }
+    if (code == FL_OK && (t->pixels == NULL || (t->tifs != NULL && (t->picture == NULL || t->bands == NULL))))
         code = fl_err_set(err, FL_E_NOMEM, "no memory for %u x %u pixels", w, w);
     t->side = code == FL_OK ? w : 0;
     return code;
 }
 
-static int tiles_decode(struct fl_tool_tiles *t, const char *bytes, size_t len, struct fl_err *err)
+static int tiles_size(struct fl_tool_tiles *t, uint32_t w, uint32_t h, struct fl_err *err)
 {
-    uint32_t w = 0, h = 0;
-    int code = t->jpeg != NULL ? fl_jpeg_header(t->jpeg, bytes, len, &w, &h, err) : fl_tiff_header(t->tiff, bytes, len, &w, &h, err);
-    if (code == FL_OK && t->side == 0)
-        code = tiles_first(t, w, h, err);
+    int code = t->side == 0 ? tiles_first(t, w, h, err) : FL_OK;
     if (code == FL_OK && (w != t->side || h != t->side))
         code = fl_err_set(err, FL_E_SHAPE, "%u x %u pixels, but the first tile has %u x %u", w, h, t->side, t->side);
+    return code;
+}
+
+static int tiles_jpeg(struct fl_tool_tiles *t, const char *bytes, size_t len, struct fl_err *err)
+{
+    uint32_t w = 0, h = 0;
+    int code = fl_jpeg_header(t->jpeg, bytes, len, &w, &h, err);
+    if (code == FL_OK)
+        code = tiles_size(t, w, h, err);
+    return code == FL_OK ? fl_jpeg_read(t->jpeg, t->tifs != NULL ? t->picture : t->pixels, err) : code;
+}
+
+static int tiles_tiff(struct fl_tool_tiles *t, const char *bytes, size_t len, struct fl_err *err)
+{
+    uint32_t w = 0, h = 0;
+    int code = fl_tiff_header(t->tiff, bytes, len, &w, &h, err);
+    if (code == FL_OK)
+        code = tiles_size(t, w, h, err);
+    return code == FL_OK ? fl_tiff_read(t->tiff, t->tifs != NULL ? t->bands : t->pixels, err) : code;
+}
+
+/* NIR, G and B of the tile's TIFF, brought to the range of its JPEG. */
+static int tiles_match(struct fl_tool_tiles *t, uint64_t i, struct fl_err *err)
+{
+    char path[4200], *bytes = NULL;
+    size_t len;
+    const char *id = fl_inputs_id(&t->in, i, &len);
+    if ((size_t)snprintf(path, sizeof path, "%s/%.*s.tif", t->tifs, (int)len, id) >= sizeof path)
+        return fl_err_set(err, FL_E_INPUT, "%.200s...: a path over 4096 bytes", t->tifs);
+    int code = fl_read_file(path, TILES_LIMIT, &bytes, &len, err);
     if (code != FL_OK)
         return code;
-    return t->jpeg != NULL ? fl_jpeg_read(t->jpeg, t->pixels, err) : fl_tiff_read(t->tiff, t->pixels, err);
+    code = tiles_tiff(t, bytes, len, err);
+    free(bytes);
+    if (code != FL_OK)
+        return fl_err_context(err, "%s", path);
+    fl_match_bands(t->match, t->bands, t->picture, (size_t)t->side * t->side, t->pixels);
+    return FL_OK;
 }
 
 int fl_tool_tiles_paint(struct fl_tool_tiles *t, uint64_t i, float *out, struct fl_err *err)
@@ -172,8 +225,10 @@ int fl_tool_tiles_paint(struct fl_tool_tiles *t, uint64_t i, float *out, struct 
     int code = tiles_bytes(t, i, &bytes, &len, err);
     if (code != FL_OK)
         return code;
-    code = tiles_decode(t, bytes, len, err);
+    code = t->jpeg != NULL ? tiles_jpeg(t, bytes, len, err) : tiles_tiff(t, bytes, len, err);
     free(bytes);
+    if (code == FL_OK && t->tifs != NULL)
+        code = tiles_match(t, i, err);
     if (code == FL_OK)
         code = fl_input_paint(&t->input, &(struct fl_tile){ t->pixels, t->jpeg != NULL ? FL_U8 : FL_U16, t->side, t->side }, &t->window, out, err);
     return code == FL_OK ? FL_OK : fl_err_context(err, "%s", fl_inputs_at(&t->in, i));

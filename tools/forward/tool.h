@@ -8,6 +8,7 @@
 #include "stages/forward/plan.h"
 #include "stages/lib/inputs.h"
 #include "stages/lib/jpeg.h"
+#include "stages/lib/match.h"
 #include "stages/lib/tiff.h"
 
 /* A command. Arguments are --NAME VALUE of its options (--NAME alone for a bool, a list up to the next --NAME), words before
@@ -31,13 +32,17 @@ void fl_tool_model_free(struct fl_tool_model *);
 void fl_tool_fill(const char *name, float *out, size_t n, double low, double span);
 
 /* tiles.c: tiles as a run without augmentation shows them to a network: whole, or their centre where they are larger than its input. */
-struct fl_tool_tiles_opts { char **tiles, *folds, *file_bands; int64_t fold; };        /* fold < 0: all; else those of the other folds */
+struct fl_tool_tiles_opts { char **tiles, *folds, *file_bands, *tifs; int64_t fold; };        /* fold < 0: all; else those of the other folds */
 struct fl_tool_tiles {
     struct fl_inputs in;                     /* in natural order of their paths */
     struct fl_input  input;
     struct fl_window window;
-    struct fl_jpeg  *jpeg;                   /* M 255, else: */
-    struct fl_tiff  *tiff;
+    struct fl_jpeg  *jpeg;                   /* M 255 */
+    struct fl_tiff  *tiff;                   /* M 65535, and ngb */
+    const char      *tifs;                   /* ngb: the folder of the tiles' TIFFs; else NULL, as are the next three */
+    struct fl_match *match;
+    uint8_t         *picture;                /* [side][side][3] of the JPEG */
+    uint16_t        *bands;                  /* [side][side][3] of the TIFF */
     void            *pixels;                 /* [side][side][channels] */
     uint32_t         channels, size, side;   /* side: of the first tile; all have it */
 };
@@ -46,7 +51,8 @@ struct fl_tool_tiles {
     { .name = "tiles", .type = FL_OPT_LIST, .off = offsetof(state, member.tiles), .help = "files, folders, patterns, tar archives or @LIST, as of the stage source" }, \
     { .name = "folds", .type = FL_OPT_PATH, .off = offsetof(state, member.folds), .help = "table image_name,fold; with --fold: only tiles of other folds" }, \
     { .name = "fold", .type = FL_OPT_INT, .off = offsetof(state, member.fold), .def = "-1", .min = -1, .max = 65535, .help = "the fold that is held out" }, \
-    { .name = "file-bands", .type = FL_OPT_STR, .off = offsetof(state, member.file_bands), .def = "bgrn", .help = "order of the bands in a TIFF" }
+    { .name = "file-bands", .type = FL_OPT_STR, .off = offsetof(state, member.file_bands), .def = "bgrn", .help = "order of the bands in a TIFF" }, \
+    { .name = "tifs", .type = FL_OPT_PATH, .off = offsetof(state, member.tifs), .help = "for a network for ngb: the folder with ID.tif of each tile" }
 /* done may follow a failed open. FL_E_CONFIG, FL_E_INPUT, FL_E_LABEL, FL_E_SHAPE naming the file. */
 int  fl_tool_tiles_open(struct fl_tool_tiles *, const struct fl_tool_tiles_opts *, const struct fl_plan *, struct fl_err *);
 void fl_tool_tiles_done(struct fl_tool_tiles *);
