@@ -13,7 +13,8 @@
 #define DOOR_IDENTITY  8
 #define DOOR_SILENCE   20000              /* ms without an answer to libzmq's own pings, which the peer's I/O thread gives however busy it is */
 
-struct door_peer { bool used; size_t len; unsigned char id[DOOR_IDENTITY]; int fd; uint64_t since; };
+/* dropped: its number may be another's, its connection's end is nobody's news. */
+struct door_peer { bool used, dropped; size_t len; unsigned char id[DOOR_IDENTITY]; int fd; uint64_t since; };
 
 struct fl_door {
     void *ctx, *router, *zap, *monitor;
@@ -148,7 +149,6 @@ static void door_admit(struct fl_door *d)
         n++;
     }
     bool ok = n == 7 && len[5] == 5 && memcmp(frame[5], "CURVE", 5) == 0 && len[6] == 32 && memcmp(frame[6], d->client_raw, 32) == 0;
-    d->refused += !ok;
     zmq_send(d->zap, "1.0", 3, ZMQ_SNDMORE);
     zmq_send(d->zap, frame[1], (size_t)(len[1] < 256 ? len[1] : 0), ZMQ_SNDMORE);
     zmq_send(d->zap, ok ? "200" : "400", 3, ZMQ_SNDMORE);
@@ -178,7 +178,7 @@ static int door_new(struct fl_door *d, const void *id, size_t len, int fd)
     return -1;
 }
 
-/* The descriptor of a connection is used again by the system: the oldest that had it is meant. */
+/* The descriptor of a connection is used again by the system: the oldest that had it is meant. Who had none of ours did not get in, or said nothing. */
 static int door_ended(struct fl_door *d)
 {
     unsigned char event[6], where[256];
@@ -190,10 +190,14 @@ static int door_ended(struct fl_door *d)
             ;
         memcpy(&fd, event + 2, sizeof fd);
         for (int i = 0; i < FL_DOOR_PEERS; i++)
-            if (d->peers[i].used && d->peers[i].fd == (int)fd && (gone < 0 || d->peers[i].since < d->peers[gone].since))
+            if ((d->peers[i].used || d->peers[i].dropped) && d->peers[i].fd == (int)fd && (gone < 0 || d->peers[i].since < d->peers[gone].since))
                 gone = i;
-        if (gone >= 0)
+        if (gone >= 0 && d->peers[gone].used)
             return gone;
+        if (gone >= 0)
+            d->peers[gone].dropped = false;
+        else
+            d->refused++;
     }
     return -1;
 }
@@ -212,7 +216,7 @@ static int door_take(struct fl_door *d, void *buf, size_t *len)
         if (zmq_msg_recv(&m, d->router, ZMQ_DONTWAIT) < 0)
             return -2;
         more = zmq_msg_more(&m);
-        if (parts++ == 0 && n > 0 && n <= DOOR_IDENTITY && zmq_msg_size(&m) <= d->most) {
+        if (parts++ == 0 && !more && n > 0 && n <= DOOR_IDENTITY && zmq_msg_size(&m) <= d->most) {
             peer = door_find(d, id, (size_t)n);
             if (peer < 0)
                 peer = door_new(d, id, (size_t)n, zmq_msg_get(&m, ZMQ_SRCFD));
@@ -297,4 +301,5 @@ uint64_t fl_door_refused(const struct fl_door *d)
 void fl_door_drop(struct fl_door *d, uint32_t peer)
 {
     d->peers[peer].used = false;
+    d->peers[peer].dropped = true;
 }

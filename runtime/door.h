@@ -40,7 +40,7 @@ int  fl_door_next(struct fl_door *, uint32_t *peer, void *buf, size_t *len, bool
 int  fl_door_send(struct fl_door *, uint32_t peer, const void *head, size_t len, const struct fl_door_part *, uint32_t nparts, struct fl_err *);
 /* Sends one message of two pieces, both copied; errors as above. */
 int  fl_door_say(struct fl_door *, uint32_t peer, const void *head, size_t hlen, const void *data, size_t dlen, struct fl_err *);
-uint64_t fl_door_refused(const struct fl_door *);                  /* how many were turned away for their key so far */
+uint64_t fl_door_refused(const struct fl_door *);                  /* connections that have ended without a message: another key or none, no handshake, or nothing said */
 /* Forgets the peer; its number is free. If it speaks again it is a new one. */
 void fl_door_drop(struct fl_door *, uint32_t peer);
 

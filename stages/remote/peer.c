@@ -6,6 +6,7 @@
 
 #include "stages/remote/remote.h"
 
+#define PEER_AT_ONCE 4096                /* messages until we look after everything else: who floods us must not make us look hung */
 #define PEER_MARKS 2
 static const char *const peer_marks[PEER_MARKS] = { "status", "reason" };
 
@@ -181,7 +182,7 @@ static int peer_agent(struct fl_ctx *ctx, const char *json, size_t len)
 static void peer_stranger(struct fl_ctx *ctx, uint32_t peer, const char *why)
 {
     struct remote *s = ctx->state;
-    fl_warn(ctx, "%s: somebody was turned away: %s", s->name, why);
+    remote_told(ctx, true, "somebody was turned away: %s", why);
     fl_count(ctx, REMOTE_REFUSED, 1);
     fl_door_drop(s->door, peer);
 }
@@ -207,9 +208,9 @@ static int peer_word(struct fl_ctx *ctx, size_t len)
     if (json_is_string(fail))
         rc = remote_trouble(ctx, true, "%.400s", json_string_value(fail));
     else if (json_is_string(log) && json_integer_value(json_object_get(j, "level")) > 0)
-        fl_warn(ctx, "%s: %.400s", s->name, json_string_value(log));
+        remote_told(ctx, true, "%.400s", json_string_value(log));
     else if (json_is_string(log))
-        fl_info(ctx, "%s: %.400s", s->name, json_string_value(log));
+        remote_told(ctx, false, "%.400s", json_string_value(log));
     else if (json_is_integer(json_object_get(j, "ready"))) {
         json_int_t window = json_integer_value(json_object_get(j, "ready"));
         s->window = window >= 1 && window < ctx->window ? (uint32_t)window : ctx->window;
@@ -251,8 +252,8 @@ int remote_hear(struct fl_ctx *ctx, bool *any)
     uint32_t peer;
     size_t len;
     bool gone;
-    int rc = FL_OK;
-    while (rc == FL_OK && s->door != NULL && fl_door_next(s->door, &peer, s->buf, &len, &gone) == FL_OK) {
+    int rc = FL_OK, most = PEER_AT_ONCE;
+    while (rc == FL_OK && s->door != NULL && most-- > 0 && fl_door_next(s->door, &peer, s->buf, &len, &gone) == FL_OK) {
         *any = true;
         if (!gone)
             rc = peer_message(ctx, peer, len);
@@ -264,7 +265,7 @@ int remote_hear(struct fl_ctx *ctx, bool *any)
             }
     }
     if (s->door != NULL && fl_door_refused(s->door) > s->refused) {
-        fl_warn(ctx, "%s: %llu turned away for their keys", s->name, (unsigned long long)(fl_door_refused(s->door) - s->refused));
+        remote_told(ctx, true, "%llu turned away at the door: without the keys of this run, or without a word", (unsigned long long)(fl_door_refused(s->door) - s->refused));
         fl_count(ctx, REMOTE_REFUSED, fl_door_refused(s->door) - s->refused);
         s->refused = fl_door_refused(s->door);
     }

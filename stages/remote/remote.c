@@ -19,12 +19,50 @@
 #define REMOTE_AGAIN 1.0                         /* until a host that could not be had is called again, doubling to */
 #define REMOTE_MOST  15.0
 #define REMOTE_LEAVE 10.0                        /* for a host's last words */
+#define REMOTE_TURNS 256                         /* of hearing and giving until the process has other things to do */
+#define REMOTE_LINES 5.0                         /* lines a second that others may cause in our log, once */
+#define REMOTE_BURST 200.0                       /* have been used up */
+#define REMOTE_HUSH  5.0                         /* seconds until it is told how many were left out */
 
 double remote_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* ---- what others say ---- */
+
+void remote_told(struct fl_ctx *ctx, bool warn, const char *fmt, ...)
+{
+    struct remote *s = ctx->state;
+    double now = remote_now();
+    char text[600];
+    va_list ap;
+    s->lines.room = s->lines.at == 0 || s->lines.room + (now - s->lines.at) * REMOTE_LINES > REMOTE_BURST ? REMOTE_BURST : s->lines.room + (now - s->lines.at) * REMOTE_LINES;
+    s->lines.at = now;
+    if (s->lines.room < 1) {
+        s->lines.left++;
+        return;
+    }
+    s->lines.room--;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (warn)
+        fl_warn(ctx, "%s: %s", s->name, text);
+    else
+        fl_info(ctx, "%s: %s", s->name, text);
+}
+
+static void remote_left_out(struct fl_ctx *ctx, bool now)
+{
+    struct remote *s = ctx->state;
+    if (s->lines.left == 0 || (!now && remote_now() < s->lines.hush))
+        return;
+    fl_warn(ctx, "%s: %llu lines more were left out", s->name, (unsigned long long)s->lines.left);
+    s->lines.left = 0;
+    s->lines.hush = remote_now() + REMOTE_HUSH;
 }
 
 static void remote_hang_up(struct remote *s)
@@ -89,6 +127,7 @@ static int remote_watch(struct fl_ctx *ctx)
     double now = remote_now();
     int status = 0;
     remote_printed(ctx);
+    remote_left_out(ctx, false);
     if (s->state == REMOTE_DOWN)
         return now >= s->retry ? remote_call(ctx) : FL_OK;
     if (remote_ended(s, &status))
@@ -109,8 +148,8 @@ static int remote_step(struct fl_ctx *ctx)
 {
     struct remote *s = ctx->state;
     bool any = true;
-    int rc = FL_OK;
-    while (rc == FL_OK && any) {
+    int rc = FL_OK, turns = REMOTE_TURNS;
+    while (rc == FL_OK && any && turns-- > 0) {
         any = false;
         rc = remote_hear(ctx, &any);
         if (rc == FL_OK && s->state == REMOTE_CALLED && s->ready && s->peer[FL_WIRE_INLET] >= 0 && s->peer[FL_WIRE_OUTLET] >= 0)
@@ -201,6 +240,7 @@ static void remote_close(struct fl_ctx *ctx)
     struct remote *s = ctx->state;
     if (s->epoll <= 0)
         return;
+    remote_left_out(ctx, true);
     remote_hang_up(s);
     close(s->epoll);
     free(s->buf);

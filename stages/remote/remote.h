@@ -40,11 +40,13 @@ struct remote {
     struct fl_batch **waiting; uint32_t nwaiting;
     struct fl_parcel parcel; struct fl_batch *coming;     /* what is on its way back; NULL = nothing is */
     char    why[512];                            /* last trouble that was told */
+    struct { double room, at, hush; uint64_t left; } lines;       /* that may be logged now, and when that was so; left out, to be told at */
 };
 
 double remote_now(void);
 
 /* remote.c */
+void remote_told(struct fl_ctx *, bool warn, const char *fmt, ...) __attribute__((format(printf, 3, 4)));        /* a line that others cause: at most REMOTE_LINES a second */
 int  remote_trouble(struct fl_ctx *, bool fatal, const char *fmt, ...) __attribute__((format(printf, 3, 4)));   /* the host is gone, or isn't to be had */
 
 /* peer.c */

@@ -141,7 +141,7 @@ static void start_line(struct fl_ctx *ctx)
 {
     struct remote *s = ctx->state;
     if (s->line_len > 0)
-        fl_warn(ctx, "%s: %.*s", s->name, (int)s->line_len, s->line);
+        remote_told(ctx, true, "%.*s", (int)s->line_len, s->line);
     s->line_len = 0;
 }
 
