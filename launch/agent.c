@@ -1,18 +1,15 @@
 /* flowrun agent. */
 #include "launch/agent.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "launch/cmd.h"
+#include "launch/folder.h"
 #include "launch/hosts.h"
 #include "launch/mem.h"
 #include "launch/super.h"
@@ -207,88 +204,22 @@ static json_t *agent_line(const struct fl_agent *a)
 
 /* ---- the run ---- */
 
-static int agent_unlink(const char *path, const struct stat *st, int flag, struct FTW *at)
-{
-    (void)st;
-    (void)flag;
-    (void)at;
-    remove(path);
-    return 0;
-}
-
-/* A folder of an agent is locked as long as it lives: FD, or -1 when somebody has it, or it isn't a folder of ours. */
-static int agent_lock(const char *path)
-{
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() && flock(fd, LOCK_EX | LOCK_NB) == 0)
-        return fd;
-    if (fd >= 0)
-        close(fd);
-    return -1;
-}
-
-/* What agents left behind that were killed. */
-static void agent_sweep(const char *tmp)
-{
-    DIR *d = opendir(tmp);
-    for (const struct dirent *e; d != NULL && (e = readdir(d)) != NULL; ) {
-        if (strncmp(e->d_name, "flowrun-agent-", 14) != 0)
-            continue;
-        char *path = fl_need_text("%s/%s", tmp, e->d_name);
-        int fd = agent_lock(path);
-        if (fd >= 0) {
-            nftw(path, agent_unlink, 16, FTW_DEPTH | FTW_PHYS);
-            close(fd);
-        }
-        free(path);
-    }
-    if (d != NULL)
-        closedir(d);
-}
-
-/* A folder of our own, locked; NULL after err. Another agent may sweep it before it is locked: then another one is made. */
-static char *agent_folder(const char *tmp, int *lock, struct fl_err *err)
-{
-    for (int i = 0; i < 10; i++) {
-        char *run = fl_need_text("%s/flowrun-agent-XXXXXX", tmp);
-        struct stat st;
-        if (mkdtemp(run) == NULL) {
-            fl_err_set(err, FL_E_IO, "%s: %s", run, strerror(errno));
-            free(run);
-            return NULL;
-        }
-        *lock = agent_lock(run);
-        if (*lock >= 0 && stat(run, &st) == 0)
-            return run;
-        if (*lock >= 0)
-            close(*lock);
-        free(run);
-    }
-    fl_err_set(err, FL_E_IO, "%s: no folder can be kept there", tmp);
-    return NULL;
-}
-
 static int agent_run(struct fl_agent *a, const json_t *part, struct fl_err *err)
 {
-    const char *dir = json_string_value(json_object_get(part, "dir")), *tmp = getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp";
+    const char *dir = json_string_value(json_object_get(part, "dir"));
     json_t *line = agent_line(a);
     struct fl_graph *g = dir == NULL || chdir(dir) != 0 ? NULL : fl_part_graph(part, line, err);
-    int status = 1, lock = -1;
+    struct fl_folder own = { 0 };
+    int status = 1;
     json_decref(line);
     if (g == NULL) {
         if (err->code == FL_OK)
             fl_err_set(err, FL_E_CONFIG, "no folder %.200s here", dir != NULL ? dir : "?");
         return 1;
     }
-    agent_sweep(tmp);
-    char *run = agent_folder(tmp, &lock, err);
-    if (run != NULL) {
-        status = fl_run_graph(g, &(struct fl_run_conf){ .run_dir = run, .quiet = true, .agent = a });
-        nftw(run, agent_unlink, 16, FTW_DEPTH | FTW_PHYS);
-        close(lock);
-    }
-    free(run);
+    if (fl_folder_make("agent", &own, err) == FL_OK)
+        status = fl_run_graph(g, &(struct fl_run_conf){ .run_dir = own.path, .quiet = true, .agent = a });
+    fl_folder_done(&own);
     fl_graph_free(g);
     return status;
 }

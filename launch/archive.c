@@ -4,9 +4,14 @@
 #include <errno.h>
 #include <ftw.h>
 #include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
+
+#include "launch/mem.h"
 
 extern char **environ;
 
@@ -26,8 +31,15 @@ static int archive_tar(const char *const *argv, const char *what, struct fl_err 
 
 int fl_archive_pack(const char *dir, const char *tar, struct fl_err *err)
 {
-    const char *argv[] = { "tar", "--owner=0", "--group=0", "--numeric-owner", "-C", dir, "-cf", tar, ".", NULL };
-    return archive_tar(argv, tar, err);
+    char *part = fl_need_text("%s.tmp", tar);
+    const char *argv[] = { "tar", "--force-local", "--owner=0", "--group=0", "--numeric-owner", "-C", dir, "-cf", part, ".", NULL };
+    int rc = archive_tar(argv, tar, err);
+    if (rc == FL_OK && rename(part, tar) != 0)
+        rc = fl_err_set(err, FL_E_IO, "%.300s: %s", tar, strerror(errno));
+    if (rc != FL_OK)
+        unlink(part);
+    free(part);
+    return rc;
 }
 
 /* Files are written into folders of it later on: a link in their place would lead out of it. */
@@ -39,7 +51,7 @@ static int archive_entry(const char *path, const struct stat *st, int type, stru
 
 int fl_archive_unpack(const char *tar, const char *dir, struct fl_err *err)
 {
-    const char *argv[] = { "tar", "--no-same-owner", "--no-same-permissions", "-C", dir, "-xf", tar, NULL };
+    const char *argv[] = { "tar", "--force-local", "--no-same-owner", "--no-same-permissions", "-C", dir, "-xf", tar, NULL };
     if (mkdir(dir, 0700) != 0)
         return fl_err_set(err, FL_E_IO, "%.300s: %s", dir, strerror(errno));
     int rc = archive_tar(argv, tar, err);

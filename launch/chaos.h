@@ -55,7 +55,6 @@ void fl_chaos_said(const struct fl_chaos *, const char *stage, uint32_t instance
 /* chaos_same.c */
 /* Compares two folders with all that is in them, byte for byte; prints a line for each difference; *files: how many files were compared. */
 bool fl_chaos_same(const char *a, const char *b, uint64_t *files);
-void fl_chaos_remove(const char *folder);
 uint64_t fl_chaos_bytes(const char *folder);               /* of all files in it; 0 when it isn't there */
 
 #endif

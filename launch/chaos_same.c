@@ -1,7 +1,6 @@
-/* Folders for flowrun chaos: equal or not, how large, gone. */
+/* Folders for flowrun chaos: equal or not, how large. */
 #include <dirent.h>
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,18 +72,6 @@ bool fl_chaos_same(const char *a, const char *b, uint64_t *files)
     if (d != NULL)
         closedir(d);
     return same;
-}
-
-static int same_remove(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st; (void)type; (void)ftw;
-    remove(path);
-    return 0;
-}
-
-void fl_chaos_remove(const char *folder)
-{
-    nftw(folder, same_remove, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 uint64_t fl_chaos_bytes(const char *folder)

@@ -51,10 +51,10 @@ const struct fl_cmd fl_cmds[] = {
               "3 complete with rejected tiles, 4 interrupted and drained.",
       .flags = { "--set", "--run", "--resume", "--force", "--start", "--record", "--record-limit", "--local", "--metrics", "-q" }, .min = 0, .max = 1, .run = fl_cmd_run },
     { .name = "check", .usage = "flowrun check FILE [--local] [--set STAGE.OPTION=VALUE]...", .help = "Says all that is wrong with FILE; starts nothing.",
-      .flags = { "--set", "--local" }, .min = 1, .max = 1, .run = fl_cmd_check },
+      .flags = { "--set", "--record", "--record-limit", "--local" }, .min = 1, .max = 1, .run = fl_cmd_check },
     { .name = "plan", .usage = "flowrun plan FILE [--dot] [--local] [--set STAGE.OPTION=VALUE]...",
       .help = "Prints what travels on each edge and how much memory it takes; starts nothing.",
-      .flags = { "--set", "--dot", "--local" }, .min = 1, .max = 1, .run = fl_cmd_plan },
+      .flags = { "--set", "--record", "--record-limit", "--dot", "--local" }, .min = 1, .max = 1, .run = fl_cmd_plan },
     { .name = "slurm", .usage = "flowrun slurm FILE --nodes N [--gres GRES] [--partition NAME] [--time TIME] [--run DIR]\n"
                                 "                     [--set STAGE.OPTION=VALUE]... [--print] [-- SBATCH_OPTION...]",
       .help = "Submits the graph in FILE as a batch job whose nodes are the hosts of its group, and prints the job's number and the run directory.\n\n"

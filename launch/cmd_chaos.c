@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "launch/chaos.h"
+#include "launch/folder.h"
 #include "launch/mem.h"
 #include "launch/super.h"
 
@@ -210,7 +211,7 @@ static bool chaos_one(struct fl_chaos *c, int want)
     if (!chaos_compare(c, name))
         return false;
     char *path = fl_need_text("%s/%s", c->dir, name);
-    fl_chaos_remove(path);
+    fl_folder_remove(path);
     free(path);
     return true;
 }
@@ -259,7 +260,7 @@ int fl_cmd_chaos(const struct fl_args *a)
         if (status == 1)
             printf("what is left of it: %s\n", c.dir);
         else if (a->run_dir == NULL)
-            fl_chaos_remove(c.dir);
+            fl_folder_remove(c.dir);
         close(c.signals);
     }
     fl_graph_free(g);

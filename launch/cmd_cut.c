@@ -14,8 +14,8 @@
 #include "proto/crc32c.h"
 #include "proto/journal.h"
 
-/* have: of each "EDGE BATCH" that is in already, a checksum of its tiles' ids. */
-struct cut { const struct fl_args *a; char *dir; uint64_t run, kept, missing, damaged; bool begun; json_t *have; struct fl_err err; };
+/* have: of each "EDGE BATCH" that is in already, a checksum of its tiles' ids; seen: batches and tiles that were found. */
+struct cut { const struct fl_args *a; char *dir; uint64_t run, kept, missing, damaged; bool begun; struct fl_batches batches; json_t *have, *seen; struct fl_err err; };
 
 static bool cut_word(const char *list, const char *word, size_t len)
 {
@@ -25,11 +25,11 @@ static bool cut_word(const char *list, const char *word, size_t len)
     return false;
 }
 
-static bool cut_batch(const struct cut *c, uint64_t batch)
+static void cut_see(struct cut *c, const char *kind, const char *name, size_t len)
 {
-    char word[24];
-    snprintf(word, sizeof word, "%" PRIu64, batch);
-    return c->a->batch == NULL || cut_word(c->a->batch, word, strlen(word));
+    char *key = fl_need_text("%s %.*s", kind, (int)len, name);
+    fl_need_put(c->seen, key, json_true());
+    free(key);
 }
 
 /* A batch of good tiles alone has no marks; one of which only good rows are left looks the same. */
@@ -44,7 +44,7 @@ static void cut_marks(struct fl_batch *b)
 }
 
 /* Keeps the rows of the chosen tiles: moves them to the front of every tensor that has a row for each tile. */
-static void cut_rows(const struct cut *c, struct fl_batch *b)
+static void cut_rows(struct cut *c, struct fl_batch *b)
 {
     const struct fl_tensor *id = fl_batch_find(b, "id");
     uint32_t n = b->n, kept = 0;
@@ -53,8 +53,10 @@ static void cut_rows(const struct cut *c, struct fl_batch *b)
     uint32_t *row = fl_need(n + (size_t)1, sizeof *row);
     for (uint32_t r = 0; r < n; r++) {
         const char *name = (const char *)id->data + (size_t)r * FL_ID_SIZE;
-        if (cut_word(c->a->tile, name, strnlen(name, FL_ID_SIZE)))
-            row[kept++] = r;
+        if (!cut_word(c->a->tile, name, strnlen(name, FL_ID_SIZE)))
+            continue;
+        row[kept++] = r;
+        cut_see(c, "tile", name, strnlen(name, FL_ID_SIZE));
     }
     for (uint32_t i = 0; i < b->ntensors; i++) {
         struct fl_tensor *t = &b->t[i];
@@ -90,6 +92,8 @@ static int cut_record(struct cut *c, const char *edge, struct fl_rec_out *out, s
 {
     uint32_t n = b->b.n;
     uint64_t found = 0;
+    char number[24];
+    cut_see(c, "batch", number, (size_t)snprintf(number, sizeof number, "%" PRIu64, b->b.batch));
     cut_rows(c, &b->b);
     int rc = b->b.n > 0 ? cut_once(c, edge, &b->b) : FL_END;
     if (rc == FL_OK)
@@ -119,7 +123,7 @@ static int cut_edge(struct cut *c, struct fl_replay *r, const char *edge)
     if (rc == FL_OK)
         rc = fl_rec_batches(rec, &records, &n, &c->err);
     for (uint64_t k = 0; rc == FL_OK && k < n; k++) {
-        if (!cut_batch(c, fl_rec_at(rec, records[k])->batch))
+        if (!fl_batches_have(&c->batches, fl_rec_at(rec, records[k])->batch))
             continue;
         rc = fl_replay_read(r, rec, records[k], &b, &c->err);
         rc = rc == FL_END ? FL_OK : rc == FL_OK ? cut_record(c, edge, out, &b) : rc;
@@ -165,7 +169,7 @@ static int cut_journal(struct cut *c, const struct fl_replay *r, const char *sin
     char *from = fl_need_text("%s/journal/%s", r->run, sink), *to = fl_need_text("%s/journal/%s", c->dir, sink);
     int rc = fl_journal_open(from, &(struct fl_journal_conf){ .readonly = true }, &in, &c->err);
     for (uint64_t i = rc == FL_OK ? fl_journal_after(in, 0) : FL_JOURNAL_NONE; rc == FL_OK && i != FL_JOURNAL_NONE; i = fl_journal_after(in, i + 1))
-        if (cut_batch(c, i))
+        if (fl_batches_have(&c->batches, i))
             rc = cut_journal_batch(c, in, &out, to, i);
     if (rc == FL_OK && out != NULL)
         rc = fl_journal_sync(out, &c->err);
@@ -199,8 +203,27 @@ static int cut_take(struct cut *c, const char *what, bool first)
         free(journal);
     }
     c->damaged += r.damaged;
-    fl_replay_done(&r, false);
+    fl_replay_done(&r);
     return rc;
+}
+
+/* All that was chosen is to be in it. */
+static int cut_whole(struct cut *c)
+{
+    int rc = FL_OK;
+    for (uint64_t i = 0; i < c->batches.n; i++) {
+        char key[40];
+        snprintf(key, sizeof key, "batch %" PRIu64, c->batches.v[i]);
+        if (json_object_get(c->seen, key) == NULL)
+            return fl_err_set(&c->err, FL_E_INPUT, "%s was not recorded", key);
+    }
+    for (const char *p = c->a->tile; p != NULL && *p != '\0'; p += strcspn(p, ","), p += *p == ',') {
+        char *key = fl_need_text("tile %.*s", (int)strcspn(p, ","), p);
+        if (json_object_get(c->seen, key) == NULL)
+            rc = fl_err_set(&c->err, FL_E_INPUT, "%s was not recorded%s", key, c->batches.all ? "" : " in these batches");
+        free(key);
+    }
+    return rc != FL_OK ? rc : c->kept > 0 ? FL_OK : fl_err_set(&c->err, FL_E_INPUT, "nothing of what was chosen was recorded");
 }
 
 static int cut_folders(struct cut *c)
@@ -218,23 +241,24 @@ static int cut_folders(struct cut *c)
 int fl_cmd_cut(const struct fl_args *a)
 {
     struct cut c = { .a = a };
-    struct fl_replay place;                      /* for its folder alone */
+    struct fl_folder place;
     if (a->out == NULL || strlen(a->out) < 5 || strcmp(a->out + strlen(a->out) - 4, ".tar") != 0) {
         fprintf(stderr, "flowrun: want --out FILE.tar\n");
         return 2;
     }
-    if (fl_replay_open(a->files[0], &place, &c.err) != FL_OK) {
+    if (fl_batches_read(a->batch, &c.batches, &c.err) != FL_OK || fl_folder_make("cut", &place, &c.err) != FL_OK) {
         fprintf(stderr, "flowrun: %s\n", c.err.text);
-        fl_replay_done(&place, false);
+        free(c.batches.v);
         return 2;
     }
-    c.dir = fl_need_text("%s/cut", place.tmp);
+    c.dir = fl_need_text("%s/cut", place.path);
     c.have = fl_need_json(json_object());
+    c.seen = fl_need_json(json_object());
     int rc = cut_folders(&c);
     for (uint32_t i = 0; rc == FL_OK && i < a->nfiles; i++)
         rc = cut_take(&c, a->files[i], i == 0);
-    if (rc == FL_OK && c.kept == 0)
-        rc = fl_err_set(&c.err, FL_E_INPUT, "nothing of what was chosen was recorded");
+    if (rc == FL_OK)
+        rc = cut_whole(&c);
     if (rc == FL_OK)
         rc = fl_archive_pack(c.dir, a->out, &c.err);
     if (rc == FL_OK)
@@ -244,7 +268,9 @@ int fl_cmd_cut(const struct fl_args *a)
     if (rc == FL_OK && c.missing > 0)
         fprintf(stderr, "flowrun: %" PRIu64 " original files are not there any more: what reads them can't be replayed elsewhere\n", c.missing);
     json_decref(c.have);
+    json_decref(c.seen);
+    free(c.batches.v);
     free(c.dir);
-    fl_replay_done(&place, false);
-    return rc != FL_OK ? 1 : c.damaged > 0 ? 3 : 0;
+    fl_folder_done(&place);
+    return rc == FL_E_CONFIG ? 2 : rc != FL_OK ? 1 : c.damaged > 0 ? 3 : 0;
 }

@@ -94,7 +94,7 @@ static bool again_write(const char *path, const char *text)
 /* A debugger stands before the stage only where it is set up; asked for its description it answers by itself. */
 static char *again_wrap(struct again *g, const char *exe)
 {
-    char *path = fl_need_text("%s/under", g->r.tmp), *supp = fl_need_text("%s/under.supp", g->r.tmp);
+    char *path = fl_need_text("%s/under", g->r.tmp.path), *supp = fl_need_text("%s/under.supp", g->r.tmp.path);
     char *tool = g->a->gdb ? fl_need_copy("gdb -q --args") : fl_need_text("valgrind -q --error-exitcode=99 --child-silent-after-fork=yes --suppressions='%s'", supp);
     char *script = fl_need_text("#!/bin/sh\ncase \"$1\" in --setup) exec %s '%s' \"$@\";; *) exec '%s' \"$@\";; esac\n", tool, exe, exe);
     bool ok = strchr(exe, '\'') == NULL && strchr(supp, '\'') == NULL && again_write(supp, again_loader) && again_write(path, script) && chmod(path, 0700) == 0;
@@ -147,10 +147,8 @@ static int again_graph(struct again *g)
 
 /* ---- the batches ---- */
 
-struct again_set { uint64_t *v, n; bool all; const char *bad; };
-
 /* Keeps what the recording of this edge has too, undamaged. */
-static int again_meet(struct again *g, struct again_set *s, const char *edge)
+static int again_meet(struct again *g, struct fl_batches *s, const char *edge)
 {
     struct fl_rec *rec;
     struct fl_rec_batch b = { 0 };
@@ -166,6 +164,8 @@ static int again_meet(struct again *g, struct again_set *s, const char *edge)
         s->v = fl_need(n + 1, sizeof *s->v);
     for (uint64_t i = 0; rc == FL_OK && i < (s->all ? n : s->n); i++) {
         uint64_t at = s->all ? records[i] : fl_rec_find(rec, s->v[i], FL_REC_LAST);
+        if (at == FL_REC_NONE && g->a->batch != NULL)
+            rc = fl_err_set(&g->err, FL_E_INPUT, "batch %" PRIu64 " was not recorded on edge %s", s->v[i], edge);
         if (at == FL_REC_NONE)
             continue;
         rc = g->a->batch != NULL ? fl_rec_read(rec, at, &b, &g->err) : fl_replay_read(&g->r, rec, at, &b, &g->err);
@@ -182,42 +182,14 @@ static int again_meet(struct again *g, struct again_set *s, const char *edge)
     return rc;
 }
 
-static bool again_number(void *user, const char *word)
-{
-    struct again_set *s = user;
-    char *end;
-    errno = 0;
-    uint64_t n = strtoull(word, &end, 10);
-    if (word[0] < '0' || word[0] > '9' || *end != '\0' || errno != 0) {
-        fprintf(stderr, "flowrun: --batch %s: want numbers from 0 up\n", word);
-        return false;
-    }
-    s->v = fl_need_grow(s->v, s->n + 1, sizeof *s->v);
-    s->v[s->n++] = n;
-    return true;
-}
-
-static int again_order(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
 static int again_batches(struct again *g)
 {
     const char *name;
     json_t *e;
-    struct again_set s = { .all = true };
-    if (g->a->batch != NULL) {
-        s.all = false;
-        if (!fl_each_word(g->a->batch, again_number, &s) || s.n == 0) {
-            free(s.v);
-            return fl_err_set(&g->err, FL_E_CONFIG, "no batches are named");
-        }
-        qsort(s.v, s.n, sizeof *s.v, again_order);
-    }
-    uint64_t asked = s.all ? 0 : s.n;
-    int rc = FL_OK;
+    struct fl_batches s;
+    int rc = fl_batches_read(g->a->batch, &s, &g->err);
+    if (rc != FL_OK)
+        return rc;
     json_object_foreach(g->r.stages, name, e) {
         const char *stage = json_string_value(json_object_get(e, "stage"));
         if (rc == FL_OK && !again_in(g, name) && (strcmp(stage, "recording") == 0 || strcmp(stage, "recall") == 0))
@@ -227,12 +199,21 @@ static int again_batches(struct again *g)
         rc = again_meet(g, &s, g->edges[i]);
     g->r.batches = s.v;
     g->r.nbatches = s.all ? 0 : s.n;
-    if (rc == FL_OK && !s.all && (s.n == 0 || s.n < asked))
-        rc = fl_err_set(&g->err, FL_E_INPUT, "%s", asked > 0 ? "not all of these batches were recorded on every edge that is needed" : "no batch was recorded on every edge that is needed");
+    if (rc == FL_OK && !s.all && s.n == 0)
+        rc = fl_err_set(&g->err, FL_E_INPUT, "no batch was recorded on every edge that is needed");
     return rc;
 }
 
 /* ---- what came out ---- */
+
+/* Every batch that went in is to come out. */
+static uint32_t again_whole(const struct again *g, const char *name, uint64_t compared)
+{
+    if (g->r.nbatches == 0 || compared == g->r.nbatches)
+        return 0;
+    printf("%s: %" PRIu64 " batches came out, want %" PRIu64 "\n", name, compared, g->r.nbatches);
+    return 1;
+}
 
 static int again_diff(struct again *g)
 {
@@ -240,14 +221,18 @@ static int again_diff(struct again *g)
     uint64_t compared = 0;
     unsigned how = (g->a->valgrind ? FL_DIFF_LOOSE : 0) | (g->r.foreign ? FL_DIFF_MOVED : 0);
     for (uint32_t i = 0; i < g->nedges; i++) {
-        char *got = fl_need_text("%s/run/recordings/%s", g->r.tmp, g->edges[i]);
+        char *got = fl_need_text("%s/recordings/%s", g->r.out, g->edges[i]);
+        uint64_t before = compared;
         bad += fl_diff_edge(g->edges[i], fl_replay_path(&g->r, g->edges[i]), got, how, &compared);
+        bad += again_whole(g, g->edges[i], compared - before);
         free(got);
     }
     for (uint32_t i = 0; i < g->n; i++)
         if (!again_is_read(&g->r, g->names[i])) {
-            char *want = fl_need_text("%s/journal/%s", g->r.run, g->names[i]), *got = fl_need_text("%s/run/journal/%s", g->r.tmp, g->names[i]);
+            char *want = fl_need_text("%s/journal/%s", g->r.run, g->names[i]), *got = fl_need_text("%s/journal/%s", g->r.out, g->names[i]);
+            uint64_t before = compared;
             bad += fl_diff_sink(g->names[i], want, got, how, &compared);
+            bad += again_whole(g, g->names[i], compared - before);
             free(want);
             free(got);
         }
@@ -257,18 +242,6 @@ static int again_diff(struct again *g)
     }
     printf(bad == 0 ? "the same: %" PRIu64 " batches compared\n" : "different: %" PRIu64 " batches compared\n", compared);
     return bad == 0 ? 0 : 1;
-}
-
-static int again_keep(const struct again *g)
-{
-    if (g->a->keep == NULL)
-        return 0;
-    char *from = fl_need_text("%s/run", g->r.tmp);
-    int rc = rename(from, g->a->keep);
-    if (rc != 0)
-        fprintf(stderr, "flowrun: %s: %s\n", g->a->keep, strerror(errno));
-    free(from);
-    return rc != 0;
 }
 
 static int again_go(struct again *g)
@@ -283,23 +256,25 @@ static int again_go(struct again *g)
         fprintf(stderr, "flowrun: --with, --gdb and --valgrind go with --stage\n");
         return 2;
     }
-    if (again_graph(g) != FL_OK || again_batches(g) != FL_OK) {
+    if ((g->a->keep != NULL && fl_replay_keep(&g->r, g->a->keep, &g->err) != FL_OK) || again_graph(g) != FL_OK || again_batches(g) != FL_OK) {
         fprintf(stderr, "flowrun: %s\n", g->err.text);
         return 2;
     }
     int status = fl_replay_run(&g->r, g->a->gdb ? g->names[0] : NULL, g->a->gdb || g->a->valgrind, &g->err);
     if (!g->a->gdb && !g->a->valgrind)
-        fl_versions_compare(g->r.run, g->r.tmp, (const char *const *)g->names, g->n);
+        fl_versions_compare(g->r.run, g->r.out, (const char *const *)g->names, g->n);
     if (status == 3)
         status = 0;                     /* rejected tiles were rejected then, too */
     if (status == 0 && g->a->diff)
         status = again_diff(g);
+    else if (status == 0 && g->r.nbatches == 0)
+        printf("done\n");
     else if (status == 0)
         printf("done: %" PRIu64 " batches\n", g->r.nbatches);
     if (status == 0 && g->r.damaged > 0)
         status = 3;
     fflush(stdout);
-    return again_keep(g) ? 1 : status;
+    return status;
 }
 
 int fl_cmd_replay(const struct fl_args *a)
@@ -310,10 +285,12 @@ int fl_cmd_replay(const struct fl_args *a)
         fprintf(stderr, "flowrun: %s\n", g.err.text);
     else
         status = again_go(&g);
+    if (status == 2 && g.r.out != NULL)
+        rmdir(g.r.out);                  /* nothing was started: nothing is kept */
     for (uint32_t i = 0; i < g.n; i++)
         free(g.names[i]);
     free(g.names);
     free(g.edges);
-    fl_replay_done(&g.r, false);
+    fl_replay_done(&g.r);
     return status;
 }

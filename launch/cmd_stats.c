@@ -1,7 +1,6 @@
 /* flowrun stats: mean and deviation of each band over a set of tiles, as augment's normalise and a model's manifest have them. A graph of
  * source, decode and the stage stats, run as any other. */
 #include <errno.h>
-#include <ftw.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "launch/cmd.h"
+#include "launch/folder.h"
 #include "launch/graph.h"
 #include "launch/mem.h"
 #include "launch/run.h"
@@ -112,21 +112,16 @@ static json_t *stats_graph(const struct stats_args *a, json_t *files)
                                   "tiles", "stage", "source", "options", source, "decode", entry, "stats", "from", "decode", "options", "out", a->out));
 }
 
-static int stats_unlink(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st; (void)type; (void)ftw;
-    return remove(path);
-}
-
 static int stats_run(const struct stats_args *a, json_t *files)
 {
-    char tmp[] = "/tmp/flowrun-stats-XXXXXX";
-    if (mkdtemp(tmp) == NULL) {
-        fprintf(stderr, "flowrun stats: %s: %s\n", tmp, strerror(errno));
+    struct fl_folder tmp;
+    struct fl_err err = { 0 };
+    if (fl_folder_make("stats", &tmp, &err) != FL_OK) {
+        fprintf(stderr, "flowrun stats: %s\n", err.text);
         return 1;
     }
     json_t *j = stats_graph(a, files);
-    char *path = fl_need_text("%s/stats.json", tmp), *run = fl_need_text("%s/run", tmp), *complaints = NULL;
+    char *path = fl_need_text("%s/stats.json", tmp.path), *run = fl_need_text("%s/run", tmp.path), *complaints = NULL;
     struct fl_graph *g = NULL;
     int status = 1;
     if (json_dump_file(j, path, 0) != 0) {
@@ -139,7 +134,7 @@ static int stats_run(const struct stats_args *a, json_t *files)
     }
     fl_graph_free(g);
     free(complaints);
-    nftw(tmp, stats_unlink, 16, FTW_DEPTH | FTW_PHYS);
+    fl_folder_done(&tmp);
     free(path);
     free(run);
     json_decref(j);

@@ -178,7 +178,7 @@ static uint64_t why_bits(const struct fl_tensor *t, uint64_t row)
 
 static void why_files(const struct why *w, const char *name)
 {
-    char *path = fl_need_text("%s/run/versions.json", w->r.tmp);
+    char *path = fl_need_text("%s/versions.json", w->r.out);
     json_t *versions = json_load_file(path, 0, NULL), *f;
     const char *file;
     json_object_foreach(json_object_get(json_object_get(json_object_get(versions, "stages"), name), "files"), file, f)
@@ -228,7 +228,7 @@ static void why_edges(struct why *w)
     uint32_t turn = 0;
     for (uint32_t i = 0; i < w->n; i++) {
         struct fl_rec *rec;
-        char *path = fl_need_text("%s/run/recordings/%s", w->r.tmp, w->order[i]);
+        char *path = fl_need_text("%s/recordings/%s", w->r.out, w->order[i]);
         if (fl_rec_open(path, &rec, &w->err) == FL_OK) {
             uint64_t at = fl_rec_find(rec, w->batch, FL_REC_LAST);
             if (at != FL_REC_NONE && fl_rec_read(rec, at, &b[turn], &w->err) == FL_OK) {
@@ -267,7 +267,6 @@ static void why_journal(struct why *w)
 {
     struct fl_journal_rec then = { 0 }, now = { 0 };
     struct fl_journal_tile a, b;
-    char *run = fl_need_text("%s/run", w->r.tmp);
     if (!why_of_journal(w, w->r.run, &then, &a)) {
         printf("  the journal of %s doesn't hold it\n", w->sink);
         w->differs = true;
@@ -278,11 +277,10 @@ static void why_journal(struct why *w)
         else
             why_labels(w, a.pred);
         printf("\n");
-        bool same = why_of_journal(w, run, &now, &b) && then.L == now.L && fl_diff_same_tile(&a, &b, then.L, 0);
+        bool same = why_of_journal(w, w->r.out, &now, &b) && then.L == now.L && fl_diff_same_tile(&a, &b, then.L, 0);
         printf(same ? "  this computation gives the same, bit by bit\n" : "  THIS COMPUTATION GIVES SOMETHING ELSE\n");
         w->differs = !same;
     }
-    free(run);
     fl_journal_rec_done(&then);
     fl_journal_rec_done(&now);
 }
@@ -321,6 +319,6 @@ int fl_cmd_why(const struct fl_args *a)
         status = why_go(&w);
     free(w.order);
     free(w.no_second);
-    fl_replay_done(&w.r, false);
+    fl_replay_done(&w.r);
     return status;
 }

@@ -145,12 +145,14 @@ static void diff_place(const struct fl_tensor *t, uint64_t i, char text[96])
 static void diff_print(FILE *out, const char *edge, const struct fl_batch *b, const struct fl_tensor *t, const struct diff *d)
 {
     char shape[96], at[96];
+    const struct fl_tensor *id = fl_batch_find(b, "id");
+    bool named = diff_of_row(b, t) && id != NULL && id->dtype == FL_U8 && id->bytes == (uint64_t)b->n * FL_ID_SIZE;
     static const char *const names[DIFF_BINS] = { "1", "2..10", "..100", "..1e3", "..1e6", "..1e9", "more" };
     diff_shape(t, shape);
     diff_place(t, d->first, at);
     fprintf(out, "batch %" PRIu64 ", %s: %s %s[%s]: %" PRIu64 " of %" PRIu64 " differ; first [%s] of tile %.63s: got %.9g, want %.9g; max abs %.3g, rel %.3g, ulp %" PRIu64 "; by ulp:",
             b->batch, edge, t->name, fl_dtype_name(t->dtype), shape, d->count, d->n, at,
-            diff_of_row(b, t) && fl_batch_find(b, "id") != NULL ? (const char *)fl_batch_find(b, "id")->data + d->first / (d->n / b->n) * FL_ID_SIZE : "-",
+            named ? (const char *)id->data + d->first / (d->n / b->n) * FL_ID_SIZE : "-",
             d->got, d->want, d->abs, d->rel, d->ulp);
     for (int i = 0; i < DIFF_BINS; i++)
         if (d->bins[i] > 0)

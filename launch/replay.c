@@ -11,24 +11,30 @@
 #include "launch/mem.h"
 #include "launch/run.h"
 
-/* What the stage writes must not fall on the files of the run: names of files to write move into the replay's folder. */
-static int replay_outputs(const struct fl_replay *r, const char *exe, const char *name, json_t *options, struct fl_err *err)
+/* Asks the executable what it is, and makes sure that it is `stage`. What it writes must not fall on the files of the run: names of files
+ * to write move into the replay's run directory. */
+static int replay_ask(const struct fl_replay *r, const char *exe, const char *name, const char *stage, json_t *options, struct fl_err *err)
 {
     struct fl_ask ask = { .exe = exe };
+    const char *is;
     size_t i;
     json_t *o;
     fl_ask_all(&ask, 1, FL_DESCRIBE_SECONDS);
-    if (ask.error != NULL) {
-        fl_err_set(err, FL_E_INPUT, "%s", ask.error);
+    int rc = FL_OK;
+    if (ask.error != NULL)
+        rc = fl_err_set(err, FL_E_CONFIG, "%s: want a build of stage %s: %s", name, stage, ask.error);
+    else if (strcmp(is = json_string_value(json_object_get(ask.answer, "name")), stage) != 0)
+        rc = fl_err_set(err, FL_E_CONFIG, "%s: want a build of stage %s: %s is stage %s", name, stage, exe, is);
+    if (rc != FL_OK) {
         fl_ask_done(&ask);
-        return err->code;
+        return rc;
     }
     json_array_foreach(json_object_get(ask.answer, "options"), i, o) {
         const char *type = json_string_value(json_object_get(o, "type")), *key = json_string_value(json_object_get(o, "name"));
         if (strcmp(type, "out") != 0 || !json_is_string(json_object_get(options, key)))
             continue;
         const char *value = json_string_value(json_object_get(options, key)), *slash = strrchr(value, '/');
-        char *to = fl_need_text("%s/%s-%s", r->tmp, name, slash != NULL ? slash + 1 : value);
+        char *to = fl_need_text("%s/%s-%s", r->out, name, slash != NULL ? slash + 1 : value);
         fl_need_put(options, key, fl_need_str(to));
         free(to);
     }
@@ -36,22 +42,27 @@ static int replay_outputs(const struct fl_replay *r, const char *exe, const char
     return FL_OK;
 }
 
-int fl_replay_add(struct fl_replay *r, const char *name, const char *exe, struct fl_err *err)
+int fl_replay_add(struct fl_replay *r, const char *name, const char *with, struct fl_err *err)
 {
     json_t *was = fl_replay_stage(r, name);
     if (was == NULL)
         return fl_err_set(err, FL_E_CONFIG, "the run has no stage called %s", name);
     json_t *e = fl_need_json(json_deep_copy(was));
     const char *stage = json_string_value(json_object_get(e, "stage")), *old = json_string_value(json_object_get(e, "exe"));
-    char *found = exe != NULL ? realpath(exe, NULL) : r->foreign || old == NULL || access(old, X_OK) != 0 ? fl_find_stage(stage != NULL ? stage : name, NULL, 0) : fl_need_copy(old);
+    stage = stage != NULL ? stage : name;
+    char *found = with != NULL ? realpath(with, NULL) : r->foreign || old == NULL || access(old, X_OK) != 0 ? fl_find_stage(stage, NULL, 0) : fl_need_copy(old);
     if (found == NULL) {
+        if (with != NULL)
+            fl_err_set(err, FL_E_CONFIG, "--with %s: %s", with, strerror(errno));
+        else
+            fl_err_set(err, FL_E_CONFIG, "%s: no executable of stage %s is found", name, stage);
         json_decref(e);
-        return fl_err_set(err, FL_E_CONFIG, "%s: no executable of stage %s is found", name, exe != NULL ? exe : stage);
+        return err->code;
     }
     fl_need_put(e, "exe", fl_need_str(found));
     fl_need_put(e, "instances", json_integer(1));
     json_object_del(e, "hosts");
-    int rc = replay_outputs(r, found, name, json_object_get(e, "options"), err);
+    int rc = replay_ask(r, found, name, stage, json_object_get(e, "options"), err);
     free(found);
     fl_need_put(r->stages, name, e);
     return rc;
@@ -125,7 +136,7 @@ static int replay_write(const struct fl_replay *r, const char *path, bool slow, 
 
 int fl_replay_run(struct fl_replay *r, const char *attached, bool slow, struct fl_err *err)
 {
-    char *path = fl_need_text("%s/config.json", r->tmp), *run = fl_need_text("%s/run", r->tmp), *complaints = NULL;
+    char *path = fl_need_text("%s/config.json", r->tmp.path), *complaints = NULL;
     struct fl_graph *g = NULL;
     int status = 1;
     if (replay_write(r, path, slow, err) != FL_OK) {
@@ -135,11 +146,10 @@ int fl_replay_run(struct fl_replay *r, const char *attached, bool slow, struct f
         status = 2;
     } else {
         g->window = g->window > 4 ? 4 : g->window;
-        status = fl_run_graph(g, &(struct fl_run_conf){ .run_dir = run, .quiet = true, .replay_of = r->run, .only = r->batches, .nonly = r->nbatches, .attached = attached });
+        status = fl_run_graph(g, &(struct fl_run_conf){ .run_dir = r->out, .quiet = true, .replay_of = r->run, .only = r->batches, .nonly = r->nbatches, .attached = attached });
     }
     free(complaints);
     fl_graph_free(g);
     free(path);
-    free(run);
     return status;
 }

@@ -6,12 +6,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "launch/folder.h"
 #include "proto/recording.h"
 #include "proto/status.h"
 
 struct fl_replay {
     char   *run;                     /* the recorded run's directory */
-    char   *tmp;                     /* the replay's own folder: config.json, run/ */
+    struct fl_folder tmp;            /* the replay's own folder: config.json, run/ */
+    char   *out;                     /* the run directory of the replay: TMP/run, or that of fl_replay_keep; there, empty at first */
     char   *unpacked;                /* folder an archive was unpacked into, or NULL */
     json_t *config;                  /* RUN/config.json */
     json_t *stages;                  /* of the replay's configuration */
@@ -22,7 +24,9 @@ struct fl_replay {
 
 /* RUN, a file in RUN/recordings, or an archive of `flowrun cut`. */
 int  fl_replay_open(const char *what, struct fl_replay *, struct fl_err *);
-void fl_replay_done(struct fl_replay *, bool keep);                   /* keep: leaves tmp */
+void fl_replay_done(struct fl_replay *);
+/* The replay's run directory is `dir`, which is made, and stays. FL_E_CONFIG: something is there already. */
+int  fl_replay_keep(struct fl_replay *, const char *dir, struct fl_err *);
 /* RUN/recordings/EDGE; static buffer. */
 const char *fl_replay_path(const struct fl_replay *, const char *edge);
 bool fl_replay_recorded(const struct fl_replay *, const char *edge);
@@ -34,16 +38,21 @@ json_t *fl_replay_stage(const struct fl_replay *, const char *name);   /* entry 
 /* True when `name` is `from` or reads, by however many steps, from it. */
 bool fl_replay_comes_to(const struct fl_replay *, const char *from, const char *name);
 
-/* Puts an entry of the run into the replay: one instance, what it writes goes to the replay's folder. exe: NULL = as recorded. */
-int  fl_replay_add(struct fl_replay *, const char *name, const char *exe, struct fl_err *);
+/* Puts an entry of the run into the replay: one instance, what it writes goes to the replay's run directory. with: another build of its
+ * stage; NULL = the executable that was recorded. */
+int  fl_replay_add(struct fl_replay *, const char *name, const char *with, struct fl_err *);
 /* Puts the recording of an edge in the place of the stage that made it. */
 int  fl_replay_feed(struct fl_replay *, const char *edge, struct fl_err *);
-/* Records what leaves this stage of the replay, into TMP/run/recordings. */
+/* Records what leaves this stage of the replay, into OUT/recordings. */
 void fl_replay_tap(struct fl_replay *, const char *name);
 /* Runs it; attached: a stage that shares the terminal, or NULL. Exit status as of fl_run_graph. */
 int  fl_replay_run(struct fl_replay *, const char *attached, bool slow, struct fl_err *);
 
-/* Names in a column of text: "a,b,c". Calls fn for each; stops when it returns false. */
-bool fl_each_word(const char *list, bool (*fn)(void *user, const char *word), void *user);
+/* Batches as --batch has them: "3,17", ascending. v: malloc'd; all: nothing was said. */
+struct fl_batches { uint64_t *v, n; bool all; };
+
+/* list: NULL = all. FL_E_CONFIG: it is no list of numbers. */
+int  fl_batches_read(const char *list, struct fl_batches *, struct fl_err *);
+bool fl_batches_have(const struct fl_batches *, uint64_t batch);
 
 #endif

@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <ftw.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,23 +11,6 @@
 
 #include "launch/archive.h"
 #include "launch/mem.h"
-
-static int replay_unlink(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st; (void)type; (void)ftw;
-    return remove(path);
-}
-
-static char *replay_temp(struct fl_err *err)
-{
-    const char *base = getenv("TMPDIR");
-    char *dir = fl_need_text("%s/flowrun-replay-XXXXXX", base != NULL && *base != '\0' ? base : "/tmp");
-    if (mkdtemp(dir) != NULL)
-        return dir;
-    fl_err_set(err, FL_E_IO, "%s: %s", dir, strerror(errno));
-    free(dir);
-    return NULL;
-}
 
 static bool replay_is_dir(const char *path)
 {
@@ -104,7 +86,7 @@ static int replay_unpack_edge(struct fl_replay *r, const char *edge, struct fl_e
     struct fl_rec *rec;
     struct fl_rec_out *out = NULL;
     struct fl_rec_batch b = { 0 };
-    char *dir = fl_need_text("%s/here", r->tmp), *mem = NULL;
+    char *dir = fl_need_text("%s/here", r->tmp.path), *mem = NULL;
     int rc = fl_rec_open(fl_replay_path(r, edge), &rec, err);
     if (rc != FL_OK) {
         free(dir);
@@ -162,11 +144,16 @@ static int replay_unpack_tiles(struct fl_replay *r, struct fl_err *err)
 int fl_replay_open(const char *what, struct fl_replay *r, struct fl_err *err)
 {
     size_t len = strlen(what);
+    struct fl_rec *rec = NULL;
+    bool there = true;
     *r = (struct fl_replay){ 0 };
-    if ((r->tmp = replay_temp(err)) == NULL)
+    if (fl_folder_make("replay", &r->tmp, err) != FL_OK)
         return err->code;
+    r->out = fl_need_text("%s/run", r->tmp.path);
+    if (mkdir(r->out, 0700) != 0)
+        return fl_err_set(err, FL_E_IO, "%s: %s", r->out, strerror(errno));
     if (len > 4 && strcmp(what + len - 4, ".tar") == 0) {
-        r->unpacked = fl_need_text("%s/archive", r->tmp);
+        r->unpacked = fl_need_text("%s/archive", r->tmp.path);
         r->foreign = true;
         int rc = fl_archive_unpack(what, r->unpacked, err);
         if (rc != FL_OK)
@@ -176,15 +163,17 @@ int fl_replay_open(const char *what, struct fl_replay *r, struct fl_err *err)
         r->run = realpath(what, NULL);
     } else {
         r->run = access(what, F_OK) == 0 ? replay_run_of(what) : replay_run_of_prefix(what);
+        there = access(what, F_OK) == 0 || fl_rec_open(what, &rec, NULL) == FL_OK;
+        fl_rec_close(rec);
     }
     char *path = fl_need_text("%s/config.json", r->run != NULL ? r->run : what);
     json_error_t je;
     r->config = r->run != NULL ? json_load_file(path, JSON_REJECT_DUPLICATES, &je) : NULL;
     int rc = FL_OK;
-    if (r->config == NULL && access(what, F_OK) != 0)
+    if (!there)
         rc = fl_err_set(err, FL_E_INPUT, "%.300s: no run directory, recording or archive is there", what);
     else if (!json_is_object(json_object_get(r->config, "stages")))
-        rc = fl_err_set(err, FL_E_INPUT, "%.300s belongs to no run: no %.300s", what, path);
+        rc = fl_err_set(err, FL_E_INPUT, "%.300s belongs to no run (no %.300s), and is no archive (NAME.tar)", what, path);
     free(path);
     r->stages = fl_need_json(json_object());
     if (rc == FL_OK && r->foreign)
@@ -194,17 +183,26 @@ int fl_replay_open(const char *what, struct fl_replay *r, struct fl_err *err)
     return rc;
 }
 
-void fl_replay_done(struct fl_replay *r, bool keep)
+void fl_replay_done(struct fl_replay *r)
 {
-    if (r->tmp != NULL && !keep)
-        nftw(r->tmp, replay_unlink, 16, FTW_DEPTH | FTW_PHYS);
-    free(r->tmp);
+    fl_folder_done(&r->tmp);
+    free(r->out);
     free(r->run);
     free(r->unpacked);
     free(r->batches);
     json_decref(r->config);
     json_decref(r->stages);
     *r = (struct fl_replay){ 0 };
+}
+
+int fl_replay_keep(struct fl_replay *r, const char *dir, struct fl_err *err)
+{
+    rmdir(dir);                                     /* an empty one will do */
+    if (mkdir(dir, 0777) != 0)
+        return fl_err_set(err, FL_E_CONFIG, "--keep %s: %s", dir, strerror(errno));
+    free(r->out);
+    r->out = realpath(dir, NULL);
+    return r->out != NULL ? FL_OK : fl_err_set(err, FL_E_IO, "--keep %s: %s", dir, strerror(errno));
 }
 
 const char *fl_replay_path(const struct fl_replay *r, const char *edge)
@@ -273,15 +271,35 @@ bool fl_replay_comes_to(const struct fl_replay *r, const char *from, const char 
     return false;
 }
 
-bool fl_each_word(const char *list, bool (*fn)(void *user, const char *word), void *user)
+static int replay_by_number(const void *a, const void *b)
 {
-    bool ok = true;
-    for (const char *p = list; ok && p != NULL && *p != '\0';) {
-        size_t len = strcspn(p, ",");
-        char *word = fl_need_text("%.*s", (int)len, p);
-        ok = fn(user, word);
-        free(word);
-        p += len + (p[len] == ',');
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+int fl_batches_read(const char *list, struct fl_batches *b, struct fl_err *err)
+{
+    *b = (struct fl_batches){ .all = list == NULL };
+    for (const char *p = list; p != NULL; p = *p == ',' ? p + 1 : NULL) {
+        char *end;
+        errno = 0;
+        uint64_t n = strtoull(p, &end, 10);
+        if (*p < '0' || *p > '9' || (*end != ',' && *end != '\0') || errno != 0) {
+            free(b->v);
+            b->v = NULL;
+            return fl_err_set(err, FL_E_CONFIG, "--batch %s: want numbers from 0 up, separated by commas", list);
+        }
+        p = end;
+        if (fl_batches_have(b, n))
+            continue;
+        b->v = fl_need_grow(b->v, b->n + 1, sizeof *b->v);
+        b->v[b->n++] = n;
+        qsort(b->v, b->n, sizeof *b->v, replay_by_number);
     }
-    return ok;
+    return FL_OK;
+}
+
+bool fl_batches_have(const struct fl_batches *b, uint64_t batch)
+{
+    return b->all || (b->n > 0 && bsearch(&batch, b->v, b->n, sizeof batch, replay_by_number) != NULL);
 }

@@ -5,8 +5,6 @@
 #include "launch/cmd.h"
 #include "launch/replay.h"
 
-/* True when `batch` is among the numbers "a,b,c"; NULL: all are. */
-bool fl_show_wanted(const char *list, uint64_t batch);
 /* Paints a->png out of the run, of which these edges were recorded: the exit status. */
 int  fl_show_sheet(struct fl_replay *, char *const *edges, uint32_t n, const struct fl_args *a);
 

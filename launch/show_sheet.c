@@ -87,16 +87,20 @@ static const char *show_edge(const struct fl_replay *r, char *const *edges, uint
 static int show_all_batches(struct fl_replay *r, const char *edge, const char *list, struct fl_err *err)
 {
     struct fl_rec *rec;
+    struct fl_batches wanted;
     uint64_t *records, n;
-    int rc = fl_rec_open(fl_replay_path(r, edge), &rec, err);
+    int rc = fl_batches_read(list, &wanted, err);
+    if (rc == FL_OK && (rc = fl_rec_open(fl_replay_path(r, edge), &rec, err)) != FL_OK)
+        free(wanted.v);
     if (rc != FL_OK)
         return rc;
     rc = fl_rec_batches(rec, &records, &n, err);
     r->batches = rc == FL_OK ? fl_need(n + 1, sizeof *r->batches) : NULL;
     for (uint64_t i = 0; rc == FL_OK && i < n; i++)
-        if (fl_show_wanted(list, fl_rec_at(rec, records[i])->batch))
+        if (fl_batches_have(&wanted, fl_rec_at(rec, records[i])->batch))
             r->batches[r->nbatches++] = fl_rec_at(rec, records[i])->batch;
     free(records);
+    free(wanted.v);
     fl_rec_close(rec);
     return rc == FL_OK && r->nbatches == 0 ? fl_err_set(err, FL_E_INPUT, "none of these batches was recorded") : rc;
 }

@@ -1,4 +1,5 @@
 /* The key `record`: puts a tap behind every edge it names, once a matrix is expanded. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,8 @@ static bool taps_proper(const struct fl_config *c)
         while (*k != NULL && strcmp(*k, n->keys[i]) != 0)
             k++;
         if (*k == NULL)
-            fl_complain(c->complaints, n->key_marks[i], "record: unknown key %.60s%s", n->keys[i], fl_did_you_mean(n->keys[i], taps_keys));
+            fl_complain(c->complaints, n->key_marks[i], "record: unknown key %.60s%s", n->keys[i],
+                        fl_nearest(n->keys[i], taps_keys) != NULL ? fl_did_you_mean(n->keys[i], taps_keys) : ", want edges, keep, every, ring or zstd");
     }
     bool list = edges != NULL && edges->kind == FL_NODE_LIST;
     if (edges == NULL || (list ? edges->n == 0 : edges->kind != FL_NODE_STR))
@@ -58,9 +60,10 @@ static bool taps_is_read(const struct fl_config *c, const struct fl_entry *e)
 
 static void taps_unknown(const struct fl_config *c, const struct fl_node *n)
 {
-    const char **names = fl_need((size_t)c->nentries + 1, sizeof *names);
+    const char **names = fl_need((size_t)c->nentries + 2, sizeof *names);
     for (uint32_t i = 0; i < c->nentries; i++)
         names[i] = c->entries[i].base;
+    names[c->nentries] = "all";
     fl_complain(c->complaints, n->mark, "record: no stage is called %.60s%s", n->text, fl_did_you_mean(n->text, names));
     free(names);
 }
@@ -132,10 +135,10 @@ void fl_taps_expand(struct fl_config *c)
 
 /* ---- what each may keep ---- */
 
-/* Of one batch on this edge, those passed on by reference as well. */
+/* Of one batch on this edge, those passed on by reference as well, with its heads. */
 static double taps_bytes(const struct fl_graph *g, const struct fl_stage_node *maker)
 {
-    double sum = FL_FRAME_MAX;
+    double sum = 2 * FL_FRAME_MAX;
     for (uint32_t k = 0; k < maker->ntensors; k++) {
         const struct fl_flow_tensor *t = &maker->tensors[k];
         double bytes = 0;
@@ -149,9 +152,23 @@ static double taps_bytes(const struct fl_graph *g, const struct fl_stage_node *m
     return sum;
 }
 
+/* What is kept must hold one batch of each edge, or as many as the ring has. */
+static void taps_room(const struct fl_config *c, double keep, double one, double ring)
+{
+    const struct fl_node *said = c->record->kind == FL_NODE_MAP ? fl_node_get(c->record, "keep", NULL) : NULL;
+    double need = one * (ring > 1 ? ring : 1);
+    if (keep >= need)
+        return;
+    char batches[40] = "one batch";
+    if (ring > 1)
+        snprintf(batches, sizeof batches, "a ring of %.0f batches", ring);
+    fl_complain(c->complaints, said != NULL ? said->mark : c->record->mark, "record: keep is %s, but %s of each edge takes more: want at least %.0f%s",
+                said != NULL ? said->text : TAPS_KEEP, batches, ceil(need >= 1e6 ? need / 1e6 : need / 1e3), need >= 1e6 ? "MB" : "kB");
+}
+
 void fl_taps_share(const struct fl_config *c, struct fl_graph *g)
 {
-    double sum = 0, keep = 0;
+    double sum = 0, keep = 0, ring = 0;
     if (c->record == NULL)
         return;
     for (int turn = 0; turn < 2; turn++)
@@ -164,5 +181,7 @@ void fl_taps_share(const struct fl_config *c, struct fl_graph *g)
                 fl_need_put(s->options, "limit", json_integer((json_int_t)(keep * (bytes / sum)) + 1));
             sum += turn == 0 ? bytes : 0;
             keep += turn == 0 ? (double)json_integer_value(json_object_get(s->options, "limit")) : 0;
+            ring = (double)json_integer_value(json_object_get(s->options, "ring"));
         }
+    taps_room(c, keep, sum, ring);
 }

@@ -322,9 +322,9 @@ static void versions_processor(const json_t *was, const json_t *is)
         versions_say(stderr, "machine", "the processor", p, q);
 }
 
-void fl_versions_compare(const char *run, const char *tmp, const char *const *stages, uint32_t n)
+void fl_versions_compare(const char *run, const char *replay, const char *const *stages, uint32_t n)
 {
-    char *a = fl_need_text("%s/versions.json", run), *b = fl_need_text("%s/run/versions.json", tmp);
+    char *a = fl_need_text("%s/versions.json", run), *b = fl_need_text("%s/versions.json", replay);
     json_t *was = json_load_file(a, 0, NULL), *is = json_load_file(b, 0, NULL);
     if (was == NULL)
         fprintf(stderr, "%s is missing: whether executables and libraries are those of the run isn't known\n", a);

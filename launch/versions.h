@@ -19,7 +19,7 @@ void fl_versions_files(struct fl_super *);
 int  fl_versions_settle(struct fl_super *);
 /* Once all batches are done, before the stages end: libraries that were loaded since (oneDNN's, cuDNN's parts), SHA-256 of larger files. */
 void fl_versions_complete(struct fl_super *);
-/* Says on stderr what differs between the run in `run` and the replay in TMP/run, as far as it concerns these stages. */
-void fl_versions_compare(const char *run, const char *tmp, const char *const *stages, uint32_t n);
+/* Says on stderr what differs between the run in `run` and the replay whose run directory is `replay`, as far as it concerns these stages. */
+void fl_versions_compare(const char *run, const char *replay, const char *const *stages, uint32_t n);
 
 #endif

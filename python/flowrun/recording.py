@@ -19,6 +19,7 @@ import numpy as np
 
 DTYPES = {"u8": "u1", "u16": "<u2", "i32": "<i4", "u32": "<u4", "i64": "<i8", "u64": "<u8", "f16": "<f2", "bf16": "<u2", "f32": "<f4", "f64": "<f8"}
 TENSOR_MAX = 1 << 32
+ZSTD_MOST = 65536                  # a byte of a frame stands for no more than this
 
 
 class DamagedError(ValueError):
@@ -83,14 +84,34 @@ def _align(n):
     return (n + 63) // 64 * 64
 
 
+def _zstd_size(data):
+    """What a zstd frame states as its content's size, or None (RFC 8878, 3.1.1.1)."""
+    if len(data) < 6 or data[:4] != b"\x28\xb5\x2f\xfd":
+        return None
+    flags, at = data[4], 5
+    at += 0 if flags & 32 else 1                           # a window's size unless it is a single segment
+    at += (0, 1, 2, 4)[flags & 3]                          # the number of a dictionary
+    bytes_ = (1 if flags & 32 else 0, 2, 4, 8)[flags >> 6]
+    if bytes_ == 0 or len(data) < at + bytes_:
+        return None
+    return int.from_bytes(data[at:at + bytes_], "little") + (256 if bytes_ == 2 else 0)
+
+
 def _zstd(data, size):
-    """None: not a zstd frame, or one that holds more."""
+    """None: not a zstd frame that states this size, or one that holds another."""
+    if _zstd_size(data) != size or size // ZSTD_MOST > len(data):
+        return None
     try:
         import zstandard
     except ImportError:
         import subprocess
-        with subprocess.Popen(["zstd", "-dcq"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
-            out = p.communicate(bytes(data))[0]
+        import tempfile
+        with tempfile.TemporaryFile() as f:
+            f.write(data)
+            f.seek(0)
+            with subprocess.Popen(["zstd", "-dcq"], stdin=f, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
+                out = p.stdout.read(size + 1)              # and no more, whatever it holds
+                p.kill() if len(out) > size else p.wait()
         return out if p.returncode == 0 else None
     try:
         return zstandard.ZstdDecompressor().decompress(bytes(data), max_output_size=size)

@@ -2,6 +2,7 @@
 import glob
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -123,6 +124,8 @@ def what_is_refused(tmp):
     stages = flow.chain(tmp + "/o", TILES + "/*1.jpg")
     for record, want in [
         ("decod", "no stage is called decod; did you mean decode?"),
+        ("alll", "no stage is called alll; did you mean all?"),
+        ({"edges": "decode", "limit": 3}, "unknown key limit, want edges, keep, every, ring or zstd"),
         ({"edges": "decode", "kep": 3}, "unknown key kep; did you mean keep?"),
         ({"edges": "decode", "keep": "much"}, "keep is text \"much\", want a size"),
         ({"edges": "decode", "every": 0}, "every is 0, want 1 to 1000000000"),
@@ -131,10 +134,26 @@ def what_is_refused(tmp):
     ]:
         _, _, err = flowrun("check", write_graph(tmp + "/g.json", stages, record=record), want=2)
         holds(want in err, "%r: %s" % (record, err))
-    _, _, err = flowrun("check", write_graph(tmp + "/g.json", stages), "--set", "record=net", want=0)
+    flowrun("check", write_graph(tmp + "/g.json", stages), "--set", "record=net")
+
+
+def too_little_to_keep_is_refused(tmp):
+    """The least that is named will do, and is kept to."""
+    os.mkdir(tmp + "/o")
+    g = write_graph(tmp + "/g.json", flow.chain(tmp + "/o", TILES + "/*1.jpg", batch=4))
+    for more, batches_ in ([], "one batch"), (["--set", "record.ring=4"], "a ring of 4 batches"):
+        record = ["--record", "decode,net", *more, "--record-limit"]
+        _, _, err = flowrun(g, "--run", tmp + "/run", *record, "3", want=2)
+        least = re.search(r"keep is 3, but %s of each edge takes more: want at least (\S+)$" % batches_, err, re.M)
+        holds(least, err)
+        holds(not os.path.exists(tmp + "/run"), "nothing was started")
+        flowrun("check", g, *record, least.group(1))
+    flowrun(g, "--run", tmp + "/run", "-q", "--record", "decode,net", "--record-limit", "1MB")
+    size = sum(os.path.getsize(p) for p in glob.glob(tmp + "/run/recordings/*"))
+    holds(300000 < size <= 1000000, "%d bytes on disk" % size)
 
 
 if __name__ == "__main__":
     sys.exit(flow.run_cases([every_edge_is_recorded_and_results_stay, the_limit_is_shared_by_what_edges_carry, a_ring_is_written_when_a_stage_is_killed,
                              a_ring_is_written_when_a_tile_goes_to_quarantine, a_ring_is_written_when_the_run_fails,
-                             a_person_asks, a_resumed_run_goes_on_recording, what_is_refused]))
+                             a_person_asks, a_resumed_run_goes_on_recording, too_little_to_keep_is_refused, what_is_refused]))

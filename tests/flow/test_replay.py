@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -132,6 +133,13 @@ def what_was_recorded_is_listed(tmp):
     out = flowrun("show", run + "/recordings/tta_merge.0000.flr", "--tensor", "--batch", "3")[1]
     holds("batch 3, attempt 0: 4 tiles" in out and "batch 4" not in out, out)
     holds("prob             f32  [4,17]" in out and "least " in out, out)
+    same(flowrun("show", run + "/recordings/tta_merge", "--tensor", "--batch", "3")[1], out, "an edge by its name")
+    _, _, err = flowrun("show", run, "--batch", "99", want=2)
+    holds("none of these batches was recorded" in err, err)
+    _, _, err = flowrun("show", run, "--batch", "x", want=2)
+    holds("--batch x: want numbers" in err, err)
+    _, _, err = flowrun("show", run + "/recordings/tta", want=2)
+    holds("no run directory, recording or archive is there" in err, err)
 
 
 def a_contact_sheet(tmp):
@@ -258,7 +266,13 @@ def a_reproducer_is_one_file(tmp):
     names = subprocess.run(["tar", "-tf", tmp + "/again.tar"], stdout=subprocess.PIPE, check=True).stdout.decode().split()
     holds(not any("probs.csv" in n for n in names) and sum(n.endswith(".jpg") for n in names) == 4, "what a run wrote isn't in it, its tiles are: %r" % names)
     _, _, err = flowrun("cut", tmp + "/m.tar", "--batch", "77", "--out", tmp + "/n.tar", want=1)
-    holds("nothing of what was chosen was recorded" in err, err)
+    holds("batch 77 was not recorded" in err, err)
+    _, _, err = flowrun("cut", tmp + "/m.tar", "--batch", "2", "--tile", "nobody", "--out", tmp + "/n.tar", want=1)
+    holds("tile nobody was not recorded in these batches" in err, err)
+    flowrun("cut", tmp + "/m.tar", "--batch", "2,x", "--out", tmp + "/n.tar", want=2)
+    holds(not glob.glob(tmp + "/n.tar*"), "nothing was written")
+    flowrun("cut", tmp + "/m.tar", "--batch", "2", "--out", tmp + "/at 12:30.tar")
+    same(replay(tmp + "/at 12:30.tar", "--stage", "stack", "--diff"), "the same: 1 batches compared\n", "a name with a colon")
     _, _, err = flowrun("merge", tmp + "/tile.tar", tmp + "/tile2.tar", "--out", tmp + "/n.tar", want=1)
     holds("batch 0 of augment comes twice with other tiles" in err, err)
     os.mkdir(tmp + "/evil")                                 # leads to a run of this machine
@@ -290,6 +304,41 @@ def a_damaged_record_is_left_out(tmp):
     holds("tiles reads the original files" in err, err)
 
 
+def what_was_killed_is_swept(tmp):
+    run = record(tmp, edges="augment")
+    os.mkdir(tmp + "/t")
+    env = dict(os.environ, TMPDIR=tmp + "/t")
+    killed = Run("replay", run, "--stage", "net", env=env)
+    flow.wait_for(lambda: glob.glob(tmp + "/t/*/run/lock") or killed.p.poll() is not None, "the replay at work")
+    killed.kill()
+    holds(os.listdir(tmp + "/t"), "it left its folder")
+    flowrun("show", run, env=env)
+    same(os.listdir(tmp + "/t"), [], "folders left behind")
+
+
+def what_came_out_can_be_kept(tmp):
+    """On another filesystem than the temporary folder too, with the files that stages wrote."""
+    run = record(tmp, edges="stack,decode_f2")
+    keep = tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else tmp)
+    try:
+        same(replay(run, "--from", "decode_f2", "--to", "sink", "--diff", "--keep", keep), "the same: 16 batches compared\n", "a kept one")
+        same(slurp(keep + "/sink-probs.csv"), slurp(tmp + "/run-out/probs.csv"), "its results")
+        holds(os.path.exists(keep + "/recordings/decode_f2.0000.flr"), "its recording")
+    finally:
+        shutil.rmtree(keep)
+
+
+def a_batch_that_does_not_come_out_differs(tmp):
+    """The tap of the replay can't store it: that it was not compared is told, and is no success."""
+    run = record(tmp, edges="tiles,decode")
+    os.mkdir(tmp + "/stages")
+    with open(tmp + "/stages/record", "w") as f:           # files of no more than a megabyte: room for one batch
+        f.write("#!/bin/sh\nulimit -f 2000\ntrap '' XFSZ\nexec '%s/stages/record' \"$@\"\n" % BUILD)
+    os.chmod(tmp + "/stages/record", 0o700)
+    out = flowrun("replay", run, "--stage", "decode", "--diff", want=1, env=dict(os.environ, FLOWRUN_STAGES=tmp + "/stages"))[1]
+    holds(re.fullmatch(r"decode: 1 batches came out, want 8\ndifferent: 1 batches compared\n", out), out)
+
+
 def what_is_refused(tmp):
     os.mkdir(tmp + "/o")
     g = write_graph(tmp + "/g.json", flow.chain(tmp + "/o", TILES + "/*11.jpg", batch=4))
@@ -297,13 +346,18 @@ def what_is_refused(tmp):
     for args, want in [
         ([tmp + "/run", "--stage", "nett"], "no stage called nett; did you mean net?"),
         ([tmp + "/run", "--stage", "net"], "edge augment was not recorded"),
-        ([tmp + "/run", "--stage", "augment", "--batch", "99"], "not all of these batches were recorded"),
+        ([tmp + "/run", "--stage", "augment", "--batch", "99"], "batch 99 was not recorded on edge decode"),
         ([tmp + "/run", "--stage", "augment", "--batch", "x"], "want numbers from 0 up"),
         ([tmp + "/run"], "want --stage NAME"),
         ([tmp + "/run", "--from", "net", "--to", "decode"], "net doesn't come to decode"),
         ([tmp + "/o", "--stage", "net"], "belongs to no run"),
         ([tmp + "/nothing", "--stage", "net"], "no run directory, recording or archive is there"),
-        ([tmp + "/run", "--stage", "augment", "--with", tmp + "/nothing"], "no executable"),
+        ([tmp + "/run/recordings/decod", "--stage", "augment"], "no run directory, recording or archive is there"),
+        ([tmp + "/g.json", "--stage", "augment"], "and is no archive"),
+        ([tmp + "/run", "--stage", "augment", "--with", tmp + "/nothing"], "--with %s/nothing: No such file" % tmp),
+        ([tmp + "/run", "--stage", "augment", "--with", BUILD + "/stages/decode"], "augment: want a build of stage augment: %s/stages/decode is stage decode" % BUILD),
+        ([tmp + "/run", "--stage", "augment", "--with", "/bin/false"], "augment: want a build of stage augment: "),
+        ([tmp + "/run", "--stage", "augment", "--keep", tmp + "/run"], "--keep %s/run: File exists" % tmp),
     ]:
         _, _, err = flowrun("replay", *args, want=2)
         holds(want in err, "%r: %s" % (args, err))
@@ -317,4 +371,5 @@ def what_is_refused(tmp):
 if __name__ == "__main__":
     sys.exit(flow.run_cases([every_stage_of_a_quiet_run, every_stage_of_a_run_with_kills, joins_are_fed_from_several_recordings, a_wrong_build_is_caught,
                              under_a_debugger, a_recording_is_a_source, what_was_recorded_is_listed, a_contact_sheet, the_sheet_tells_the_sink_it_was_asked_for, why_a_tile_got_its_labels, sixteen_bits_are_stretched,
-                             a_reproducer_is_one_file, a_damaged_record_is_left_out, what_is_refused]))
+                             a_reproducer_is_one_file, a_damaged_record_is_left_out, what_was_killed_is_swept, what_came_out_can_be_kept,
+                             a_batch_that_does_not_come_out_differs, what_is_refused]))
