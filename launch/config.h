@@ -99,6 +99,9 @@ bool fl_file_made(const char *text, const char *file);
 /* Default of an option as JSON, or NULL when it has none. */
 json_t *fl_option_default(const json_t *option);
 
+/* clash.c: complaints about files to be written that the graph reads as well, or that two options name. */
+void fl_clash_check(struct fl_config *);
+
 /* topology.c: fills from_ids; complaints about names, sources, sinks, unread outputs, cycles. order (n entries) is
  * topological with the source first; false when there is none. */
 bool fl_topology(struct fl_config *, uint32_t *order);

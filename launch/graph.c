@@ -382,6 +382,7 @@ static struct fl_graph *graph_make(struct fl_config *c, const struct fl_part *pa
     if (part != NULL && part->in != NULL) {
         graph_files(c, part);
     } else {
+        fl_clash_check(c);
         graph_ask(c, &labels);
         if (ordered && c->nentries > 0)
             g = graph_build(c, order, &labels);

@@ -1,5 +1,6 @@
 /* flowrun: finds the command, reads its arguments, runs it. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -41,6 +42,7 @@ int main(int argc, char **argv)
     struct stat st;
     const struct fl_cmd *cmd = argc > 1 ? fl_cmd_find(argv[1]) : NULL;
     int status;
+    signal(SIGXFSZ, SIG_IGN);      /* a file that may not grow further is a failed write, like a full disk; stages inherit it */
     if (cmd != NULL) {
         status = main_run(cmd, argc - 1, argv + 1);
     } else if (argc > 1 && argv[1][0] != '-' && stat(argv[1], &st) != 0) {

@@ -1,10 +1,12 @@
 /* The live view: a table that redraws itself on a terminal, a line now and then elsewhere. */
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "launch/super.h"
 
 #define LINE_EVERY 5.0
+#define TABLE_WIDTH 72     /* of a row and the cursor behind it */
 
 static const char *table_eta(char out[32], double left)
 {
@@ -41,7 +43,18 @@ static struct sums table_stage(struct fl_super *s, uint32_t stage, double dt)
 
 static double share(double x) { return x < 0 ? 0 : x > 1 ? 100 : 100 * x; }
 
-static void table_draw(struct fl_super *s, double dt, const char *summary)
+/* Columns of the terminal, 0 where there is none or the table has no room: a row that wraps, or one that has scrolled away, can't be drawn again. */
+static int table_columns(const struct fl_super *s)
+{
+    struct winsize w = { 0 };
+    if (!isatty(STDERR_FILENO))
+        return 0;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &w) != 0 || w.ws_col == 0)
+        return 80;
+    return w.ws_col >= TABLE_WIDTH && w.ws_row > s->g->nstages + 2 ? w.ws_col : 0;
+}
+
+static void table_draw(struct fl_super *s, double dt, const char *summary, const char *rest, int columns)
 {
     double most = 0;
     const char *limits = "-";
@@ -57,32 +70,34 @@ static void table_draw(struct fl_super *s, double dt, const char *summary)
         fprintf(stderr, "\033[K%-18.18s %4u %10.0f %5.0f%% %8.0f%% %9.0f%% %7llu\n", s->g->stages[i].name, s->g->stages[i].instances, m.rate,
                 share(m.busy), share(m.in), share(m.credit), (unsigned long long)m.waiting);
     }
-    fprintf(stderr, "\033[K%s; limited by %s\n", summary, limits);
+    char line[512];
+    snprintf(line, sizeof line, "%s; limited by %s%s", summary, limits, rest);
+    fprintf(stderr, "\033[K%.*s\n", columns - 1, line);
     s->table_lines = (int)s->g->nstages + 2;
 }
 
 void fl_table_tick(struct fl_super *s, bool last)
 {
     double now = fl_now(), dt = now - s->t_table;
-    bool tty = isatty(STDERR_FILENO);
-    if (s->conf->quiet || !s->started || (last && !tty) || (!tty && dt < LINE_EVERY && s->t_table > 0))
+    const int columns = table_columns(s);
+    if (s->conf->quiet || !s->started || (last && columns == 0) || (columns == 0 && dt < LINE_EVERY && s->t_table > 0))
         return;
     if (s->t_table == 0) {
         s->t_table = now;
         return;
     }
-    char eta[32], line[256];
+    char eta[32], line[256], rest[64];
     double rate = (double)(s->tiles_done - s->table_tiles) / dt, mean = (double)s->tiles_done / (now - s->t_start);
-    snprintf(line, sizeof line, "%llu of %llu tiles (%.1f%%), %.0f tiles/s, %llu batches in flight, %llu rejected, ETA %s",
-             (unsigned long long)s->tiles_done, (unsigned long long)s->tiles_total,
-             s->tiles_total > 0 ? 100.0 * (double)s->tiles_done / (double)s->tiles_total : 100.0, rate, (unsigned long long)s->in_flight,
-             (unsigned long long)s->rejected, table_eta(eta, mean > 0 ? (double)(s->tiles_total - s->tiles_done) / mean : -1));
+    snprintf(line, sizeof line, "%llu of %llu tiles (%.1f%%), %.0f tiles/s, ETA %s", (unsigned long long)s->tiles_done, (unsigned long long)s->tiles_total,
+             s->tiles_total > 0 ? 100.0 * (double)s->tiles_done / (double)s->tiles_total : 100.0, rate,
+             table_eta(eta, mean > 0 ? (double)(s->tiles_total - s->tiles_done) / mean : -1));
+    snprintf(rest, sizeof rest, "; %llu batches in flight, %llu rejected", (unsigned long long)s->in_flight, (unsigned long long)s->rejected);
     if (s->said[0] != '\0')
         snprintf(line, sizeof line, "%s", s->said);
-    if (tty)
-        table_draw(s, dt, line);
+    if (columns > 0)
+        table_draw(s, dt, line, rest, columns);
     else
-        fprintf(stderr, "%s\n", line);
+        fprintf(stderr, "%s%s\n", line, s->said[0] != '\0' ? "" : rest);
     s->t_table = now;
     s->table_tiles = s->tiles_done;
 }

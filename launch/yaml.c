@@ -161,9 +161,11 @@ static void yaml_syntax(struct yaml_reader *r, const yaml_parser_t *p)
         return;
     }
     struct fl_mark mark = yaml_mark(p->problem_mark);
+    const bool tab = p->error == YAML_SCANNER_ERROR && p->unread > 0 && *p->buffer.pointer == '\t';
     char *what = p->error == YAML_READER_ERROR
                      ? fl_need_text("not UTF-8 text: %s at byte %zu", p->problem, p->problem_offset)
-                     : fl_need_text("not YAML: %s%s%s", p->problem ? p->problem : "?", p->context ? " " : "", p->context ? p->context : "");
+                     : fl_need_text("not YAML: %s%s%s%s", p->problem ? p->problem : "?", p->context ? " " : "", p->context ? p->context : "",
+                                    tab ? " (a tab; lines are indented by spaces)" : "");
     if (p->error == YAML_READER_ERROR)
         mark = yaml_byte_mark(p);
     yaml_break(r, mark, what);

@@ -1,6 +1,7 @@
 /* Status names and error texts. */
 #include "proto/status.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,11 +23,33 @@ int fl_status_parse(const char *name)
     return FL_E_BUG;
 }
 
+/* Bytes of the UTF-8 character at p, 0 where none is whole and well formed. */
+static size_t status_char(const unsigned char *p)
+{
+    const size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+    for (size_t i = 1; i < n; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    const bool bad = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f);
+    return bad ? 0 : n;
+}
+
+/* Texts go into JSON, which takes UTF-8 alone, but file names may be any bytes, and a text that was cut may end within a character. */
+static void status_mend(char *text)
+{
+    for (size_t n; *text != '\0'; text += n) {
+        n = status_char((const unsigned char *)text);
+        if (n == 0)
+            *text = '?', n = 1;
+    }
+}
+
 int fl_err_vset(struct fl_err *err, int code, const char *fmt, va_list ap)
 {
     if (err != NULL) {
         err->code = code;
         vsnprintf(err->text, sizeof err->text, fmt, ap);
+        status_mend(err->text);
     }
     return code;
 }
@@ -55,5 +78,6 @@ int fl_err_context(struct fl_err *err, const char *fmt, ...)
         memcpy(err->text + n + 2, old, len < room ? len : room);
         err->text[(size_t)n + 2 + (len < room ? len : room)] = '\0';
     }
+    status_mend(err->text);
     return err->code;
 }

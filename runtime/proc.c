@@ -283,6 +283,7 @@ int fl_proc_run(const struct fl_stage *st, int setup)
     struct fl_ctx labels = { 0 };
     prctl(PR_SET_PDEATHSIG, SIGKILL);     /* a stage never outlives its supervisor */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);             /* a file that may not grow further is a failed write, like a full disk */
     signal(SIGINT, SIG_IGN);              /* a cluster's SIGTERM goes to everybody: the supervisor alone drains */
     signal(SIGTERM, SIG_IGN);
     p->ready_tail = &p->ready;

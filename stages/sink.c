@@ -60,11 +60,6 @@ static int64_t sink_now(void)
 
 /* ---- open ---- */
 
-static bool sink_same(const char *a, const char *b)
-{
-    return a != NULL && b != NULL && strcmp(a, b) == 0;
-}
-
 static bool sink_ends(const char *path, const char *ext)
 {
     size_t n = path != NULL ? strlen(path) : 0, e = strlen(ext);
@@ -83,17 +78,6 @@ static int sink_settings(struct fl_ctx *ctx)
     struct fl_pred_meta meta;
     struct fl_err err = { 0 };
     return fl_pred_meta_json(s->about, &meta, &err) == FL_OK ? FL_OK : fl_fail(ctx, FL_E_CONFIG, "about: %s", err.text);
-}
-
-/* By name only: files that turn out to be one by links are found when they are opened. */
-static int sink_settings_files(struct fl_ctx *ctx)
-{
-    const struct sink *s = ctx->state;
-    if (sink_same(s->submission, s->probabilities) || sink_same(s->submission, s->rejects))
-        return fl_fail(ctx, FL_E_CONFIG, "%s: two options name this file", s->submission);
-    if (sink_same(s->probabilities, s->rejects))
-        return fl_fail(ctx, FL_E_CONFIG, "%s: two options name this file", s->rejects);
-    return FL_OK;
 }
 
 static int sink_make_dir(struct fl_ctx *ctx, struct sink *s)
@@ -176,16 +160,15 @@ static int sink_describe(struct fl_ctx *ctx)
 {
     struct sink *s = ctx->state;
     struct fl_err err = { 0 };
-    int rc = sink_settings(ctx);
-    if (rc == FL_OK)
-        rc = sink_settings_files(ctx);
+    const int settings = sink_settings(ctx);
     if (s->submission != NULL || s->truth_path != NULL)
         fl_bind_want(ctx, "pred");
     if (s->probabilities != NULL)
         fl_bind_want(ctx, "prob");
-    if (rc != FL_OK || ctx->nlabels == 0)
-        return rc;
-    if ((rc = sink_read_tables(ctx, s, &err)) != FL_OK)
+    if (settings != FL_OK || ctx->nlabels == 0)
+        return settings;
+    int rc = sink_read_tables(ctx, s, &err);
+    if (rc != FL_OK)
         rc = sink_fail(ctx, &err);
     fl_sample_free(&s->sample);
     fl_truth_free(&s->truth);

@@ -80,7 +80,7 @@ def refused_yaml(place):
            pipeline(decode="  decode: {from: tiles, options: {size: 256, §size: 256}}"), "key size is given twice, first at line 3")
     refuse(place, "stage given twice",
            pipeline(tta_merge="  tta_merge: {from: net}\n  §decode: {from: tiles}"), "key decode is given twice, first at line 3")
-    refuse(place, "tab", pipeline(decode="§\tdecode: {from: tiles}"), "not YAML: .*character|not YAML: .*tab")
+    refuse(place, "tab", pipeline(decode="§\tdecode: {from: tiles}"), "not YAML: .* \\(a tab; lines are indented by spaces\\)$")
     refuse(place, "open bracket", pipeline(sink="  sink: {from: [decode_f2") + PLACE, "not YAML: ")
     refuse(place, "two documents", "seed: 1\n§---\nseed: 2\n", "a second document")
     refuse(place, "nothing in it", "§", "nothing in it")
@@ -100,6 +100,8 @@ def refused_tables(place):
     write(place.at("tag.csv"), "image_name,tags\nsample_00000,cleer primary\n")
     write(place.at("headless.csv"), "sample_00000,clear primary\n")
     write(place.at("only_head.csv"), "image_name,tags\n")
+    write(place.at("whole.csv"), "image_name,tags\nsample_00000,clear primary\n")
+    os.symlink("whole.csv", place.at("link.csv"))
     write(place.at("double.csv"), "image_name,tags\nx,clear\ny,haze\nx,clear\n")
     labels = "  tiles: {stage: source, options: {files: tiles, labels: §%s.csv}}"
     listed = "  tiles: {stage: source, options: {folder: tiles, csv: §%s.csv}}"
@@ -114,7 +116,15 @@ def refused_tables(place):
            pipeline(sink=sink("truth: §tag.csv")), "sink: tag\\.csv:2: sample_00000: unknown tag cleer")
     refuse(place, "truth is a folder", pipeline(sink=sink("truth: §tiles")), "sink: tiles: Is a directory")
     refuse(place, "two results in one file",
-           pipeline(sink=sink("submission: §p.csv, probabilities: p.csv")), "sink: p\\.csv: two options name this file")
+           pipeline(sink=sink("submission: p.csv, probabilities: §./p.csv")), "sink: probabilities: \\./p\\.csv is written by sink\\.submission already")
+    refuse(place, "two sinks to one file",
+           pipeline(sink=sink("submission: p.csv") + "\n  too: {stage: sink, from: decode_f2, options: {submission: §tiles/../p.csv}}"),
+           "too: submission: tiles/\\.\\./p\\.csv is written by sink\\.submission already")
+    for name, path, what in (("the weights", "net.safetensors", "what net\\.weights reads"), ("the truth", "./whole.csv", "what sink\\.truth reads"),
+                             ("the truth by a link", "link.csv", "what sink\\.truth reads"), ("a tile", "tiles/sample_00000.jpg", "what tiles\\.files reads"),
+                             ("the configuration", "bad.yaml", "this configuration")):
+        refuse(place, "a result over " + name, pipeline(tiles="  tiles: {stage: source, options: {files: tiles/sample_00000.jpg, batch: 4}}",
+                                                        sink=sink("truth: whole.csv, submission: §%s" % path)), "sink: submission: .* would be lost, it is " + what)
     refuse(place, "a sample for no submission", pipeline(sink=sink("sample: §short.csv")), "but no submission is wanted")
     refuse(place, "thresholds of other labels", pipeline(decode_f2="  decode_f2: {from: tta_merge, options: {method: per_class, thresholds: §[0.2]}}"),
            "decode_f2: thresholds: 1 numbers, want one a label, 17")
@@ -133,6 +143,9 @@ def refused_files(place):
     os.mkdir(place.at("odd"))
     write(place.at("odd/a b.jpg"), "x")
     refuse(place, "no tile id", pipeline(tiles=at_options(source("odd"))), 'odd/a b\\.jpg: "a b" is not a tile id')
+    os.mkdir(place.at("odder"))
+    write(os.fsencode(place.at("odder")) + b"/\xff\xfe.jpg", "x")
+    refuse(place, "no tile id, nor UTF-8", pipeline(tiles=at_options(source("odder"))), 'odder/\\?\\?.jpg: "\\?\\?" is not a tile id')
     refuse(place, "two tiles of one id",
            pipeline(tiles=at_options(source("[tiles, twice]"))),
            "tile id sample_00001 comes twice: .*tiles/sample_00001.jpg and twice/")
@@ -279,7 +292,6 @@ def all_rejected(place):
 # The sink of this folder can write no file of more than so many blocks of 512 bytes, as long as `full` says so. It stands
 # for a full disk: of it, a process learns by a failing write just the same.
 SINK = """#!/bin/sh
-trap '' XFSZ
 [ -f '%(at)s/full' ] && [ "$1" = --setup ] && ulimit -f "$(cat '%(at)s/full')"
 exec '%(build)s/stages/sink' "$@"
 """

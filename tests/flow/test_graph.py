@@ -1,13 +1,16 @@
 """Whole runs on the sample tiles: results that depend on nothing but the tile, interruptions, deaths, resumes."""
 import csv
+import fcntl
 import io
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 import numpy as np
@@ -167,11 +170,11 @@ def without_a_terminal_lines_are_plain(tmp):
     holds(re.search(r"^complete: 8 of 8 tiles, 8 predicted, 0 rejected, in ", err, re.M), "the last line: %r" % err)
 
 
-def on_a_terminal_a_table_is_drawn(tmp):
-    os.mkdir(tmp + "/o")
-    graph = write_graph(tmp + "/graph.yaml", chain(tmp + "/o", FILES[:24], batch=2, views="d4", models=MODELS))
+def on_terminal(graph, run, height, width):
+    """What a run writes to a terminal of this size."""
     control, tty = pty.openpty()
-    p = subprocess.Popen([FLOWRUN, graph, "--run", tmp + "/run"], stdin=subprocess.DEVNULL, stdout=tty, stderr=tty)
+    fcntl.ioctl(tty, termios.TIOCSWINSZ, struct.pack("4H", height, width, 0, 0))
+    p = subprocess.Popen([FLOWRUN, graph, "--run", run], stdin=subprocess.DEVNULL, stdout=tty, stderr=tty)
     os.close(tty)
     said, end = b"", time.monotonic() + flow.PATIENCE
     while time.monotonic() < end and select.select([control], [], [], 5)[0]:
@@ -182,7 +185,19 @@ def on_a_terminal_a_table_is_drawn(tmp):
         said += more
     os.close(control)
     same(p.wait(flow.PATIENCE), 0, "status")
-    holds(b"\033[" in said and b"tta_merge" in said and b"limited by" in said, "a table: %r" % said[-2000:])
+    return said.decode()
+
+
+def on_a_terminal_a_table_is_drawn(tmp):
+    os.mkdir(tmp + "/o")
+    graph = write_graph(tmp + "/graph.yaml", chain(tmp + "/o", FILES[:24], batch=2, views="d4", models=MODELS))
+    said = on_terminal(graph, tmp + "/wide", 24, 80)
+    lines = re.findall(r"\033\[K(.*?)\r\n", said)
+    holds("\033[10A" in said and any(s.startswith("tta_merge") for s in lines) and any("; limited by " in s for s in lines), "a table: %r" % said[-2000:])
+    holds(max(map(len, lines)) < 80, "no line wraps: %r" % max(lines, key=len))
+    for height, width in ((24, 20), (10, 80)):
+        said = on_terminal(graph, tmp + "/run%d" % height, height, width)
+        holds("\033" not in said and "\ncomplete: 24 of 24 tiles" in said, "plain lines where there is no room: %r" % said[-2000:])
 
 
 # ---- interruptions and deaths ----

@@ -105,7 +105,7 @@ FL_TEST(refuses_by_name_and_place)
         { "a: \"x\\0y\"\n", "f:1:4: text with a zero byte\n" },
         { "a: [1, 2\n", "f:2:1: not YAML: did not find expected ',' or ']' while parsing a flow sequence\n" },
         { "a: b: c\n", "f:1:5: not YAML: mapping values are not allowed in this context\n" },
-        { "a:\n\t- x\n", "f:2:1: not YAML: found character that cannot start any token while scanning for the next token\n" },
+        { "a:\n\t- x\n", "f:2:1: not YAML: found character that cannot start any token while scanning for the next token (a tab; lines are indented by spaces)\n" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         parse(cases[i].text, strlen(cases[i].text));

@@ -56,10 +56,34 @@ FL_TEST(cuts_what_is_too_long)
     CHECK_INT(err.code, FL_E_IO);
 }
 
+/* Whatever a file is called, the text can go into JSON. */
+FL_TEST(texts_are_utf8)
+{
+    static const struct { const char *in, *out; } all[] = {
+        { "\xc3\xbc.jpg \xe2\x82\xac \xf0\x9f\x9b\xb0", "\xc3\xbc.jpg \xe2\x82\xac \xf0\x9f\x9b\xb0" },
+        { "\xff\xfe.jpg", "??.jpg" }, { "a\xc3", "a?" }, { "a\xe2\x82z", "a??z" }, { "\xc0\xaf", "??" }, { "\xed\xa0\x80", "???" }, { "\xf4\x90\x80\x80", "????" },
+        { "\xf0\x80\x80\x80", "????" }, { "\xe0\x80\x80", "???" }, { "tab\tand\nline", "tab\tand\nline" },
+    };
+    struct fl_err err = { 0 };
+    char text[2000];
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        fl_err_set(&err, FL_E_IO, "%s", all[i].in);
+        CHECK_STR(err.text, all[i].out);
+    }
+    fl_err_set(&err, FL_E_IO, "x");
+    fl_err_context(&err, "\xff");
+    CHECK_STR(err.text, "?: x");
+    for (size_t i = 0; i + 2 < sizeof text; i += 2)
+        memcpy(text + i, "\xc3\xbc", 3);
+    fl_err_set(&err, FL_E_IO, "%s", text);             /* 511 bytes: the last is half a character */
+    CHECK_STR(err.text + sizeof err.text - 4, "\xc3\xbc?");
+}
+
 int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
-        CASE(names_codes_both_ways), CASE(sets_and_returns), CASE(puts_context_before), CASE(cuts_what_is_too_long), { 0 }
+        CASE(names_codes_both_ways), CASE(sets_and_returns), CASE(puts_context_before), CASE(cuts_what_is_too_long), CASE(texts_are_utf8), { 0 }
     };
     return fl_run(cases, argc, argv);
 }
