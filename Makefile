@@ -19,7 +19,7 @@ PKGS := libzmq msgpack yaml-0.1 jansson libtiff-4 libjpeg libturbojpeg zlib libz
 WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CFLAGS ?= -O3 -g
 FLAGS   = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS) -ffp-contract=off -fno-math-errno \
-          $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -Wno-format-truncation) -DFL_VERSION='"$(VERSION)"'
+          $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -Wno-unknown-warning-option -Wno-format-truncation) -DFL_VERSION='"$(VERSION)"'
 LDFLAGS += -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN))
 LIBS_PROTO   := -lmsgpackc -ljansson -lzstd
 LIBS_RUNTIME := -lzmq -lyaml -lz $(LIBS_PROTO) -lm -lpthread
@@ -34,9 +34,15 @@ PROTO    := $(call obj,$(call src,proto))
 RUNTIME  := $(filter-out $(B)/o/runtime/stage_main.o,$(call obj,$(call src,runtime)))
 LAUNCH   := $(call obj,$(call src,launch))
 STAGE_C  := $(wildcard $(foreach s,$(STAGES),stages/$s.c stages/$s/*.c)) $(wildcard stages/lib/*.c stages/level2/*.c) $(CUDA_PLAIN)
+ifdef GUIDED                                          # they speak GCC's pragmas, and no fuzz target computes networks
+STAGE_C  := $(filter-out stages/forward/cpu_kernels_avx%.c,$(STAGE_C))
+endif
 STAGE_O  := $(patsubst %.c,$(B)/o/%.o,$(STAGE_C))     # apart from $(B)/stages, where the executables are
 TESTLIB  := $(call obj,$(call src,tests/lib))
 TESTS    := $(patsubst %.c,$(B)/%,$(wildcard tests/*/test_*.c))
+# GUIDED: libFuzzer instead of our own replay of the corpus.
+FUZZ_MAIN := $(if $(GUIDED),,$(B)/o/tests/fuzz/replay.o)
+FUZZ_LINK := $(if $(GUIDED),-fsanitize=fuzzer)
 FUZZ     := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # The cuda executor, an object of its own: built where nvcc and cuDNN's headers are (CUDA_HOME, CUDNN_HOME say where). It needs
@@ -52,7 +58,7 @@ CUDA_PLUGIN := $(if $(HAVE_CUDA),$(B)/plugins/forward_cuda.so)
 CUDA_LOWER := lower place weights net layer nets_densenet nets_resnet nets_squeezenet nets_tilenet nets_vgg
 CUDA_PIC   := $(patsubst %.c,$(B)/pic/%.o,$(wildcard stages/forward/cuda/*.c) $(patsubst %,stages/forward/%.c,$(CUDA_LOWER)) proto/status.c proto/crc32c.c runtime/text.c)
 
-.PHONY: all deps deps-check demo check check-long chaos bench fuzz lint install docs help clean samples
+.PHONY: all deps deps-check demo check check-long chaos bench fuzz fuzz-guided lint install docs help clean samples
 all: $(B)/bin/flowrun $(B)/flowrun-hdf5 $(B)/libflowrun.so $(STAGES:%=$(B)/stages/%) $(CUDA_PLUGIN) $(B)/tools/forward
 
 help:  ## this list
@@ -160,12 +166,12 @@ $(B)/tests/launch/test_%: $(B)/o/tests/launch/test_%.o $(B)/libtest.a $(filter-o
 $(B)/tests/samples/test_%: $(B)/o/tests/samples/test_%.o $(filter-out $(B)/o/samples/paint.o,$(call obj,$(call src,samples))) $(B)/o/tests/lib/check.o $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) -ljpeg -ltiff $(LIBS_RUNTIME) -o $@
-$(B)/tests/fuzz/fuzz_yaml $(B)/tests/fuzz/fuzz_describe: $(B)/tests/fuzz/%: $(B)/o/tests/fuzz/%.o $(B)/o/tests/fuzz/replay.o $(filter-out $(B)/o/launch/main.o,$(LAUNCH)) $(B)/libruntime.a $(B)/libproto.a
+$(B)/tests/fuzz/fuzz_yaml $(B)/tests/fuzz/fuzz_describe: $(B)/tests/fuzz/%: $(B)/o/tests/fuzz/%.o $(FUZZ_MAIN) $(filter-out $(B)/o/launch/main.o,$(LAUNCH)) $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_LAUNCH) -o $@
-$(B)/tests/fuzz/fuzz_%: $(B)/o/tests/fuzz/fuzz_%.o $(B)/o/tests/fuzz/replay.o $(B)/libtest.a $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
+	$(Q)$(CC) $^ $(LDFLAGS) $(FUZZ_LINK) $(LIBS_LAUNCH) -o $@
+$(B)/tests/fuzz/fuzz_%: $(B)/o/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(B)/libtest.a $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
+	$(Q)$(CC) $^ $(LDFLAGS) $(FUZZ_LINK) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
 $(B)/tests/%: $(B)/o/tests/%.o $(B)/libtest.a $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
@@ -230,6 +236,14 @@ fuzz:  ## a million mutations of each fuzz corpus under sanitizers
 .PHONY: fuzz-run
 fuzz-run: $(FUZZ)
 	@for f in $(FUZZ); do echo $$f; $$f -n $(or $(ROUNDS),1000000) -k $(B)/crash-$$(basename $$f) || exit 1; done
+
+fuzz-guided:  ## the same led by coverage, with clang's libFuzzer, FUZZ_SECONDS (60) a target
+	@$(MAKE) --no-print-directory -j2 B=build-guided CC=clang SAN=fuzzer-no-link,address,undefined GUIDED=1 fuzz-guided-run
+.PHONY: fuzz-guided-run
+fuzz-guided-run: $(FUZZ) $(B)/flowrun-hdf5
+	@for f in $(FUZZ); do n=$${f##*/fuzz_}; mkdir -p $(B)/corpus/$$n; \
+	  $$f -max_total_time=$(or $(FUZZ_SECONDS),60) -timeout=20 -rss_limit_mb=4096 -artifact_prefix=$(B)/crash-$$n- $(B)/corpus/$$n tests/fuzz/corpus/$$n >$(B)/$$n.log 2>&1 \
+	  || { tail -n 40 $(B)/$$n.log; exit 1; }; echo "$$n: $$(grep '^Done' $(B)/$$n.log)"; done
 
 lint:  ## clang-tidy over all sources; any warning fails
 	@clang-tidy --version >/dev/null || { echo 'lint: apt-get install clang-tidy' >&2; exit 1; }

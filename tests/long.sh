@@ -33,8 +33,13 @@ under_valgrind() {
     return $rc
 }
 
+# Led by coverage where clang's libFuzzer is, else by chance.
 fuzzing() {
     local f
+    if echo 'int LLVMFuzzerTestOneInput(const char *p, unsigned long n) { (void)p; return n > 9; }' | clang -fsanitize=fuzzer -x c - -o "$build/guided" 2>/dev/null; then
+        make --no-print-directory fuzz-guided FUZZ_SECONDS="$fuzz"
+        return
+    fi
     make --no-print-directory -j2 SAN=address,undefined tests || return 1
     for f in build-address-undefined/tests/fuzz/fuzz_*; do
         case $f in *.d|*.o) continue ;; esac

@@ -10,7 +10,12 @@ typedef float  l2_f32x16 __attribute__((vector_size(64)));
 
 #if defined(__x86_64__)
 #define L2_AVX2   __attribute__((target("avx2")))
-#define L2_AVX512 __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,prefer-vector-width=512")))
+#ifdef __clang__                        /* it knows no such preference */
+#define L2_WIDTH ""
+#else
+#define L2_WIDTH ",prefer-vector-width=512"
+#endif
+#define L2_AVX512 __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl" L2_WIDTH)))
 #endif
 
 /* Which of them this processor has: 0 plain, 1 avx2, 2 avx512. name: NULL for the best, else that one, or -1. */

@@ -77,7 +77,7 @@ static void plain_draws(uint64_t seed, uint64_t h, uint32_t node, uint32_t op, u
 /* ---- AVX-512 ---- */
 
 #if defined(__x86_64__)
-#define TREES_512 __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx512vbmi2,avx512vpopcntdq,prefer-vector-width=512")))
+#define TREES_512 __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx512vbmi2,avx512vpopcntdq" L2_WIDTH)))
 
 static int wide_probe(void)
 {
