@@ -12,7 +12,7 @@ STAGES := source predictions decode augment stats forward tta_merge stack stack_
 
 DEBS := gcc make pkg-config libzmq3-dev libmsgpack-dev libyaml-dev libjansson-dev libtiff-dev libjpeg62-turbo-dev \
         libturbojpeg0-dev libdnnl-dev zlib1g-dev libzstd-dev libpng-dev libhdf5-dev libmicrohttpd-dev
-DEBS_CHECK := python3 python3-numpy python3-msgpack python3-pil python3-torch python3-torchvision python3-scipy python3-sklearn python3-pandas \
+DEBS_CHECK := python3 python3-numpy python3-msgpack python3-pil python3-torch python3-torchvision python3-scipy python3-sklearn libopenblas0-pthread python3-pandas \
         python3-tables python3-h5py python3-opencv python3-zmq mypy spin valgrind gdb zstd iproute2 nftables slurm-wlm munge
 PKGS := libzmq msgpack yaml-0.1 jansson libtiff-4 libjpeg libturbojpeg zlib libzstd libpng hdf5 libmicrohttpd
 

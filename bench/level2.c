@@ -14,7 +14,7 @@
 #include <time.h>
 
 #include "stages/level2/linear.h"
-#include "stages/level2/trees.h"
+#include "stages/level2/model.h"
 
 #define N      40479u
 #define HELD   8000u
@@ -111,6 +111,23 @@ static double error(const double *p, const uint8_t *y, size_t n)
     return sum / (double)n;
 }
 
+/* As `stack` does it. */
+static int predict(struct fl_l2_trees *m, uint32_t n, const float *x, double *out, struct fl_err *err)
+{
+    struct fl_l2_model model = { .kind = FL_L2_EXTRATREES, .M = MODELS, .L = LABELS, .parts = 1, .problems = 1, .trees = m };
+    struct fl_l2_scratch *s;
+    float y[FL_L2_BLOCK * LABELS];
+    int rc = fl_l2_scratch_new(&model, &s, err);
+    for (uint32_t i = 0; rc == FL_OK && i < n; i += FL_L2_BLOCK) {
+        uint32_t rows = n - i < FL_L2_BLOCK ? n - i : FL_L2_BLOCK;
+        fl_l2_predict(&model, 0, rows, x + (size_t)i * COLUMNS, s, y);
+        for (uint32_t j = 0; j < rows * LABELS; j++)
+            out[(size_t)i * LABELS + j] = (double)y[j];
+    }
+    fl_l2_scratch_free(s);
+    return rc;
+}
+
 static int trees(const char *dir, uint32_t ntrees, int fit)
 {
     struct fl_err err = { 0 };
@@ -136,7 +153,10 @@ static int trees(const char *dir, uint32_t ntrees, int fit)
     }
     double *out = need((size_t)t.n * LABELS * sizeof *out);
     start = now();
-    fl_l2_trees_apply(&m, &t, out, &err);
+    if (predict(&m, t.n, x, out, &err) != FL_OK) {
+        fprintf(stderr, "%s\n", err.text);
+        return 1;
+    }
     if (!fit)
         took = now() - start;
     printf("%.6f %.6f %.1f %llu nodes\n", took, error(out, y, (size_t)t.n * LABELS), mb, (unsigned long long)m.first[m.trees]);

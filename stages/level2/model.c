@@ -49,7 +49,7 @@ int fl_l2_scratch_new(const struct fl_l2_model *m, struct fl_l2_scratch **out, s
     s->part = malloc(FL_L2_BLOCK * P * sizeof *s->part);
     s->sum = malloc((size_t)FL_L2_BLOCK * m->L * sizeof *s->sum);
     s->row = malloc((size_t)FL_L2_BLOCK * m->L * sizeof *s->row);
-    s->steps = malloc(FL_L2_BLOCK * P * sizeof *s->steps);
+    s->steps = malloc((FL_L2_BLOCK * P + FL_L2_STEPS_SLACK) * sizeof *s->steps);
     s->columns = malloc(P * sizeof *s->columns);
     s->outputs = malloc(m->L * sizeof *s->outputs);
     size_t work = m->mlp != NULL ? fl_l2_mlp_work(&m->mlp[0], FL_L2_BLOCK) : 1;
@@ -88,14 +88,25 @@ static void model_average(const struct fl_l2_model *m, uint32_t n, const float *
         }
 }
 
+/* What a problem's fits see of the rows. All forests of a model have one range. */
+static void model_columns(const struct fl_l2_model *m, uint32_t n, uint32_t P, const float *x, struct fl_l2_scratch *s)
+{
+    size_t all = (size_t)m->M * m->L;
+    if (m->trees != NULL) {
+        struct fl_l2_table t = { .n = n, .x = x, .stride = all, .columns = m->features != FL_L2_ALL ? s->columns : NULL, .transform = m->transform };
+        fl_l2_trees_steps(&m->trees[0], &t, s->steps);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t c = 0; c < P; c++)
+            s->part[(size_t)i * P + c] = s->x[i * all + s->columns[c]];
+}
+
 /* Adds what one fit says, clipped, to the sums. */
 static void model_fit(const struct fl_l2_model *m, uint32_t fit, uint32_t n, uint32_t P, uint32_t T, struct fl_l2_scratch *s)
 {
-    for (uint32_t i = 0; i < n; i++)
-        for (uint32_t c = 0; c < P; c++)
-            s->part[(size_t)i * P + c] = s->x[(size_t)i * m->M * m->L + s->columns[c]];
     if (m->trees != NULL)
-        fl_l2_trees_rows(&m->trees[fit], n, s->part, s->steps, s->row);
+        fl_l2_trees_rows(&m->trees[fit], n, s->steps, s->row);
     else if (m->mlp != NULL)
         fl_l2_mlp_rows(&m->mlp[fit], n, s->part, s->work, s->row);
     for (uint32_t i = 0; m->linear != NULL && i < n; i++)
@@ -115,10 +126,11 @@ void fl_l2_predict(const struct fl_l2_model *m, uint32_t part, uint32_t n, const
     memset(s->sum, 0, all * sizeof *s->sum);
     if (m->parts == 0)
         model_average(m, n, x, s);
-    for (size_t i = 0; m->parts > 0 && i < all * m->M; i++)
+    for (size_t i = 0; m->parts > 0 && m->trees == NULL && i < all * m->M; i++)
         s->x[i] = fl_l2_value(m->transform, x[i]);
     for (uint32_t q = 0; m->parts > 0 && q < m->problems; q++) {
         fl_l2_problem(m, q, &P, s->columns, &T, s->outputs);
+        model_columns(m, n, P, x, s);
         for (uint32_t k = from; k < upto; k++)
             model_fit(m, k * m->problems + q, n, P, T, s);
     }

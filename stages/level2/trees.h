@@ -56,9 +56,10 @@ void fl_l2_trees_done(struct fl_l2_trees *);
 /* Proves nodes that came from a file: every walk ends in a leaf that is there. FL_E_INPUT. */
 int  fl_l2_trees_prove(const struct fl_l2_trees *, struct fl_err *);
 
-/* Means over the trees for n rows of x (value of row i, column c as in the table): out [n][T], in double, trees in order. */
-int  fl_l2_trees_apply(const struct fl_l2_trees *, const struct fl_l2_table *, double *out, struct fl_err *);
-/* n rows of P transformed values each, out [n][T]. steps: room for n * P. */
-void fl_l2_trees_rows(const struct fl_l2_trees *, uint32_t n, const double *x, uint16_t *steps, double *out);
+/* Predictions. Steps of the table's rows: room for n * P and FL_L2_STEPS_SLACK; fits that have lo and hi in common share them. */
+#define FL_L2_STEPS_SLACK 4u
+void fl_l2_trees_steps(const struct fl_l2_trees *, const struct fl_l2_table *, uint16_t *steps);
+/* Means over the trees for n rows of steps: out [n][T], in double, trees in order. */
+void fl_l2_trees_rows(const struct fl_l2_trees *, uint32_t n, const uint16_t *steps, double *out);
 
 #endif

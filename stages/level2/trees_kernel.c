@@ -221,9 +221,9 @@ TREES_512 static void wide_draws(uint64_t seed, uint64_t h, uint32_t node, uint3
 /* Best first. */
 static const struct trees_kernel kernel_table[] = {
 #if defined(__x86_64__)
-    { "avx512", wide_probe, wide_range, wide_cut, wide_mask, wide_part, wide_draws },
+    { "avx512", wide_probe, wide_range, wide_cut, wide_mask, wide_part, wide_draws, trees_wide_steps, trees_wide_walk },
 #endif
-    { "plain", plain_probe, plain_range, plain_cut, plain_mask, plain_part, plain_draws },
+    { "plain", plain_probe, plain_range, plain_cut, plain_mask, plain_part, plain_draws, trees_plain_steps, trees_plain_walk },
 };
 
 const struct trees_kernel *trees_kernel(const char *name)

@@ -12,10 +12,14 @@ static inline uint16_t trees_step(double v, double lo, double scale)
     double s = (v - lo) * scale + 0.5;
     return s <= 0.0 ? 0 : s >= 65535.0 ? 65535 : (uint16_t)s;
 }
+static inline uint32_t trees_column(uint64_t node) { return (uint32_t)(node >> 32) & 0xFFFF; }
 static inline double trees_scale(double lo, double hi) { return 65535.0 / (hi - lo); }
 
 /* What a cut does to 0/1 outputs: rows on the left, and the sums over outputs of the squared counts of either side. */
 struct trees_cut { uint32_t nl; uint64_t ql, qr; };
+
+/* Every row down every tree. first: of these trees; steps: [rows][P], FL_L2_STEPS_SLACK behind them can be read. */
+struct trees_walk { const uint64_t *node, *first; uint32_t trees, P, rows; const uint16_t *steps; };
 
 /* Over n steps of a column. bits: for each word of 64 rows, Tp words, one an output (Tp: T rounded up to 8). all: [Tp] counts of the node. */
 struct trees_kernel {
@@ -29,7 +33,18 @@ struct trees_kernel {
     void (*part)(uint16_t *v, uint32_t n, const uint64_t *mask, uint16_t *spare);
     /* Draws 0..4*blocks-1 of an op of a node. */
     void (*draws)(uint64_t seed, uint64_t h, uint32_t node, uint32_t op, uint32_t blocks, uint32_t *out);
+    /* Of n values. */
+    void (*steps)(const float *x, uint32_t n, double lo, double scale, uint16_t *steps);
+    /* The leaf that row r comes to in tree t: leaf[t * rows + r]. */
+    void (*walk)(const struct trees_walk *, uint32_t *leaf);
 };
+/* trees_walk.c */
+void trees_plain_steps(const float *x, uint32_t n, double lo, double scale, uint16_t *steps);
+void trees_plain_walk(const struct trees_walk *, uint32_t *leaf);
+#if defined(__x86_64__)
+void trees_wide_steps(const float *x, uint32_t n, double lo, double scale, uint16_t *steps);
+void trees_wide_walk(const struct trees_walk *, uint32_t *leaf);
+#endif
 const struct trees_kernel *trees_kernel(const char *name);     /* NULL when there is none of that name here */
 
 /* ---- trees_node.c: one tree ---- */

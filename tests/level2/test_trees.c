@@ -11,6 +11,15 @@ static struct fl_l2_table table(const struct fl_l2_data *d)
     return (struct fl_l2_table){ .n = d->n, .P = d->M * d->L, .T = d->L, .x = d->x, .stride = (size_t)d->M * d->L, .y = d->y, .y_stride = d->L };
 }
 
+static void apply(const struct fl_l2_trees *m, const struct fl_l2_table *t, double *out)
+{
+    uint16_t *steps = malloc(((size_t)t->n * m->P + FL_L2_STEPS_SLACK) * sizeof *steps);
+    CHECK(steps != NULL);
+    fl_l2_trees_steps(m, t, steps);
+    fl_l2_trees_rows(m, t->n, steps, out);
+    free(steps);
+}
+
 static int same(const struct fl_l2_trees *a, const struct fl_l2_trees *b)
 {
     return a->trees == b->trees && a->nleaves == b->nleaves && memcmp(a->first, b->first, (a->trees + 1) * sizeof *a->first) == 0 &&
@@ -56,6 +65,55 @@ FL_TEST(kernels_agree)
         CHECK(memcmp(v[0], v[1], n * sizeof **v) == 0);
         CHECK(memcmp(draws[0], draws[1], sizeof draws[0]) == 0);
     }
+}
+
+/* Steps at the ends and outside of the range; walks of every number of rows, down trees of one node and of many. */
+FL_TEST(predictions_agree)
+{
+    const struct trees_kernel *kernels[] = { trees_kernel("plain"), trees_kernel(NULL) };
+    struct fl_l2_data d = make_data(600, 3, 7, 2, .4, 1);
+    struct fl_l2_table t = table(&d);
+    struct fl_l2_trees m;
+    struct fl_err err = { 0 };
+    struct fl_l2_trees_conf c = { .seed = 9, .trees = 5, .columns = 21, .n_min = 2, .min_leaf = 1, .hi = 1 };
+    static uint16_t steps[2][600 * 21 + FL_L2_STEPS_SLACK];
+    static uint32_t leaf[2][6 * 300];
+    float ends[21] = { -1, 0, 1, 2, .5f, .25f, 0.99999994f, 1e-30f };
+    CHECK_OK(fl_l2_trees_fit(&t, &c, &m, &err), err);
+    for (uint32_t i = 0; i < 600; i++)
+        for (int k = 0; k < 2; k++)
+            kernels[k]->steps(i == 0 ? ends : d.x + (size_t)i * 21, 21, 0, trees_scale(0, 1), steps[k] + (size_t)i * 21);
+    CHECK(memcmp(steps[0], steps[1], sizeof *steps - FL_L2_STEPS_SLACK * sizeof **steps) == 0);
+    CHECK_INT(steps[0][0], 0);
+    CHECK_INT(steps[0][1], 0);
+    CHECK_INT(steps[0][2], 65535);
+    CHECK_INT(steps[0][3], 65535);
+    CHECK_INT(steps[0][4], 32768);
+    CHECK_INT(steps[0][5], 16384);
+    uint64_t *node = malloc((m.first[5] + 1) * sizeof *node), first[7] = { 0 };
+    node[0] = (uint64_t)FL_L2_LEAF << 32 | 3;                       /* a tree that is one leaf, before the others */
+    memcpy(node + 1, m.node, m.first[5] * sizeof *node);
+    for (uint32_t k = 0; k <= 5; k++)
+        first[k + 1] = m.first[k] + 1;
+    for (uint32_t rows = 1; rows <= 300; rows++) {
+        struct trees_walk w = { .node = node, .first = first, .trees = 1 + rows % 6, .P = 21, .rows = rows, .steps = steps[0] };
+        for (int k = 0; k < 2; k++)
+            kernels[k]->walk(&w, leaf[k]);
+        CHECK(memcmp(leaf[0], leaf[1], (size_t)w.trees * rows * sizeof **leaf) == 0);
+        for (uint32_t i = 0; i < rows; i++)
+            CHECK_INT(leaf[0][i], 3);
+        for (uint32_t k = 1; k < w.trees; k++)
+            for (uint32_t i = 0; i < rows; i++) {
+                const uint64_t *tree = node + first[k];
+                uint32_t at = 0;
+                while (trees_column(tree[at]) != FL_L2_LEAF)
+                    at = steps[0][(size_t)i * 21 + trees_column(tree[at])] <= tree[at] >> 48 ? at + 1 : (uint32_t)tree[at];
+                CHECK(leaf[0][k * rows + i] == (uint32_t)tree[at]);
+            }
+    }
+    free(node);
+    fl_l2_trees_done(&m);
+    make_free(&d);
 }
 
 /* By plain loops, by wide ones, by one thread or three, with columns moved or rows listed, with outputs as bits or as numbers. */
@@ -116,17 +174,15 @@ FL_TEST(distinct_rows_are_fitted_exactly)
         struct fl_l2_trees m;
         struct fl_err err = { 0 };
         struct fl_l2_trees_conf c = { .seed = 3, .trees = 5, .columns = drawn ? 1 : 12, .n_min = 2, .min_leaf = 1, .threads = 2, .hi = 1 };
-        double out[500 * 4], row[12], one[4];
-        uint16_t steps[12];
+        double out[500 * 4], one[4];
         CHECK_OK(fl_l2_trees_fit(&t, &c, &m, &err), err);
-        CHECK_OK(fl_l2_trees_apply(&m, &t, out, &err), err);
+        apply(&m, &t, out);
         for (uint32_t i = 0; i < 500 * 4; i++)
             CHECK(out[i] == d.y[i]);
-        CHECK_OK(fl_l2_trees_apply(&m, &u, out, &err), err);
+        apply(&m, &u, out);
         for (uint32_t i = 0; i < 200; i++) {
-            for (uint32_t p = 0; p < 12; p++)
-                row[p] = (double)other.x[i * 12 + p];
-            fl_l2_trees_rows(&m, 1, row, steps, one);
+            struct fl_l2_table alone = { .n = 1, .x = other.x, .stride = 12, .rows = &i };
+            apply(&m, &alone, one);
             CHECK(memcmp(one, out + (size_t)i * 4, sizeof one) == 0);
             for (uint32_t l = 0; l < 4; l++)
                 CHECK(one[l] >= 0 && one[l] <= 1);
@@ -146,7 +202,7 @@ FL_TEST(leaves_are_as_small_as_asked)
     struct fl_l2_trees_conf c = { .seed = 3, .trees = 1, .columns = 6, .n_min = 2, .min_leaf = 7, .hi = 1 };
     double out[400 * 3];
     CHECK_OK(fl_l2_trees_fit(&t, &c, &m, &err), err);
-    CHECK_OK(fl_l2_trees_apply(&m, &t, out, &err), err);
+    apply(&m, &t, out);
     for (uint32_t i = 0; i < 400; i++) {
         uint32_t alike = 0;
         for (uint32_t j = 0; j < 400; j++)
@@ -221,7 +277,7 @@ FL_TEST(as_good_as_scikit_learn)
         struct fl_l2_trees m;
         struct fl_err err = { 0 };
         CHECK_OK(fl_l2_trees_fit(&fit, &c, &m, &err), err);
-        CHECK_OK(fl_l2_trees_apply(&m, &score, out, &err), err);
+        apply(&m, &score, out);
         double mean = 0, all = 0, rest = 0;
         for (uint32_t i = 0; i < 500; i++)
             mean += y[500 + i] / 500;
@@ -239,7 +295,7 @@ FL_TEST(as_good_as_scikit_learn)
 int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
-        CASE(kernels_agree), CASE(one_forest_by_every_way), CASE(another_seed_is_another_forest), CASE(distinct_rows_are_fitted_exactly), CASE(leaves_are_as_small_as_asked),
+        CASE(kernels_agree), CASE(predictions_agree), CASE(one_forest_by_every_way), CASE(another_seed_is_another_forest), CASE(distinct_rows_are_fitted_exactly), CASE(leaves_are_as_small_as_asked),
         CASE(rows_and_columns_can_be_chosen), CASE(broken_nodes_are_refused), CASE(as_good_as_scikit_learn), { 0 }
     };
     return fl_run(cases, argc, argv);
