@@ -118,6 +118,9 @@ json_t *fl_labels_json(const struct fl_label_set *);
  * when none did. Complaints where one is given and counts another number. */
 bool fl_models_name(struct fl_config *, bool *named);
 
+/* snapshots.c: the option `snapshots` of stages that have one, where it isn't given: the weights of all that stand upstream. */
+void fl_snapshots_name(struct fl_config *);
+
 /* flow.c: tensor sets along the edges into g->stages (topological, from[] filled); complaints about what doesn't fit. */
 void fl_flow_check(const struct fl_config *, const uint32_t *order, struct fl_graph *);
 

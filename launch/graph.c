@@ -195,6 +195,7 @@ static void graph_ask(struct fl_config *c, struct fl_label_set *labels)
     if (fl_models_name(c, named))
         graph_describe(c, labels, named);
     free(named);
+    fl_snapshots_name(c);
     graph_stage_errors(c);
     graph_settle(c);
     fl_threads_settle(c, fl_cpus());

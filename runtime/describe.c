@@ -119,6 +119,7 @@ json_t *fl_host_describe_json(const struct fl_host *h, int rc)
     json_object_set_new(root, "want", want);
     json_object_set_new(root, "labels", describe_labels(h, root));
     json_object_set_new(root, "models", h->models != NULL ? json_incref(h->models) : json_null());
+    json_object_set_new(root, "snapshots", h->snapshots != NULL ? json_incref(h->snapshots) : json_null());
     json_object_set_new(root, "batches", h->batches == UINT64_MAX ? json_null() : json_integer((json_int_t)h->batches));
     json_object_set_new(root, "tiles", h->tiles == UINT64_MAX ? json_null() : json_integer((json_int_t)h->tiles));
     json_object_set_new(root, "epochs", h->epochs == 0 ? json_null() : json_integer(h->epochs));

@@ -95,6 +95,7 @@ void fl_host_done(struct fl_host *h)
     json_decref(h->options);
     json_decref(h->settled);
     json_decref(h->models);
+    json_decref(h->snapshots);
     for (uint32_t i = 0; i < h->nlabels; i++)
         free(h->labels[i]);
     free(h->labels);
@@ -474,18 +475,22 @@ int fl_set_labels(struct fl_ctx *ctx, uint32_t n, const char *const *labels, uin
     return FL_OK;
 }
 
-int fl_set_models(struct fl_ctx *ctx, uint32_t n, const char *const *names)
+static int host_texts(struct fl_ctx *ctx, json_t **to, const char *what, uint32_t n, const char *const *texts)
 {
     json_t *list = json_array();
     for (uint32_t i = 0; i < n; i++)
-        if (json_array_append_new(list, json_string(names[i])) != 0) {
+        if (json_array_append_new(list, json_string(texts[i])) != 0) {
             json_decref(list);
-            return fl_fail(ctx, FL_E_LABEL, "model %u: its name is no UTF-8 text", i);
+            return fl_fail(ctx, FL_E_LABEL, "%s %u: its name is no UTF-8 text", what, i);
         }
-    json_decref(ctx->host->models);
-    ctx->host->models = list;
+    json_decref(*to);
+    *to = list;
     return FL_OK;
 }
+
+int fl_set_models(struct fl_ctx *ctx, uint32_t n, const char *const *names) { return host_texts(ctx, &ctx->host->models, "model", n, names); }
+
+int fl_set_snapshots(struct fl_ctx *ctx, uint32_t n, const char *const *digests) { return host_texts(ctx, &ctx->host->snapshots, "snapshot", n, digests); }
 
 void fl_set_total(struct fl_ctx *ctx, uint64_t batches, uint64_t tiles)
 {

@@ -62,6 +62,7 @@ struct fl_host {
     uint64_t memory;                /* fl_set_memory; 0 = not said */
     json_t  *settled;               /* fl_settle; NULL = nothing. Owned */
     json_t  *models;                /* fl_set_models; NULL = nothing. Owned */
+    json_t  *snapshots;             /* fl_set_snapshots; NULL = nothing. Owned */
     bool     lost;                  /* fl_lost */
     bool     opened;
 };

@@ -55,6 +55,8 @@ int  fl_predictions_label(struct fl_predictions *, const char *name, struct fl_e
 /* {"model": ..., "fold": 3, ...} with any of the members of struct fl_pred_meta but seed and created_by; NULL: nothing is stated. Unknown
  * keys and values that don't fit: FL_E_CONFIG. */
 int  fl_pred_meta_json(const json_t *map, struct fl_pred_meta *, struct fl_err *);
+/* Their list of snapshots from an option's; NULL: none. FL_E_CONFIG. */
+int  fl_pred_meta_snapshots(char *const *digests, struct fl_pred_meta *, struct fl_err *);
 /* A row more at the end; L is settled, prob has L values. */
 int  fl_predictions_add(struct fl_predictions *, const char *id, const float *prob, struct fl_err *);
 /* Rows sorted bytewise by id. */

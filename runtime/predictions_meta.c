@@ -21,6 +21,18 @@ static int meta_text(const char *key, const json_t *v, char *out, size_t size, s
     return FL_OK;
 }
 
+int fl_pred_meta_snapshots(char *const *digests, struct fl_pred_meta *m, struct fl_err *err)
+{
+    uint32_t n = 0;
+    for (; digests != NULL && digests[n] != NULL; n++) {
+        if (n == FL_PRED_MAX_SNAPSHOTS || strlen(digests[n]) >= sizeof m->snapshots[n])
+            return fl_err_set(err, FL_E_CONFIG, "snapshots: want a list of at most %d texts of at most %zu bytes", FL_PRED_MAX_SNAPSHOTS, sizeof m->snapshots[n] - 1);
+        strcpy(m->snapshots[n], digests[n]);
+    }
+    m->nsnapshots = n;
+    return FL_OK;
+}
+
 static int meta_snapshots(const json_t *list, struct fl_pred_meta *m, struct fl_err *err)
 {
     size_t i;

@@ -127,6 +127,9 @@ int  fl_set_labels(struct fl_ctx *, uint32_t n, const char *const *labels, uint6
 /* In describe: what the models are called whose predictions this stage gives, in their order (tensor prob: one, models: several); copied. A stage that reads
  * them and has an option `models` of type list gets them there, unless it is given; of other stages the name counts. */
 int  fl_set_models(struct fl_ctx *, uint32_t n, const char *const *names);
+/* In describe: the SHA-256 of each file of weights behind what this stage gives. A stage further down that has an option `snapshots` of type list gets them
+ * there, with those of all others upstream of it, unless it is given. */
+int  fl_set_snapshots(struct fl_ctx *, uint32_t n, const char *const *digests);
 void fl_set_total(struct fl_ctx *, uint64_t batches, uint64_t tiles);   /* source, in open and describe */
 void fl_set_epochs(struct fl_ctx *, uint32_t epochs);               /* source, likewise: the batches are this many rounds of equal length */
 /* In describe: what an option that left a choice ("auto") comes to. Every instance then gets that value, in a resumed run too. */

@@ -31,6 +31,7 @@ struct sink_pending { uint64_t batch; uint32_t attempt, predicted, rejected; };
 
 struct sink {
     char *submission, *probabilities, *rejects, *sample_path, *truth_path;      /* options */
+    char  **snapshots;
     json_t *about;
     double  beta;
 
@@ -77,7 +78,9 @@ static int sink_settings(struct fl_ctx *ctx)
         return fl_fail(ctx, FL_E_CONFIG, "about is what an HDF5 file of probabilities says of itself; want probabilities: NAME.h5");
     struct fl_pred_meta meta;
     struct fl_err err = { 0 };
-    return fl_pred_meta_json(s->about, &meta, &err) == FL_OK ? FL_OK : fl_fail(ctx, FL_E_CONFIG, "about: %s", err.text);
+    if (fl_pred_meta_json(s->about, &meta, &err) != FL_OK)
+        return fl_fail(ctx, FL_E_CONFIG, "about: %s", err.text);
+    return fl_pred_meta_snapshots(s->snapshots, &meta, &err) == FL_OK ? FL_OK : fl_fail(ctx, FL_E_CONFIG, "%s", err.text);
 }
 
 static int sink_make_dir(struct fl_ctx *ctx, struct sink *s)
@@ -181,6 +184,8 @@ static int sink_table(const struct fl_ctx *ctx, struct sink *s, struct fl_err *e
         return FL_OK;
     s->results.table = &s->table;
     int rc = fl_pred_meta_json(s->about, &s->table.meta, err);
+    if (rc == FL_OK && s->table.meta.nsnapshots == 0)
+        rc = fl_pred_meta_snapshots(s->snapshots, &s->table.meta, err);
     s->table.meta.seed = ctx->seed;
     snprintf(s->table.meta.created_by, sizeof s->table.meta.created_by, "flowrun %s", FL_VERSION);
     for (uint32_t l = 0; rc == FL_OK && l < ctx->nlabels; l++)
@@ -455,6 +460,8 @@ static const struct fl_opt sink_opts[] = {
     { .name = "probabilities", .type = FL_OPT_OUT, .off = offsetof(struct sink, probabilities), .help = "File of predictions, each predicted tile's probability of every label: .h5 and .npy are sorted by id, else CSV in the order of the source." },
     { .name = "about", .type = FL_OPT_JSON, .off = offsetof(struct sink, about),
       .help = "What an HDF5 file of probabilities says of itself: a map with any of model, member, fold, split (val, test), tta, merge, n_views, snapshots." },
+    { .name = "snapshots", .type = FL_OPT_LIST, .off = offsetof(struct sink, snapshots),
+      .help = "The same as in about: SHA-256 of the weights of all networks that had a part in it. Not given: of those upstream." },
     { .name = "rejects", .type = FL_OPT_OUT, .off = offsetof(struct sink, rejects), .help = "CSV id,stage,reason of rejected tiles, besides the rejects.csv of the run folder." },
     { .name = "sample", .type = FL_OPT_PATH, .off = offsetof(struct sink, sample_path), .help = "Sample submission: its ids, in its order, are the rows of the submission." },
     { .name = "truth", .type = FL_OPT_PATH, .off = offsetof(struct sink, truth_path), .help = "Label table to score the predictions against (mean F-beta)." },

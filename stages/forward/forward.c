@@ -91,6 +91,19 @@ static int forward_say(struct fl_ctx *ctx, const struct fl_plan *plan)
     return FL_OK;
 }
 
+/* Nothing where a manifest doesn't say it: some of the files would look like all. */
+static int forward_snapshots(struct fl_ctx *ctx, const struct fl_plan *plan)
+{
+    const char **digests = calloc(plan->k, sizeof *digests);
+    uint32_t n = 0;
+    for (uint32_t i = 0; digests != NULL && i < plan->k; i++)
+        if (plan->sha256[i][0] != '\0')
+            digests[n++] = plan->sha256[i];
+    int code = digests == NULL ? fl_fail(ctx, FL_E_NOMEM, "no memory for %u digests", plan->k) : n == plan->k ? fl_set_snapshots(ctx, n, digests) : FL_OK;
+    free(digests);
+    return code;
+}
+
 static int forward_describe(struct fl_ctx *ctx)
 {
     struct fl_plan plan;
@@ -107,6 +120,8 @@ static int forward_describe(struct fl_ctx *ctx)
         code = forward_settle(ctx, &plan);
     if (code == FL_OK)
         code = forward_say(ctx, &plan);
+    if (code == FL_OK)
+        code = forward_snapshots(ctx, &plan);
     fl_plan_free(&plan);
     return code;
 }

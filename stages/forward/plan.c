@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int plan_differ(const char *a, const char *b, const char *what, const char *va, const char *vb, struct fl_err *err)
@@ -77,6 +78,13 @@ static int plan_manifest(struct fl_plan *p, char *const *weights, uint32_t i, st
         code = fl_err_set(err, FL_E_CONFIG, "%s: its manifest says kind \"%s\", want \"network\"", weights[i], m.kind);
     else if (i > 0)
         code = plan_agree(weights[0], weights[i], &p->m, &m, err);
+    char (*sha256)[65] = realloc(p->sha256, (i + 1) * sizeof *sha256);
+    if (sha256 != NULL) {
+        p->sha256 = sha256;
+        memcpy(sha256[i], m.sha256, sizeof sha256[i]);
+    } else if (code == FL_OK) {
+        code = fl_err_set(err, FL_E_NOMEM, "no memory for %u files of weights", i + 1);
+    }
     unsigned proven = (m.bf16_ok ? 1u << FL_PREC_BF16 : 0) | (m.f16_ok ? 1u << FL_PREC_F16 : 0);
     p->proven = i == 0 ? proven : p->proven & proven;
     if (code == FL_OK && i == 0)
@@ -149,6 +157,7 @@ int fl_plan_make(char *const *weights, int mode, int adapt, struct fl_plan *out,
 void fl_plan_free(struct fl_plan *p)
 {
     fl_manifest_free(&p->m);
+    free(p->sha256);
     if (p->net != NULL)
         fl_net_free(p->net);
     memset(p, 0, sizeof *p);
