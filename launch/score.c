@@ -116,8 +116,10 @@ static void score_print_folds(const struct score *s, const char *name)
         printf("%-6u %9llu %9.6f", k, (unsigned long long)f->n, f->f);
         if (s->pred.p != NULL)
             printf(" %9.6f %9.6f", f->exact, f->bce);
-        if (s->other.n > 0)
-            printf(" %9.6f %+9.4f", f->other, 100 * (f->f - f->other) / f->other);
+        if (s->other.n > 0 && f->other > 0.0)
+            printf(" %9.6f %+9.4f", f->other, score_gain(f->f, f->other));
+        else if (s->other.n > 0)
+            printf(" %9.6f %9s", f->other, "-");
         printf("\n");
     }
 }
@@ -133,8 +135,10 @@ static void score_print(const struct score *s, const struct score_args *a)
     printf("\n");
     if (s->pred.p != NULL)
         printf("by expected %s %.6f, best single threshold %g %.6f, log-loss %.6f, calibration error %.6f\n", name, s->a.exact_mean, s->best_at, s->best, s->a.bce, s->ece);
-    if (s->other.n > 0)
-        printf("against %.6f: gain %+.4f %%\n", s->b.m.mean, 100 * (s->a.m.mean - s->b.m.mean) / s->b.m.mean);
+    if (s->other.n > 0 && s->b.m.mean > 0.0)
+        printf("against %.6f: gain %+.4f %%\n", s->b.m.mean, score_gain(s->a.m.mean, s->b.m.mean));
+    else if (s->other.n > 0)
+        printf("against %.6f\n", s->b.m.mean);
     if (s->other.n > 0 && isfinite(s->t))
         printf("paired t over folds %.4f\n", s->t);
     if (isfinite(s->fitted_in))
@@ -218,7 +222,7 @@ static int score_json(const struct score *s, const struct score_args *a)
         json_object_set_new(o, "folds", score_json_folds(s));
     if (s->other.n > 0) {
         json_object_set_new(o, "against", json_real(s->b.m.mean));
-        json_object_set_new(o, "gain_percent", json_real(100 * (s->a.m.mean - s->b.m.mean) / s->b.m.mean));
+        json_object_set_new(o, "gain_percent", s->b.m.mean > 0.0 ? json_real(score_gain(s->a.m.mean, s->b.m.mean)) : json_null());
         json_object_set_new(o, "paired_t", isfinite(s->t) ? json_real(s->t) : json_null());
     }
     if (a->per_class) {

@@ -44,6 +44,8 @@ struct score {
 int  score_figures(struct score *, bool per_class, struct fl_err *);
 /* "F2", "F1", "F0.5" into text. */
 const char *score_name(const struct score *, char text[24]);
+/* In percent; NAN on 0, of which there is no percentage. */
+double score_gain(double f, double other);
 /* score_html.c: one file that needs no other. */
 int  score_html(const struct score *, const char *title, const char *path, struct fl_err *);
 

@@ -8,6 +8,8 @@
 #include "runtime/f2.h"
 #include "runtime/merge.h"
 
+double score_gain(double f, double other) { return other > 0.0 ? 100 * (f - other) / other : NAN; }
+
 const char *score_name(const struct score *s, char text[24])
 {
     snprintf(text, 24, "F%g", s->beta);
@@ -146,7 +148,7 @@ static int figures_cross(struct score *s, const struct fl_f2 *f, float *p, uint8
             memcpy(p + n * L, s->pred.p + i * L, L * sizeof *p);
             memcpy(y + n++ * L, s->y + i * L, L);
         }
-        if (held == 0)
+        if (held == 0 || n == 0)       /* nothing to score, or no other fold to fit on */
             continue;
         int rc = fl_f2_fit_per_class(f, n, p, y, t, err);
         if (rc != FL_OK)

@@ -112,7 +112,7 @@ static void html_spread(struct html *o, const struct score *s)
             }
         }
     double room = high > low ? (high - low) / 10 : 0.01;
-    struct plot p = { 0, s->folds.k - 1.0, low - room, high + room };
+    struct plot p = { 0, s->folds.k > 1 ? s->folds.k - 1.0 : 1.0, low - room, high + room };
     snprintf(title, sizeof title, "%s by fold%s", score_name(s, name), s->other.n > 0 ? " (hollow: against)" : "");
     plot_begin(o, &p, title, "");
     for (uint32_t k = 0; k < s->folds.k; k++) {
@@ -157,7 +157,9 @@ static void html_summary(struct html *o, const struct score *s)
         html_put(o, " at threshold %g; best single threshold %g: %.6f; by expected %s: %.6f; log-loss %.6f", s->threshold, s->best_at, s->best, name,
                  s->a.exact_mean, s->a.bce);
     if (s->other.n > 0) {
-        html_put(o, "; against %.6f: %+.4f %%", s->b.m.mean, 100 * (s->a.m.mean - s->b.m.mean) / s->b.m.mean);
+        html_put(o, "; against %.6f", s->b.m.mean);
+        if (s->b.m.mean > 0.0)
+            html_put(o, ": %+.4f %%", score_gain(s->a.m.mean, s->b.m.mean));
         if (isfinite(s->t))
             html_put(o, ", paired t over folds %.3f", s->t);
     }

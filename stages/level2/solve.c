@@ -133,6 +133,15 @@ static bool nnls_solve(struct nnls *s)
     return true;
 }
 
+/* A column that enters rises; where the solution says otherwise, its gain was rounding. */
+static bool nnls_rises(const struct nnls *s, uint32_t column)
+{
+    uint32_t k = 0;
+    while (s->p[k] != column)
+        k++;
+    return s->z[k] > 0.0;
+}
+
 static void nnls_add(struct nnls *s, uint32_t column)
 {
     uint32_t at = s->np++;
@@ -199,7 +208,7 @@ static int nnls_run(struct nnls *s, double *x, struct fl_err *err)
         if (column == s->n)
             return FL_OK;
         nnls_add(s, column);
-        if (!nnls_solve(s)) {
+        if (!nnls_solve(s) || !nnls_rises(s, column)) {
             nnls_remove(s, column);
             s->out[column] = true;
             continue;

@@ -89,7 +89,8 @@ static int jobs_score(const json_t *j, struct fl_l2_score *s)
 /* True when all of its files are there and say what they should. */
 static bool jobs_before(const struct jobs *s, const struct fit_conf *c, const char *digest, struct fit_result *r)
 {
-    char *path = jobs_path(s, c->name, ".json"), *model = jobs_path(s, c->name, ".safetensors"), *oof = jobs_path(s, c->name, jobs_oof_ending(s->j));
+    char *path = jobs_path(s, c->name, ".json"), *model = jobs_path(s, c->name, ".safetensors");
+    char *oof = jobs_path(s, c->name, s->j->oof != FIT_OOF_NONE ? jobs_oof_ending(s->j) : ".json");
     json_t *j = path != NULL ? json_load_file(path, 0, NULL) : NULL;
     const char *was = json_string_value(json_object_get(j, "digest"));
     bool ok = was != NULL && strcmp(was, digest) == 0 && model != NULL && access(model, R_OK) == 0 && oof != NULL && access(oof, R_OK) == 0 &&

@@ -1,4 +1,6 @@
 """Files of predictions between programs: h5py, pandas and NumPy write and read them; assembly out of folds; as a graph's source."""
+import gzip
+import json
 import os
 import subprocess
 import sys
@@ -105,6 +107,57 @@ def what_h5py_writes_is_read(tmp):
     same(names, ids(7), "ids")
     same(got.tobytes(), p.tobytes(), "values")
     same([x.decode() for x in attrs["labels"]], NAMES, "labels")
+
+
+def no_form_hides_a_bad_row(tmp):
+    """Not a number, outside [0,1], an id twice, a label too few: refused in every form, with the file's name and the tile or label."""
+    h5py, pandas = libraries()
+
+    def table(names, p, labels):
+        t = np.zeros(len(names), [("image_name", "S63")] + [(n, "<f4") for n in labels])
+        t["image_name"] = names
+        for i, n in enumerate(labels):
+            t[n] = p[:, i]
+        return t
+
+    def text(path, names, p, labels):
+        with (gzip.open if path.endswith(".gz") else open)(path, "wt") as f:
+            f.write("image_name," + ",".join(labels) + "\n" + "".join("%s,%s\n" % (n, ",".join(str(float(v)) for v in row)) for n, row in zip(names, p)))
+
+    def h5(path, names, p, labels):
+        with h5py.File(path, "w") as f:
+            f["prob"] = p.astype("f4")
+            f.create_dataset("image_name", data=names, dtype=h5py.string_dtype())
+            f["prob"].attrs["labels"] = labels
+
+    def packed(path, names, p, labels):
+        with gzip.open(path, "wb") as f:
+            np.save(f, table(names, p, labels))
+
+    forms = {
+        "a.h5": h5, "b.h5": lambda path, names, p, labels: pandas.DataFrame(p.astype("f4"), index=names, columns=labels).to_hdf(path, "prob", mode="w"),
+        "a.npy": lambda path, names, p, labels: np.save(path, table(names, p, labels)), "a.npy.gz": packed, "a.csv": text, "a.csv.gz": text,
+    }
+    turn = NAMES[3:] + NAMES[:3]
+    for name, make in forms.items():
+        path, p = tmp + "/" + name, values(6)
+        make(path, ids(6), p[:, [NAMES.index(n) for n in turn]], turn)
+        names, got, _ = read(convert(path, tmp + "/out.h5"))
+        same((names, got.tobytes()), (ids(6), p.tobytes()), name + ": columns in another order")
+        for value, code in ((np.nan, "E_NUM"), (np.inf, "E_NUM"), (-1e-3, "E_NUM"), (1.001, "E_NUM")):
+            bad = p.astype("f8")
+            bad[4, 13] = value
+            make(path, ids(6), bad, NAMES)
+            _, _, err = flowrun("assemble", path, "--split", "test", "--out", tmp + "/x.h5", want=1)
+            holds(code in err and name in err and ("road" in err or "train_4" in err), "%s, %r: %s" % (name, value, err))
+        make(path, ids(5) + ["train_2"], p, NAMES)
+        _, _, err = flowrun("assemble", path, "--split", "test", "--out", tmp + "/x.h5", want=1)
+        holds("E_LABEL" in err and name in err and "train_2 is there twice" in err, "%s: %s" % (name, err))
+        make(path, ids(6), p[:, 1:], NAMES[1:])
+        with open(tmp + "/g.yaml", "w") as f:
+            json.dump({"stages": {"tiles": {"stage": "predictions", "options": {"files": path}}, "decode_f2": {"from": "tiles"}, "sink": {"from": "decode_f2"}}}, f)
+        _, _, err = flowrun("check", tmp + "/g.yaml", want=2)
+        holds("no column for the label agriculture" in err and name in err, "%s: %s" % (name, err))
 
 
 def what_lies_elsewhere_is_not_read(tmp):
@@ -366,7 +419,7 @@ def a_run_goes_on_with_the_same_predictions_only(tmp):
 
 if __name__ == "__main__":
     sys.exit(flow.run_cases([
-        what_pandas_writes_is_read, what_pandas_writes_in_other_ways_is_refused, what_h5py_writes_is_read, what_lies_elsewhere_is_not_read,
+        what_pandas_writes_is_read, what_pandas_writes_in_other_ways_is_refused, what_h5py_writes_is_read, no_form_hides_a_bad_row, what_lies_elsewhere_is_not_read,
         others_read_what_is_written, out_of_fold, leaks_are_refused, averaged, arguments_of_assemble, from_file_to_submission,
         what_the_check_of_a_graph_finds, models_must_have_the_same_tiles, many_models_are_stacked, a_run_goes_on_with_the_same_predictions_only,
     ]))

@@ -2,7 +2,9 @@
 import html.parser
 import json
 import os
+import re
 import sys
+import xml.etree.ElementTree
 
 import numpy as np
 
@@ -86,11 +88,38 @@ def figures_equal_numpy(tmp):
         close(row["recall"], (y[:, l] & h).sum() / y[:, l].sum(), "recall")
 
 
+def decoded(row, b2):
+    """The most probable k labels for the k of greatest expected F, by the distributions of counts; ties to fewer labels."""
+    def count(ps):
+        d = np.array([1.0])
+        for p in ps:
+            d = np.convolve(d, [1 - p, p])
+        return d
+
+    order, best, size = np.argsort(-row, kind="stable"), 0.0, 0
+    for k in range(1, len(row) + 1):
+        a, b = count(row[order[:k]]), count(row[order[k:]])
+        s = np.arange(len(a))[:, None]
+        e = (np.outer(a, b) * (1 + b2) * s / (k + b2 * (s + np.arange(len(b))))).sum()
+        if e > best + 1e-12:
+            best, size = e, k
+    h = np.zeros(len(row), int)
+    h[order[:size]] = 1
+    return h
+
+
 def any_beta(tmp):
     y, a, _, _, _ = data(tmp)
-    got = score(tmp, "--beta", "1")
-    close(got["fbeta"], fbeta(y, (a.astype("f8") > 0.5).astype(int), 1).mean(), "F1 at .5")
-    same(got["threshold"], 0.5, "threshold of F1")
+    p = a.astype("f8")
+    for beta, at in ((1, .5), (.5, .8), (3, .1), (2, .2)):
+        got, key = score(tmp, "--beta", str(beta)), "f2" if beta == 2 else "fbeta"
+        close(got["threshold"], at, "threshold of F%g" % beta)
+        close(got[key], fbeta(y, (p > 1 / (1 + beta * beta)).astype(int), beta).mean(), "F%g at %g" % (beta, at))
+        h = np.stack([decoded(row, beta * beta) for row in p])
+        close(got["expected"], fbeta(y, h, beta).mean(), "F%g of the sets of greatest expected F" % beta)
+        for l, row in enumerate(got["labels"]):
+            tp, told, true = int((y[:, l] & (p[:, l] > 1 / (1 + beta * beta))).sum()), row["predicted"], row["true"]
+            close(row[key], (1 + beta * beta) * tp / (beta * beta * true + told) if tp else 0.0, "F%g of %s" % (beta, row["label"]))
 
 
 def fit(p, y):
@@ -141,6 +170,76 @@ def the_page_is_whole(tmp):
     holds("http" not in text and "nan" not in text and "inf" not in text, "it needs no other file, and every number is one")
 
 
+def pictures_show_the_figures(tmp):
+    """Where points, bars and texts stand in the page follows from the figures of the JSON."""
+    data(tmp)
+    more = ("--against", tmp + "/b.csv", "--per-class")
+    got = score(tmp, *more)
+    flowrun("score", tmp + "/a.csv", tmp + "/y.csv", "--folds", tmp + "/folds.csv", "--fold-column", "part", *more, "--report", tmp + "/r.html")
+    page = flow.slurp(tmp + "/r.html").decode()
+    curve, reliability, spread, bars = [xml.etree.ElementTree.fromstring(s) for s in re.findall(r"<svg.*?</svg>", page, re.S)]
+
+    def points(svg):
+        return [tuple(float(v) for v in pair.split(",")) for pair in svg.find("polyline").get("points").split()]
+
+    def circles(svg):
+        return [(float(c.get("cx")), float(c.get("cy")), c.find("title").text) for c in svg.findall("circle")]
+
+    def at(x, y, x0, x1, y0, y1):
+        return 50 + (x - x0) / (x1 - x0) * 390, 225 - (y - y0) / (y1 - y0) * 195
+
+    def near(a, b, what):
+        holds(abs(a[0] - b[0]) <= .051 and abs(a[1] - b[1]) <= .051, "%s stands at %r, want %r" % (what, a, b))
+
+    best, low = got["best_threshold"], min(v for _, v in got["curve"])
+    box = (.05, .5, low, best[1] + (best[1] - low) / 20)
+    same(len(points(curve)), len(got["curve"]), "points of the curve")
+    for p, (t, v) in zip(points(curve), got["curve"]):
+        near(p, at(t, v, *box), "threshold %g" % t)
+    near(circles(curve)[0], at(best[0], best[1], *box), "the best")
+    same(circles(curve)[0][2], "best: %.6f at %g" % (best[1], best[0]), "its text")
+    bins = [b for b in got["calibration"] if b["values"]]
+    same([c[2] for c in circles(reliability)], ["%d values, mean %.4f, true %.4f" % (b["values"], b["mean"], b["true"]) for b in bins], "bins")
+    for p, c, b in zip(points(reliability), circles(reliability), bins):
+        near(p, at(b["mean"], b["true"], 0, 1, 0, 1), "a bin")
+        near(c, p, "its point")
+    values = [f["score"] for f in got["folds"]] + [f["against"] for f in got["folds"]]
+    room = (max(values) - min(values)) / 10
+    for f in got["folds"]:
+        for key, say in (("score", "fold %d: %.6f"), ("against", "fold %d, against: %.6f")):
+            c = [c for c in circles(spread) if c[2] == say % (f["fold"], f[key])]
+            same(len(c), 1, "points of fold %d" % f["fold"])
+            near(c[0], at(f["fold"], f[key], 0, K - 1, min(values) - room, max(values) + room), "fold %d" % f["fold"])
+    wide = [(float(r.get("width")), r.find("title").text) for r in bars.findall("rect")]
+    want = [row[key] for row in got["labels"] for key in ("precision", "recall", "f2")]
+    same([t for _, t in wide], ["%.4f" % v for v in want], "bars")
+    for (w, _), v in zip(wide, want):
+        close(w, v * 680, "a bar's width", .051)
+    for text in ("%.6f" % got["f2"], "log-loss %.6f" % got["log_loss"], "%+.4f %%" % got["gain_percent"], "paired t over folds %.3f" % got["paired_t"],
+                 "by expected F2: %.6f" % got["expected"], "%.6f in sample, %.6f cross-fitted" % (got["per_class"], got["per_class_cross_fitted"])):
+        holds(text in page, "%s in the page" % text)
+
+
+def odd_tables(tmp):
+    """One fold only, a label that is never true nor told, nothing right on the other side: every number is one, or is left out."""
+    with open(tmp + "/y.csv", "w") as f:
+        f.write("image_name,tags\n" + "".join("t%d,%s\n" % (i, "a" if i % 2 else "a b") for i in range(20)))
+    with open(tmp + "/f.csv", "w") as f:
+        f.write("image_name,fold\n" + "".join("t%d,0\n" % i for i in range(20)))
+    for name, row in (("p", ".9,.3,.01"), ("z", "0,0,0")):
+        with open(tmp + "/%s.csv" % name, "w") as f:
+            f.write("image_name,a,b,c\n" + "".join("t%d,%s\n" % (i, row) for i in range(20)))
+    args = ("score", tmp + "/p.csv", tmp + "/y.csv", "--names", "a,b,c", "--folds", tmp + "/f.csv", "--against", tmp + "/z.csv", "--per-class", "--calibration")
+    _, text, _ = flowrun(*args, "--report", tmp + "/r.html")
+    got = json.loads(flowrun(*args, "--json")[1])
+    y = np.array([[1, 1 - i % 2, 0] for i in range(20)])
+    close(got["f2"], fbeta(y, np.tile([1, 1, 0], (20, 1))).mean(), "F2")
+    same([got["against"], got["gain_percent"], got["paired_t"], got["per_class_cross_fitted"]], [0, None, None, None], "what there is none of")
+    same([got["labels"][2][k] for k in ("true", "predicted", "precision", "recall", "f2")], [0, 0, 0, 0, 0], "the label that is never true")
+    for page in (text, flow.slurp(tmp + "/r.html").decode()):
+        holds("nan" not in page and "inf" not in page, page)
+
+
 def what_is_refused(tmp):
     data(tmp)
     with open(tmp + "/few.csv", "w") as f:
@@ -154,4 +253,4 @@ def what_is_refused(tmp):
 
 
 if __name__ == "__main__":
-    sys.exit(flow.run_cases([figures_equal_numpy, any_beta, thresholds_by_label, the_page_is_whole, what_is_refused]))
+    sys.exit(flow.run_cases([figures_equal_numpy, any_beta, thresholds_by_label, the_page_is_whole, pictures_show_the_figures, odd_tables, what_is_refused]))

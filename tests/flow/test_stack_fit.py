@@ -3,6 +3,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 
@@ -343,6 +344,19 @@ def hundreds_in_one_matrix(tmp):
     same(again, [], "configurations fitted twice")
 
 
+def nothing_is_fitted_twice_in_any_form(tmp):
+    """Without a file of out-of-fold predictions either."""
+    y, p = made(12)
+    write(tmp, y, p)
+    for form in ("h5", "csv", "none"):
+        fit(tmp, {"method": "ridge", "oof": form})
+        stamps = {n: os.stat(tmp + "/fits/" + n).st_mtime_ns for n in os.listdir(tmp + "/fits") if n.startswith("ridge")}
+        flowrun(tmp + "/fit.yaml", "--run", tmp + "/run-" + form, "-q")
+        same({n: os.stat(tmp + "/fits/" + n).st_mtime_ns for n in stamps}, stamps, "files of oof: " + form)
+        for d in (tmp + "/fits", tmp + "/run-fit"):
+            shutil.rmtree(d)
+
+
 def resumed_beside_a_sink(tmp):
     """What the journal of a sink holds isn't left out: the rows are wanted all the same."""
     y, p = made(11)
@@ -410,5 +424,5 @@ def what_the_check_finds(tmp):
 if __name__ == "__main__":
     sys.exit(flow.run_cases([
         cross_fitted_as_by_others, weights_as_by_others, what_is_applied_has_the_bits_of_the_fit, second_levels_are_blended, the_command_does_the_same, random_labels_score_the_prior,
-        hundreds_in_one_matrix, resumed_beside_a_sink, what_the_check_finds,
+        hundreds_in_one_matrix, nothing_is_fitted_twice_in_any_form, resumed_beside_a_sink, what_the_check_finds,
     ]))

@@ -227,6 +227,31 @@ FL_TEST(nnls_is_optimal)
     }
 }
 
+/* Columns that differ by rounding only, as files of one network twice: it settles, and nothing is negative or no number. */
+FL_TEST(nnls_settles_on_columns_that_are_nearly_one)
+{
+    enum { N = 12 };
+    for (int round = 0; round < 200; round++) {
+        double B[40][N], A[N * N], b[N] = { 0 }, x[N], near = pow(10, -4 - round % 13);
+        struct fl_err err = { 0 };
+        for (uint32_t i = 0; i < 40; i++) {
+            double y = make_normal();
+            for (uint32_t j = 0; j < N; j++)
+                B[i][j] = j % 3 == 0 ? y + make_normal() : B[i][j - 1] + near * make_normal();
+            for (uint32_t j = 0; j < N; j++)
+                b[j] += (round % 2 ? 1 : -1e-9) * B[i][j] * y;
+        }
+        for (uint32_t i = 0; i < N * N; i++) {
+            A[i] = 0;
+            for (uint32_t k = 0; k < 40; k++)
+                A[i] += B[k][i / N] * B[k][i % N];
+        }
+        CHECK_OK(fl_l2_nnls(N, A, 0, b, 1, x, &err), err);
+        for (uint32_t i = 0; i < N; i++)
+            CHECK(x[i] >= 0 && isfinite(x[i]));
+    }
+}
+
 FL_TEST(bad_data_is_named)
 {
     struct fl_l2_data d = make_data(20, 2, 2, 2, 1, 1);
@@ -253,7 +278,7 @@ int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
         CASE(products_are_sums_over_rows), CASE(kernels_make_the_same_bits), CASE(as_scikit_learn_and_scipy),
-        CASE(folds_by_adding_or_taking_away_are_one), CASE(constant_columns_are_dropped_and_dependent_ones_told), CASE(nnls_is_optimal),
+        CASE(folds_by_adding_or_taking_away_are_one), CASE(constant_columns_are_dropped_and_dependent_ones_told), CASE(nnls_is_optimal), CASE(nnls_settles_on_columns_that_are_nearly_one),
         CASE(bad_data_is_named), { 0 }
     };
     return fl_run(cases, argc, argv);

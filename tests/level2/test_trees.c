@@ -278,9 +278,15 @@ FL_TEST(as_good_as_scikit_learn)
         struct fl_err err = { 0 };
         CHECK_OK(fl_l2_trees_fit(&fit, &c, &m, &err), err);
         apply(&m, &score, out);
-        double mean = 0, all = 0, rest = 0;
-        for (uint32_t i = 0; i < 500; i++)
+        double mean = 0, all = 0, rest = 0, least = y[0], most = y[0];
+        for (uint32_t i = 0; i < 500; i++) {
+            least = fmin(least, y[i]);
+            most = fmax(most, y[i]);
+        }
+        for (uint32_t i = 0; i < 500; i++) {
+            CHECK((float)least <= (float)out[i] && (float)out[i] <= (float)most);
             mean += y[500 + i] / 500;
+        }
         for (uint32_t i = 0; i < 500; i++) {
             all += (y[500 + i] - mean) * (y[500 + i] - mean);
             rest += (y[500 + i] - out[i]) * (y[500 + i] - out[i]);

@@ -160,9 +160,11 @@ FL_TEST(exact_equals_brute_force)
 FL_TEST(gfm_equals_exact_and_brute_force)
 {
     static double joint[256], Q[64 * 64];
+    static const double betas[] = { 2, 1, .5, 3 };
     for (int trial = 0; trial < 100; trial++) {
         uint32_t n = 2 + (uint32_t)trial % 7;
-        struct fl_f2 f = make(n, 2, 0);
+        double beta = betas[trial % 4], b2 = beta * beta, empty = trial % 3 == 2;
+        struct fl_f2 f = make(n, beta, empty);
         double p[8], none, e, e2, sum = 0;
         for (uint32_t l = 0; l < n; l++)
             p[l] = rnd();
@@ -181,10 +183,34 @@ FL_TEST(gfm_equals_exact_and_brute_force)
         }
         double best = -1;
         for (uint64_t h = 0; h < BIT(n); h++)
-            best = fmax(best, brute_value(n, joint, h, 4, 0));
+            best = fmax(best, brute_value(n, joint, h, b2, empty));
         a = fl_f2_gfm(&f, Q, joint[0], 0, &e);
         CHECK_NEAR(e, best, 1e-12);
-        CHECK_NEAR(brute_value(n, joint, a, 4, 0), best, 1e-12);
+        CHECK_NEAR(brute_value(n, joint, a, b2, empty), best, 1e-12);
+    }
+}
+
+/* The constraint on independent labels: the best of the sets that it allows. */
+FL_TEST(one_weather_label_of_independent_ones)
+{
+    static double joint[256], Q[64];
+    static const double betas[] = { 2, 1, .5, 3 };
+    struct fl_err err = { 0 };
+    for (int trial = 0; trial < 100; trial++) {
+        struct fl_f2 f;
+        double p[8], none, e, best = -1, beta = betas[trial % 4];
+        CHECK_OK(fl_f2_init(&f, 8, beta, trial % 3 == 2, 0x0f, trial % 2 ? 1 : UINT32_MAX, &err), err);
+        for (int l = 0; l < 8; l++)
+            p[l] = rnd() * (trial % 5 ? rnd() : 1);
+        brute_joint(8, p, joint);
+        for (uint64_t h = 0; h < 256; h++)
+            if (__builtin_popcountll(h & 15) == 1 && (trial % 2 == 0 || (h & 2) == 0 || h == 2))
+                best = fmax(best, brute_value(8, joint, h, beta * beta, 0));
+        fl_f2_q_independent(&f, p, Q, &none);
+        uint64_t set = fl_f2_gfm(&f, Q, none, 1, &e);
+        CHECK_NEAR(e, best, 1e-12);
+        CHECK_NEAR(brute_value(8, joint, set, beta * beta, 0), best, 1e-12);
+        CHECK_INT(__builtin_popcountll(set & 15), 1);
     }
 }
 
@@ -215,10 +241,11 @@ FL_TEST(weather_equals_brute_force)
 {
     static double joint[256], Q[64];
     struct fl_err err = { 0 };
+    static const double betas[] = { 2, 1, .5, 3 };
     struct fl_f2 f;
-    CHECK_OK(fl_f2_init(&f, 8, 2, 0, 0x0f, 1, &err), err);
     for (int trial = 0; trial < 200; trial++) {
-        double q[8], r[8], sum = 0, none, e, best = -1, bound = -1;
+        double q[8], r[8], sum = 0, none, e, best = -1, bound = -1, b2 = betas[trial % 4] * betas[trial % 4];
+        CHECK_OK(fl_f2_init(&f, 8, betas[trial % 4], 0, 0x0f, 1, &err), err);
         for (int l = 0; l < 8; l++) {
             q[l] = rnd();
             r[l] = rnd() * rnd();
@@ -234,7 +261,7 @@ FL_TEST(weather_equals_brute_force)
                     joint[BIT(w) | g << 4] = v;
             }
         for (uint64_t h = 0; h < 256; h++) {
-            double v = brute_value(8, joint, h, 4, 0);
+            double v = brute_value(8, joint, h, b2, 0);
             best = fmax(best, v);
             if (__builtin_popcountll(h & 15) == 1 && ((h & 2) == 0 || h == 2))
                 bound = fmax(bound, v);
@@ -242,10 +269,10 @@ FL_TEST(weather_equals_brute_force)
         fl_f2_q_weather(&f, q, r, Q, &none);
         uint64_t set = fl_f2_gfm(&f, Q, none, 0, &e);
         CHECK_NEAR(e, best, 1e-12);
-        CHECK_NEAR(brute_value(8, joint, set, 4, 0), best, 1e-12);
+        CHECK_NEAR(brute_value(8, joint, set, b2, 0), best, 1e-12);
         set = fl_f2_gfm(&f, Q, none, 1, &e);
         CHECK_NEAR(e, bound, 1e-12);
-        CHECK_NEAR(brute_value(8, joint, set, 4, 0), bound, 1e-12);
+        CHECK_NEAR(brute_value(8, joint, set, b2, 0), bound, 1e-12);
     }
 }
 
@@ -577,7 +604,7 @@ int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
         CASE(exact_meets_the_vectors), CASE(bayes_enum_meets_the_vectors), CASE(bayes_enum_equals_its_definition),
-        CASE(exact_equals_brute_force), CASE(gfm_equals_exact_and_brute_force), CASE(weather_meets_the_vector),
+        CASE(exact_equals_brute_force), CASE(gfm_equals_exact_and_brute_force), CASE(one_weather_label_of_independent_ones), CASE(weather_meets_the_vector),
         CASE(weather_equals_brute_force), CASE(odds_is_bayes_for_separate_evidence), CASE(exact_is_never_below_the_others),
         CASE(a_label_over_three_elevenths_is_always_in), CASE(order_of_labels_does_not_matter),
         CASE(ties_go_to_the_smaller_set), CASE(expected_value_equals_monte_carlo),
