@@ -55,7 +55,7 @@ struct fl_journal_sum {
 };
 
 /* Opens or begins the journal in folder `dir` (made when missing) and finds out which batches it holds. One process writes
- * at a time. FL_E_IO, FL_E_INPUT (not a journal, other version, a segment missing), FL_E_CONFIG (other number of labels). */
+ * at a time; who is dying is waited for, 5 s at most. FL_E_IO, FL_E_INPUT (not a journal, other version, a segment missing), FL_E_CONFIG (other number of labels). */
 int  fl_journal_open(const char *dir, const struct fl_journal_conf *, struct fl_journal **out, struct fl_err *err);
 /* Forgets what was not synced. Accepts NULL. */
 void fl_journal_close(struct fl_journal *);

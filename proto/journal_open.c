@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "proto/journal_own.h"
@@ -14,6 +15,7 @@
 #include "proto/read_at.h"
 
 #define JOURNAL_SEGMENT (UINT64_C(1) << 30)
+#define JOURNAL_PATIENCE 500                   /* times 10 ms, until who holds the lock counts as a living writer */
 
 static int journal_sync_dir(struct fl_journal *j, struct fl_err *err)
 {
@@ -144,6 +146,18 @@ static int journal_take_number(struct fl_journal *j, uint32_t number, bool last,
     return rc == FL_END && !j->readonly ? fl_jseg_start(j, err) : FL_OK;
 }
 
+/* A writer that was killed may be in the midst of a sync: it is waited for. */
+static int journal_lock(struct fl_journal *j, struct fl_err *err)
+{
+    const struct timespec nap = { .tv_nsec = 10000000 };
+    for (int i = 0; flock(j->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; i++) {
+        if (i == JOURNAL_PATIENCE)
+            return fl_err_set(err, FL_E_IO, "%s: another process writes to this journal", j->dir);
+        nanosleep(&nap, NULL);
+    }
+    return FL_OK;
+}
+
 static int journal_open_dir(struct fl_journal *j, struct fl_err *err)
 {
     if (!j->readonly && mkdir(j->dir, 0777) != 0 && errno != EEXIST)
@@ -151,9 +165,7 @@ static int journal_open_dir(struct fl_journal *j, struct fl_err *err)
     j->lock = open(j->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (j->lock < 0)
         return j->readonly && errno == ENOENT ? FL_END : fl_err_set(err, FL_E_IO, "%s: %s", j->dir, strerror(errno));
-    if (!j->readonly && flock(j->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        return fl_err_set(err, FL_E_IO, "%s: another process writes to this journal", j->dir);
-    return FL_OK;
+    return j->readonly ? FL_OK : journal_lock(j, err);
 }
 
 static int journal_recover(struct fl_journal *j, struct fl_err *err)

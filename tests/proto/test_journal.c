@@ -361,6 +361,26 @@ FL_TEST(damage_in_an_earlier_segment_is_passed_over)
     fl_journal_close(j);
 }
 
+/* Who was killed may hold the lock until its last sync is done. */
+FL_TEST(a_writer_that_dies_is_waited_for)
+{
+    struct fl_err err;
+    struct fl_journal *j = open_in("j", 0), *k;
+    CHECK_OK(append(j, 0, 0, &err), err);
+    CHECK_OK(fl_journal_sync(j, &err), err);
+    pid_t child = fork();                          /* shares the lock */
+    if (child == 0) {
+        usleep(300000);
+        _exit(0);
+    }
+    fl_journal_close(j);
+    k = open_in("j", 0);
+    CHECK(k != NULL);
+    CHECK_INT(fl_journal_sum(k).batches, 1);
+    fl_journal_close(k);
+    CHECK_INT(waitpid(child, NULL, 0), child);
+}
+
 FL_TEST(refusals_name_their_reason)
 {
     struct fl_err err;
@@ -508,6 +528,7 @@ int main(int argc, char **argv)
         CASE(less_than_a_segment_header_is_an_empty_segment),
         CASE(segments_follow_each_other),
         CASE(damage_in_an_earlier_segment_is_passed_over),
+        CASE(a_writer_that_dies_is_waited_for),
         CASE(refusals_name_their_reason),
         CASE(an_unfinished_record_is_not_there),
         CASE(a_full_disk_is_an_error_and_loses_nothing_committed),
