@@ -174,7 +174,7 @@ static void run_ack(struct fl_super *s, const struct fl_inst *sink, const struct
         atomic_fetch_add(&s->gens->gen[i], 1);           /* whatever still speaks of this use of the slot is late */
         if (!sl->probe)
             run_count(s, sl, c);
-        if (fl_poison_passed(s, sl->batch))
+        if (fl_poison_passed(s, sl->batch, sl->probe))
             fl_super_issue_all(s);
         else
             fl_super_issue(s, i);
@@ -220,7 +220,7 @@ static bool run_skip(struct fl_super *s)
 static void run_ready(struct fl_super *s, struct fl_inst *in, const struct fl_control *c)
 {
     in->ready = true;
-    in->beat_at = fl_now();
+    in->beat_at = s->watched;
     if (s->started) {
         fl_recover_ready(s, in);
         return;
@@ -424,6 +424,7 @@ static int run_signals(const struct fl_run_conf *conf)
         sigaddset(&set, SIGTERM);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
@@ -499,7 +500,7 @@ static void run_free(struct fl_super *s)
 
 int fl_run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)
 {
-    struct fl_super s = { .g = g, .conf = conf, .open = conf->agent != NULL, .lock = -1, .sockets = -1, .ask = -1, .asker = -1, .metrics_fd = -1, .gens_fd = -1, .t0 = fl_now(), .oom_seen = fl_oom_kills() };
+    struct fl_super s = { .g = g, .conf = conf, .open = conf->agent != NULL, .lock = -1, .sockets = -1, .ask = -1, .asker = -1, .metrics_fd = -1, .gens_fd = -1, .t0 = fl_now(), .looked = fl_now(), .oom_seen = fl_oom_kills() };
     struct fl_err err = { 0 };
     run_limits();
     int sigfd = run_signals(conf);

@@ -300,7 +300,7 @@ int fl_spawn(struct fl_super *s, uint32_t i, struct fl_err *err)
         close(pair[0]);
     else
         in->control = pair[0];
-    in->beat_at = fl_now();              /* open_timeout counts from here */
+    in->beat_at = s->watched;            /* open_timeout counts from here */
     return rc;
 }
 

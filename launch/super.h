@@ -27,7 +27,7 @@ struct fl_inst {                         /* one stage process */
     double   restart_at, backoff;        /* when to start it again, 0 = not to; seconds */
     uint32_t barren; uint64_t barren_then;   /* of instance 0: own deaths of the stage in a row; its batches + 1 at the last */
     struct { uint64_t batches, tiles, busy, in, credit, faults, counters[FL_MAX_COUNTERS]; } base;   /* of earlier incarnations */
-    uint64_t beat; double beat_at;       /* last beat seen, and when */
+    uint64_t beat; double beat_at;       /* last beat seen, and when, by fl_super.watched */
     struct { uint64_t tiles, busy, in, credit; } seen;   /* of the table: values one tick ago */
 };
 
@@ -69,7 +69,8 @@ struct fl_super {
     uint64_t *marked; uint32_t nmarked;  /* batches with tiles in RUN/quarantine, ascending */
     uint64_t quarantined, oom_seen;      /* tiles; kills by the kernel for want of memory so far */
     uint64_t reissued, restarts, quiet_finished;
-    double   quiet_since;                /* nothing has moved since then; 0 = something does */
+    double   quiet_since;                /* by `watched`: nothing has moved since then; 0 = something does */
+    double   watched, looked;            /* seconds for which stages were watched, and when they were looked at last */
     uint64_t total, next, finished;      /* batches: all, next to be issued, acknowledged by every sink */
     uint64_t tiles_total, tiles_done, rejected, in_flight, resumed;
     unsigned char *committed;            /* bit per batch: in the journal already (resume); NULL = none */
@@ -138,10 +139,11 @@ void fl_dump_hear(struct fl_super *, bool call, bool words);
 enum fl_poison { FL_POISON_NONE, FL_POISON_NEXT, FL_POISON_WAIT };
 void fl_poison_open(struct fl_super *);                        /* reads what is in RUN/quarantine */
 void fl_poison_done(struct fl_super *);
-void fl_poison_blame(struct fl_super *, const struct fl_inst *, uint64_t batch, const char *cause);   /* it died of its own doing over it */
+/* It died of its own doing over it. True: in a test, which this death answers. */
+bool fl_poison_blame(struct fl_super *, const struct fl_inst *, uint64_t batch, const char *cause);
 bool fl_poison_keeps(struct fl_super *, uint64_t batch, uint32_t attempt);   /* a lost batch that is suspect: not to be issued among others */
 enum fl_poison fl_poison_next(struct fl_super *, struct fl_redo *next);      /* WAIT: nothing may be issued now */
-bool fl_poison_passed(struct fl_super *, uint64_t batch);      /* it came through; true: it was suspect */
+bool fl_poison_passed(struct fl_super *, uint64_t batch, bool probe);      /* it came through; true: it was suspect */
 bool fl_poison_has_marks(const struct fl_super *, uint64_t batch);
 void fl_poison_told(const char *run, const char *stage, uint64_t batch, char *out, size_t size);   /* "; in quarantine: ID (row R), ..." or "" */
 

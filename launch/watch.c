@@ -5,6 +5,8 @@
 
 #include "launch/super.h"
 
+#define WATCH_STEP 0.5        /* seconds from one look to the next, as a rule */
+
 /* A process that is stopped (state T) does not hang: it is not its own doing. */
 static bool watch_stopped(pid_t pid)
 {
@@ -39,11 +41,19 @@ static void watch_quiet(struct fl_super *s, double now)
     }
 }
 
+/* Time counts only while somebody watches: who was stopped together with flowrun, or by a machine that stood still, had no time to move. */
+static double watch_clock(struct fl_super *s)
+{
+    double now = fl_now(), step = now - s->looked;
+    s->looked = now;
+    return s->watched += step < WATCH_STEP ? step : WATCH_STEP;
+}
+
 void fl_watch(struct fl_super *s)
 {
-    double now = fl_now();
+    double now = watch_clock(s);
     watch_quiet(s, now);
-    if (s->interrupted && s->t_interrupt > 0 && now - s->t_interrupt > s->g->drain_timeout && !s->killed)
+    if (s->interrupted && s->t_interrupt > 0 && fl_now() - s->t_interrupt > s->g->drain_timeout && !s->killed)
         fl_super_kill_all(s);
     for (uint32_t i = 0; i < s->ninst && !s->killed; i++) {
         struct fl_inst *in = &s->inst[i];
