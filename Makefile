@@ -194,10 +194,10 @@ chaos:  ## kill, stop and cut off stages over 2,000 tiles, flowrun too: the file
 	$(B)/bin/flowrun chaos tests/long/chaos.yaml --kills 200 --supervisor-kills 5 --seed $(or $(SEED),1)
 
 # Stages that only tests use: found through stage_path.
-TEST_STAGES := tripwire nap
-$(TEST_STAGES:%=$(B)/tests/flow/stages/%): $(B)/tests/flow/stages/%: runtime/stage_main.c $(B)/o/tests/flow/stages/%.o $(B)/libruntime.a $(B)/libproto.a
+TEST_STAGES := tripwire nap tripsink tripsource
+$(TEST_STAGES:%=$(B)/tests/flow/stages/%): $(B)/tests/flow/stages/%: runtime/stage_main.c $(B)/o/tests/flow/stages/%.o $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(FLAGS) -DFL_STAGE=fl_stage_$* $^ $(LDFLAGS) $(LIBS_RUNTIME) -o $@
+	$(Q)$(CC) $(FLAGS) -DFL_STAGE=fl_stage_$* $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
 
 .PHONY: tests
 tests: samples $(B)/flowrun-hdf5 $(TESTS) $(FUZZ) $(TEST_STAGES:%=$(B)/tests/flow/stages/%) $(GPU_PROGRAMS) $(B)/tests/plugins/forward_cuda.so

@@ -1,6 +1,6 @@
 /* Batches that kill: tried alone, halved, and the tiles that do it put into quarantine (docs/delivery.md, "Poison").
  *
- * A batch over which stages have died twice by their own doing is suspect. It waits until nothing else is in flight and is issued
+ * A batch over which stages have died twice by their own doing is suspect. Nothing else is issued until no slot is in use; then it is
  * alone. If it kills again its rows are tested, half by half: a test is the batch with all other rows marked, and sinks keep nothing of it.
  * A row that kills twice when alone goes to quarantine. In the end the batch is issued once more without those rows. */
 #include <dirent.h>
@@ -25,6 +25,7 @@ struct fl_suspect {
     enum poison_phase phase;
     bool     out;                      /* in a slot now */
     bool     tried;                    /* issued as a suspect, alone */
+    bool     answered;                 /* by a death: others that die over the same issue add nothing */
     uint32_t depth;
     struct poison_range todo[2 * 32];  /* a stack: halves yet to be tested */
 };
@@ -278,8 +279,6 @@ static void poison_died(struct fl_super *s, struct fl_suspect *p, const struct f
     uint32_t rows = poison_rows(s, in, p->batch);
     switch (p->phase) {
     case POISON_ALONE:
-        if (!p->tried)
-            break;
         p->phase = POISON_HALVES;
         p->deaths = rows == 1;
         if (rows > 1)
@@ -300,18 +299,23 @@ static void poison_died(struct fl_super *s, struct fl_suspect *p, const struct f
     }
 }
 
-void fl_poison_blame(struct fl_super *s, const struct fl_inst *in, uint64_t batch, const char *cause)
+bool fl_poison_blame(struct fl_super *s, const struct fl_inst *in, uint64_t batch, const char *cause)
 {
     struct fl_suspect *p = poison_find(s, batch);
     char text[200];
-    if (p != NULL) {
-        poison_died(s, p, in, cause);
-    } else if (poison_count(s, batch) == POISON_DEATHS) {
+    if (p != NULL && p->tried) {
+        if (!p->answered)
+            poison_died(s, p, in, cause);
+        p->answered = true;
+        return true;
+    }
+    if (p == NULL && poison_count(s, batch) == POISON_DEATHS) {
         s->suspects = fl_need_grow(s->suspects, s->nsuspects + 1, sizeof *s->suspects);
         s->suspects[s->nsuspects++] = (struct fl_suspect){ .batch = batch, .out = true };
         snprintf(text, sizeof text, "batch %llu has killed twice: it is tried alone", (unsigned long long)batch);
         fl_super_log(s, s->g->stages[in->stage].name, in->index, FL_LOG_WARN, text);
     }
+    return false;
 }
 
 /* ---- batches ---- */
@@ -346,8 +350,6 @@ enum fl_poison fl_poison_next(struct fl_super *s, struct fl_redo *next)
     }
     if (due == NULL)
         return FL_POISON_NONE;
-    if (s->nredo > 0)
-        return FL_POISON_NONE;                            /* they are in flight already */
     if (!poison_alone(s))
         return FL_POISON_WAIT;
     *next = (struct fl_redo){ .batch = due->batch, .attempt = due->attempt };
@@ -356,21 +358,24 @@ enum fl_poison fl_poison_next(struct fl_super *s, struct fl_redo *next)
         next->rows = due->todo[due->depth - 1].rows;
     }
     due->out = due->tried = true;
+    due->answered = false;
     return FL_POISON_NEXT;
 }
 
-bool fl_poison_passed(struct fl_super *s, uint64_t batch)
+bool fl_poison_passed(struct fl_super *s, uint64_t batch, bool probe)
 {
     struct fl_suspect *p = poison_find(s, batch);
     if (p == NULL)
         return false;
-    if (p->phase != POISON_HALVES) {                      /* it is committed */
+    if (!probe) {                                         /* it is committed */
         *p = s->suspects[--s->nsuspects];
         return true;
     }
     p->out = false;
-    p->deaths = 0;
     p->attempt++;
+    if (p->answered)                                      /* a stage died over it when it had passed it on */
+        return true;
+    p->deaths = 0;
     if (--p->depth == 0)
         p->phase = POISON_REST;
     return true;

@@ -249,10 +249,10 @@ static uint32_t recover_barren(struct fl_super *s, uint32_t stage)
     return first->barren;
 }
 
-/* Deaths of a batch's doing are awaited while it is tested: they say nothing of the machine. */
-static void recover_schedule(struct fl_inst *in, bool blamed)
+/* The deaths by which a batch is tested are awaited: they say nothing of the machine. */
+static void recover_schedule(struct fl_inst *in, bool tested)
 {
-    if (in->backoff == 0 || blamed || atomic_load(&in->page->batches) > 0)
+    if (in->backoff == 0 || tested || atomic_load(&in->page->batches) > 0)
         in->backoff = BACKOFF_FIRST;
     else
         in->backoff = in->backoff * 2 > BACKOFF_MOST ? BACKOFF_MOST : in->backoff * 2;
@@ -314,12 +314,11 @@ void fl_recover_death(struct fl_super *s, struct fl_inst *in, int status)
         recover_end_replay(s, in, current, cause);
         return;
     }
-    if ((!s->started && own) || in->stillborn > STILLBORN_MOST) {
+    if ((!s->started && in->hung) || in->stillborn > STILLBORN_MOST) {
         fl_super_fail(s, name, in->index, cause);
         return;
     }
-    if (blamed)
-        fl_poison_blame(s, in, current - 1, cause);
+    bool tested = blamed && fl_poison_blame(s, in, current - 1, cause);
     uint32_t barren = blamed ? recover_barren(s, in->stage) : 0;
     if (barren > BARREN_MOST + 2 * s->g->window) {
         snprintf(text, sizeof text, "%s, %u times in a row without finishing a batch", cause, barren);
@@ -349,7 +348,7 @@ void fl_recover_death(struct fl_super *s, struct fl_inst *in, int status)
         recover_excuse(s, in);
         return;
     }
-    recover_schedule(in, blamed);
+    recover_schedule(in, tested);
     recover_keep_counts(in);
     if (in->await == NULL && (in->await = calloc(s->ninst, sizeof *in->await)) == NULL) {
         fl_super_fail(s, name, in->index, "no memory");

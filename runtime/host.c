@@ -212,16 +212,26 @@ static int host_check_inputs(struct fl_host *h, const struct fl_batch *b)
     return FL_OK;
 }
 
-int fl_host_batch(struct fl_host *h, struct fl_batch *b)
+static int host_check(struct fl_host *h, struct fl_batch *b)
 {
     int rc = host_check_rows(h, b);
-    if (rc == FL_OK)
-        rc = host_check_inputs(h, b);
+    return rc == FL_OK ? host_check_inputs(h, b) : rc;
+}
+
+int fl_host_batch(struct fl_host *h, struct fl_batch *b)
+{
+    int rc = host_check(h, b);
     if (rc != FL_OK) {
         fl_free(&h->ctx, &b);
         return rc;
     }
     return h->stage->batch(&h->ctx, b);
+}
+
+int fl_host_trial(struct fl_host *h, struct fl_batch *b)
+{
+    int rc = host_check(h, b);
+    return rc == FL_OK && h->stage->trial != NULL ? h->stage->trial(&h->ctx, b) : rc;
 }
 
 /* ---- what a stage may call ---- */
@@ -543,6 +553,11 @@ int fl_lost(struct fl_ctx *ctx, const char *fmt, ...)
     va_end(ap);
     ctx->host->lost = true;
     return FL_E_PEER;
+}
+
+bool fl_held(struct fl_ctx *ctx, const struct fl_batch *b, uint32_t row)
+{
+    return ctx->host->ops->held != NULL && ctx->host->ops->held(ctx->host->owner, b, row);
 }
 
 void fl_settle(struct fl_ctx *ctx, const char *option, const char *value)

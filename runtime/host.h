@@ -24,6 +24,7 @@ struct fl_host_ops {
     int  (*gens)(void *owner);                                /* NULL: none */
     void (*grant)(void *owner, uint32_t batches);             /* NULL: no links */
     void (*more)(void *owner, uint64_t batches);              /* NULL: nobody is told */
+    bool (*held)(void *owner, const struct fl_batch *b, uint32_t row);       /* NULL: none is */
 };
 
 /* What the runtime keeps with each batch: b->host points here. */
@@ -74,6 +75,7 @@ json_t *fl_host_describe_json(const struct fl_host *, int rc); /* the object of 
 int  fl_host_open(struct fl_host *);
 int  fl_host_produce(struct fl_host *, struct fl_batch *);
 int  fl_host_batch(struct fl_host *, struct fl_batch *);       /* proves the inputs against the port, then calls the stage */
+int  fl_host_trial(struct fl_host *, struct fl_batch *);       /* the same with a sink's `trial`, if it has one; the batch stays the caller's */
 int  fl_host_idle(struct fl_host *);
 int  fl_host_drain(struct fl_host *);
 int  fl_host_dump(struct fl_host *, const char *why);

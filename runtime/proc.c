@@ -69,7 +69,11 @@ static int proc_produce(struct proc *p)
     h->b.probe = i.rows > 0 ? i.first + 1 : 0;
     fl_proc_hold(p, &h->b);
     atomic_store_explicit(&p->page->current, i.batch + 1, memory_order_relaxed);
-    return fl_host_produce(&p->host, &h->b);
+    int rc = fl_hold_read(p);
+    if (rc == FL_OK)
+        return fl_host_produce(&p->host, &h->b);
+    fl_proc_release(p, &h->b);
+    return rc;
 }
 
 /* Should it kill this process, the supervisor finds here what to put into quarantine. */
@@ -92,15 +96,16 @@ static int proc_consume(struct proc *p)
     p->dump_after -= p->dump_after > 0;
     atomic_store_explicit(&p->page->attempt, h->b.attempt, memory_order_relaxed);
     atomic_store_explicit(&p->page->rows, h->b.n, memory_order_relaxed);
-    if (h->b.probe > 0 && p->s.nout == 0) {               /* a sink: it has come through, which was the question */
-        int rc = fl_ack(&p->host.ctx, h->b.batch, h->b.attempt, 0, 0);
-        fl_proc_release(p, &h->b);
-        return rc;
-    }
     if (h->b.probe > 0)
         proc_note_probe(p, &h->b);
     atomic_store_explicit(&p->page->current, h->b.batch + 1, memory_order_release);
-    return fl_host_batch(&p->host, &h->b);
+    if (h->b.probe == 0 || p->s.nout > 0)
+        return fl_host_batch(&p->host, &h->b);
+    int rc = fl_host_trial(&p->host, &h->b);              /* a sink: did it come through? that is all */
+    if (rc == FL_OK)
+        rc = fl_ack(&p->host.ctx, h->b.batch, h->b.attempt, 0, 0);
+    fl_proc_release(p, &h->b);
+    return rc;
 }
 
 static bool proc_input_over(const struct proc *p)
@@ -316,6 +321,7 @@ int fl_proc_run(const struct fl_stage *st, int setup)
     free(p->issues);
     free(p->held);
     free(p->cancelled);
+    json_decref(p->aside);
     fl_setup_free(&p->s);
     return rc == FL_OK ? 0 : 1;
 }

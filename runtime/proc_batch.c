@@ -87,7 +87,7 @@ void fl_proc_release(void *owner, struct fl_batch *b)
 static int proc_emit(void *owner, struct fl_batch *b)
 {
     struct proc *p = owner;
-    int rc = p->at.rows > 0 || p->at.quarantine ? fl_hold_back(&p->host.ctx, b, &p->at) : FL_OK;
+    int rc = fl_hold_back(p, b);
     if (rc == FL_OK)
         rc = fl_links_put(p->links, b, &p->host.err);
     atomic_fetch_add_explicit(&p->page->batches, 1, memory_order_relaxed);
@@ -143,7 +143,7 @@ static void proc_more(void *owner, uint64_t batches)
 const struct fl_host_ops fl_proc_ops = {
     .emit = proc_emit, .release = fl_proc_release, .ack = proc_ack, .slab = proc_slab,
     .log = proc_log, .result = proc_result, .alive = fl_proc_alive, .pools = proc_pools, .gens = proc_gens,
-    .grant = proc_grant, .more = proc_more,
+    .grant = proc_grant, .more = proc_more, .held = fl_hold_has,
 };
 
 static bool proc_stale(const struct proc *p, const struct fl_batch *b)

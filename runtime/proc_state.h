@@ -30,6 +30,7 @@ struct proc {
     struct fl_issue *issues;                      /* source: what to produce, a ring of window entries */
     uint32_t issue_head, issue_count;
     struct fl_issue at;                        /* source: what is being produced */
+    json_t *aside;                             /* and its rows in quarantine; NULL = none */
     uint32_t *held;                            /* by slot: batch objects about; a slot is let go of when none is */
     uint32_t *cancelled;                       /* by slot: generation whose end the supervisor waits to hear of, 0 = none */
     bool     started, finish, gone;
@@ -50,8 +51,10 @@ void fl_proc_release(void *proc, struct fl_batch *);           /* its inputs are
 void fl_proc_let_go(struct proc *, uint32_t slot);             /* says `cancelled` once nothing here refers to the given-up use of the slot */
 int  fl_proc_receive(struct proc *);                           /* takes in all that has come */
 
-/* hold.c: marks the rows of b that the issue keeps from being worked on */
-int  fl_hold_back(struct fl_ctx *, struct fl_batch *b, const struct fl_issue *);
+/* hold.c: the rows that must not be worked on, of the batch being produced */
+int  fl_hold_read(struct proc *);                              /* those in quarantine, when `at` says that there are some */
+bool fl_hold_has(void *proc, const struct fl_batch *, uint32_t row);
+int  fl_hold_back(struct proc *, struct fl_batch *);           /* marks them */
 
 /* proc_obey.c */
 int  fl_proc_listen(struct proc *);                            /* hears all that the supervisor has said */

@@ -80,6 +80,9 @@ struct fl_stage {
     int  (*open)(struct fl_ctx *);
     int  (*produce)(struct fl_ctx *, struct fl_batch *b);   /* source: fill batch number b->batch, then fl_emit; owns b */
     int  (*batch)(struct fl_ctx *, struct fl_batch *b);     /* owns b: ends in fl_emit or fl_free, at once or later */
+    /* sink: does with b what `batch` does, but keeps nothing of it and doesn't acknowledge: which tile kills it is found so. b stays the
+     * caller's. NULL: a sink that does nothing with single tiles */
+    int  (*trial)(struct fl_ctx *, struct fl_batch *b);
     int  (*idle)(struct fl_ctx *);                          /* there is nothing to work on, or what was made can't leave yet; may be NULL */
     int  (*drain)(struct fl_ctx *);                         /* the input has ended: emit what is held; may be NULL */
     int  (*dump)(struct fl_ctx *, const char *why);         /* tap: write out what is held in memory, something went wrong; may be NULL */
@@ -103,6 +106,10 @@ int fl_rejected(const struct fl_batch *b, uint32_t row);
 const char *fl_reason(const struct fl_batch *b, uint32_t row);
 /* The row's id, NUL-terminated (at most 63 bytes). */
 const char *fl_id(const struct fl_batch *b, uint32_t row);
+
+/* Source, in produce, when the row's id stands in b: true when nothing may be done with the tile itself, since it is in quarantine or held back
+ * while others are tested. The row is marked when b is emitted. */
+bool fl_held(struct fl_ctx *, const struct fl_batch *b, uint32_t row);
 
 /* Into a tap: the wire header of b as it came, byte for byte; NULL where there was none (the harness). Good as long as b. */
 const struct fl_frame *fl_head(const struct fl_batch *b);

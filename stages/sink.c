@@ -310,6 +310,14 @@ static int sink_add_row(struct fl_ctx *ctx, struct sink *s, const struct fl_batc
     return fl_journal_add(s->journal, &t, &err) == FL_OK ? FL_OK : sink_fail(ctx, &err);
 }
 
+static int sink_rows(struct fl_ctx *ctx, struct sink *s, const struct fl_batch *b, const struct sink_in *in, uint32_t *rejected)
+{
+    int rc = FL_OK;
+    for (uint32_t row = 0; rc == FL_OK && row < b->n; row++)
+        rc = sink_add_row(ctx, s, b, in, row, rejected);
+    return rc;
+}
+
 static int sink_record(struct fl_ctx *ctx, struct sink *s, const struct fl_batch *b, struct sink_pending *p)
 {
     struct fl_err err;
@@ -328,9 +336,8 @@ static int sink_record(struct fl_ctx *ctx, struct sink *s, const struct fl_batch
     }
     if (rc != FL_OK)
         return sink_fail(ctx, &err);
-    for (uint32_t row = 0; row < b->n; row++)
-        if ((rc = sink_add_row(ctx, s, b, &in, row, &p->rejected)) != FL_OK)
-            return rc;
+    if ((rc = sink_rows(ctx, s, b, &in, &p->rejected)) != FL_OK)
+        return rc;
     if (fl_journal_end(s->journal, &err) != FL_OK)
         return sink_fail(ctx, &err);
     p->predicted = b->n - p->rejected;
@@ -373,6 +380,21 @@ static int sink_batch(struct fl_ctx *ctx, struct fl_batch *b)
         s->since = sink_now();
     s->pending[s->npending++] = p;
     return s->npending > SINK_GROUP || sink_now() - s->since >= SINK_WAIT_NS ? sink_commit(ctx) : FL_OK;
+}
+
+/* A record that is never ended: the next one takes its place. */
+static int sink_trial(struct fl_ctx *ctx, struct fl_batch *b)
+{
+    struct sink *s = ctx->state;
+    struct fl_err err;
+    struct sink_in in = sink_take_tensors(ctx, b);
+    uint32_t rejected = 0;
+    if (in.ordinal == NULL)
+        return fl_fail(ctx, FL_E_BUG, "batch %" PRIu64 " came without ordinal", b->batch);
+    int rc = fl_journal_begin(s->journal, b->run, b->batch, b->attempt, in.columns, &err);
+    if (rc == FL_END)
+        return FL_OK;
+    return rc == FL_OK ? sink_rows(ctx, s, b, &in, &rejected) : sink_fail(ctx, &err);
 }
 
 /* ---- the end ---- */
@@ -499,6 +521,7 @@ const struct fl_stage fl_stage_sink = {
     .describe = sink_describe,
     .open = sink_open,
     .batch = sink_batch,
+    .trial = sink_trial,
     .idle = sink_commit,
     .drain = sink_drain,
     .close = sink_close,

@@ -125,38 +125,53 @@ static int stats_open(struct fl_ctx *ctx)
 STATS_TILE(u8, uint8_t)
 STATS_TILE(u16, uint16_t)
 
-static int stats_count(struct fl_ctx *ctx, const struct fl_batch *b)
+static int stats_measure(struct fl_ctx *ctx, const struct fl_batch *b, struct stats_record *r)
 {
     struct stats *s = ctx->state;
     const struct fl_tensor *t = fl_in(b, "pixels");
     size_t pixels = (size_t)t->shape[1] * t->shape[2];
-    struct stats_record r;
-    memset(&r, 0, sizeof r);
-    r.s.batch = b->batch;
-    r.s.top = t->dtype == FL_U8 ? 255 : 65535;
-    r.channels = t->shape[3];
-    if (r.channels > STATS_BANDS || (s->channels != 0 && (r.channels != s->channels || r.s.top != s->all.top)))
-        return fl_fail(ctx, FL_E_SHAPE, "batch %llu: tiles of %u bands of %s, unlike those before, or more than %u", (unsigned long long)b->batch, r.channels,
+    memset(r, 0, sizeof *r);
+    r->s.batch = b->batch;
+    r->s.top = t->dtype == FL_U8 ? 255 : 65535;
+    r->channels = t->shape[3];
+    if (r->channels > STATS_BANDS || (s->channels != 0 && (r->channels != s->channels || r->s.top != s->all.top)))
+        return fl_fail(ctx, FL_E_SHAPE, "batch %llu: tiles of %u bands of %s, unlike those before, or more than %u", (unsigned long long)b->batch, r->channels,
                        fl_dtype_name(t->dtype), STATS_BANDS);
     for (uint32_t i = 0; i < b->n; i++) {
         if (fl_rejected(b, i)) {
-            r.s.rejected++;
+            r->s.rejected++;
             continue;
         }
-        r.s.tiles++;
-        r.s.pixels += pixels;
+        r->s.tiles++;
+        r->s.pixels += pixels;
         if (t->dtype == FL_U8)
-            stats_tile_u8(&r.s, (const uint8_t *)t->data + i * pixels * r.channels, pixels, r.channels);
+            stats_tile_u8(&r->s, (const uint8_t *)t->data + i * pixels * r->channels, pixels, r->channels);
         else
-            stats_tile_u16(&r.s, (const uint16_t *)t->data + i * pixels * r.channels, pixels, r.channels);
+            stats_tile_u16(&r->s, (const uint16_t *)t->data + i * pixels * r->channels, pixels, r->channels);
         fl_alive(ctx);
     }
-    r.crc = stats_crc(&r);
+    r->crc = stats_crc(r);
+    return FL_OK;
+}
+
+static int stats_count(struct fl_ctx *ctx, const struct fl_batch *b)
+{
+    struct stats *s = ctx->state;
+    struct stats_record r;
+    int rc = stats_measure(ctx, b, &r);
+    if (rc != FL_OK)
+        return rc;
     if (s->fd >= 0 && write(s->fd, &r, sizeof r) != (ssize_t)sizeof r)
         return fl_fail(ctx, FL_E_IO, "%s.stats: %s", ctx->name, strerror(errno));
     fl_count(ctx, STATS_TILES, r.s.tiles);
     fl_count(ctx, STATS_REJECTED, r.s.rejected);
     return stats_take(ctx, &r);
+}
+
+static int stats_trial(struct fl_ctx *ctx, struct fl_batch *b)
+{
+    struct stats_record r;
+    return stats_measure(ctx, b, &r);
 }
 
 static int stats_batch(struct fl_ctx *ctx, struct fl_batch *b)
@@ -229,6 +244,7 @@ const struct fl_stage fl_stage_stats = {
     .counters = stats_counters,
     .open = stats_open,
     .batch = stats_batch,
+    .trial = stats_trial,
     .drain = stats_drain,
     .close = stats_close,
 };

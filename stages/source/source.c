@@ -124,7 +124,7 @@ static int source_missing(struct fl_ctx *ctx, struct fl_batch *b, const struct s
     struct source *s = ctx->state;
     for (uint32_t i = 0; s->csv != NULL && i < b->n; i++) {
         const char *at = r->path + (size_t)i * (size_t)s->path_max;
-        if (access(at, F_OK) == 0)
+        if (fl_held(ctx, b, i) || access(at, F_OK) == 0)
             continue;
         int rc = fl_reject(ctx, b, i, FL_E_INPUT, "%s: listed in %s, but no such file", at, s->csv);
         if (rc != FL_OK)
@@ -135,13 +135,16 @@ static int source_missing(struct fl_ctx *ctx, struct fl_batch *b, const struct s
 }
 
 /* Asks the kernel to read what the decoders will want, while batches before this one are decoded. A file that can't be opened is theirs to tell of. */
-static void source_ahead(const struct source *s, const struct source_rows *r, uint32_t n)
+static void source_ahead(struct fl_ctx *ctx, const struct fl_batch *b, const struct source_rows *r)
 {
-    for (uint32_t i = 0; s->readahead && i < n; i++) {
+    const struct source *s = ctx->state;
+    for (uint32_t i = 0; s->readahead && i < b->n; i++) {
         char path[4200];
         const char *at = r->path + (size_t)i * (size_t)s->path_max;
         size_t len = strlen(at);
         uint64_t off = 0, bytes = 0;
+        if (fl_held(ctx, b, i))
+            continue;
         if (r->span != NULL && r->span[2 * (size_t)i + 1] > 0) {
             off = r->span[2 * (size_t)i];
             bytes = r->span[2 * (size_t)i + 1];
@@ -174,7 +177,7 @@ static int source_fill(struct fl_ctx *ctx, struct fl_batch *b, uint32_t epoch, u
     }
     if (rc != FL_OK)
         return rc;
-    source_ahead(s, &r, b->n);
+    source_ahead(ctx, b, &r);
     return source_missing(ctx, b, &r);
 }
 

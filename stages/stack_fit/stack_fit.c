@@ -136,19 +136,35 @@ static int fit_take_row(struct fl_ctx *ctx, const struct fl_batch *b, uint32_t i
     return FL_OK;
 }
 
-static int fit_take(struct fl_ctx *ctx, const struct fl_batch *b)
+/* The good rows behind those that are there, `n` of them; they are kept only when they are counted. */
+static int fit_put(struct fl_ctx *ctx, const struct fl_batch *b, uint64_t *n)
 {
     struct stack_fit *s = ctx->state;
     struct fl_err err = { 0 };
     const struct fl_tensor *t = fl_in(b, "models") != NULL ? fl_in(b, "models") : fl_in(b, "prob");
     uint32_t P = t->ndim == 3 ? t->shape[1] : 1;
-    uint64_t n = 0;
+    *n = 0;
     if (P != s->M)
         return fl_fail(ctx, FL_E_LABEL, "%u models, but %u names", P, s->M);
     int rc = fit_rows_room(&s->rows, b->n, &err) == FL_OK ? FL_OK : fit_err(ctx, &err);
     for (uint32_t i = 0; rc == FL_OK && i < b->n; i++)
         if (!fl_rejected(b, i))
-            rc = fit_take_row(ctx, b, i, (const float *)t->data + (size_t)i * P * ctx->nlabels, s->rows.n + n++);
+            rc = fit_take_row(ctx, b, i, (const float *)t->data + (size_t)i * P * ctx->nlabels, s->rows.n + (*n)++);
+    return rc;
+}
+
+static int fit_trial(struct fl_ctx *ctx, struct fl_batch *b)
+{
+    uint64_t n;
+    return fit_put(ctx, b, &n);
+}
+
+static int fit_take(struct fl_ctx *ctx, const struct fl_batch *b)
+{
+    struct stack_fit *s = ctx->state;
+    struct fl_err err = { 0 };
+    uint64_t n;
+    int rc = fit_put(ctx, b, &n);
     if (rc == FL_OK && fit_rows_keep(&s->rows, b->batch, n, &err) != FL_OK)
         rc = fit_err(ctx, &err);
     fl_count(ctx, FIT_ROWS, n);
@@ -269,6 +285,7 @@ const struct fl_stage fl_stage_stack_fit = {
     .describe = fit_describe,
     .open = fit_open,
     .batch = fit_batch,
+    .trial = fit_trial,
     .drain = fit_drain,
     .close = fit_close,
 };

@@ -1,5 +1,6 @@
 """What a run leaves behind, a sink that stands still, a journal cut anywhere: nothing is lost and nothing grows. FLOWRUN_LONG=1: more cuts."""
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -74,8 +75,11 @@ def a_stalled_sink_stops_the_graph(tmp):
     def settled():
         """What was under way behind the first stages has come to the sink."""
         was = flow.pss(pids)
-        time.sleep(0.5)
-        return flow.pss(pids) <= was * 1.001
+        for _ in range(4):
+            time.sleep(0.5)
+            if flow.pss(pids) > was * 1.001:
+                return False
+        return True
     wait_for(settled, "no more memory is touched")
     before, memory = state(), flow.pss(pids)
     time.sleep(1.5)                                        # there is no event to wait for: nothing is to happen any more
@@ -128,6 +132,18 @@ def nothing_remains(tmp):
     same(results(tmp + "/killed"), results(tmp + "/done"), "results")
 
 
+def a_sink_that_may_write_no_more_stops_the_run(tmp):
+    """The limit of a file's size comes with a signal; it is held against no tile, and the run goes on when there is room."""
+    flowrun(graph(tmp, tmp + "/quiet"), "--run", tmp + "/quiet-run", "-q")
+    run = started(tmp, "out", nap=20)
+    resource.prlimit(run.stages()["sink"][0], resource.RLIMIT_FSIZE, (2000, 2000))
+    rc, _, err = run.end()
+    holds(rc == 1 and "File too large" in err, "it failed and says why: %d %s" % (rc, err))
+    holds(not os.path.exists(tmp + "/run/quarantine"), "nothing is in quarantine")
+    flowrun("--resume", tmp + "/run", "-q")
+    same(results(tmp + "/out"), results(tmp + "/quiet"), "results")
+
+
 def a_journal_cut_anywhere_is_gone_on_with(tmp):
     """Whole resumes at cuts spread over the last three records."""
     cuts = 16 if os.environ.get("FLOWRUN_LONG") else 3
@@ -147,4 +163,4 @@ def a_journal_cut_anywhere_is_gone_on_with(tmp):
 
 
 if __name__ == "__main__":
-    sys.exit(flow.run_cases([a_stalled_sink_stops_the_graph, nothing_remains, a_journal_cut_anywhere_is_gone_on_with]))
+    sys.exit(flow.run_cases([a_stalled_sink_stops_the_graph, nothing_remains, a_sink_that_may_write_no_more_stops_the_run, a_journal_cut_anywhere_is_gone_on_with]))

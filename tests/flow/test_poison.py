@@ -19,11 +19,16 @@ N, B = 300, 16
 IDS = sorted(os.path.splitext(f)[0] for f in os.listdir(TILES)) if os.path.isdir(TILES) else []
 
 
-def graph(tmp, out, trip, instances=1, batch=B, **top):
+def graph(tmp, out, trip, instances=1, batch=B, source=None, sink=None, **top):
     stages = flow.chain(out, TILES + "/*.jpg", batch=batch)
+    stages["tiles"] = source or stages["tiles"]
+    stages["sink"].update({"stage": sink} if sink else {})
     stages["tripwire"] = {"from": "decode", "instances": instances, "options": dict(trip, log=tmp + "/log")}
     stages["augment"]["from"] = "tripwire"
     return write_graph(tmp + "/graph.json", stages, stage_path=[STAGES], **top)
+
+
+trips = {}                                                 # what is in the environment of the run that dies, and of its replay
 
 
 def natural(tmp):
@@ -32,14 +37,16 @@ def natural(tmp):
         return [row["image_name"] for row in csv.DictReader(f)]
 
 
-def run(tmp, trip, want=3, instances=1, args=(), **top):
+def run(tmp, trip, want=3, instances=1, args=(), env=None, **top):
     """A quiet run, then one with the wire set over trip(ids); its ids, lines of both results, what it said."""
     for name in ("quiet", "out"):
         os.mkdir(tmp + "/" + name)
-    flowrun(graph(tmp, tmp + "/quiet", {}), "--run", tmp + "/quiet-run", "-q")
+    flowrun(graph(tmp, tmp + "/quiet", {}, source=top.get("source")), "--run", tmp + "/quiet-run", "-q")
     ids = natural(tmp)
     os.remove(tmp + "/log")
-    rc, _, err = flowrun(graph(tmp, tmp + "/out", trip(ids), instances, **top), "--run", tmp + "/run", *args, want=want)
+    trips.clear()
+    trips.update(env(ids) if env else {})
+    rc, _, err = flowrun(graph(tmp, tmp + "/out", trip(ids), instances, **top), "--run", tmp + "/run", *args, want=want, env=dict(os.environ, **trips))
     return ids, err
 
 
@@ -75,7 +82,7 @@ def quarantined(tmp):
 
 def replay(tmp, command, patience=60):
     """Runs the very text that the quarantine gives: status, standard output, standard error."""
-    path = dict(os.environ, PATH=os.path.dirname(flow.FLOWRUN) + ":" + os.environ["PATH"], TMPDIR=tmp)
+    path = dict(os.environ, **trips, PATH=os.path.dirname(flow.FLOWRUN) + ":" + os.environ["PATH"], TMPDIR=tmp)
     p = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=patience, env=path)
     holds(not [f for f in os.listdir(tmp) if f.startswith("flowrun-replay")], "nothing of the replay stays: %s" % os.listdir(tmp))
     return p.returncode, p.stdout, p.stderr
@@ -108,6 +115,69 @@ def tests_run_alone_and_keep_nothing(tmp):
     same(mine[-1], B - 1, "the last of them is the one that counts")
     attempts = [a for b, a, _ in log if b == 100 // B]
     same(attempts, list(range(len(attempts))), "attempts count up")
+
+
+def a_tile_that_kills_a_sink(tmp):
+    """It is narrowed down as in any other stage, though nothing of the tests may be kept."""
+    ids, _ = run(tmp, lambda ids: {}, sink="tripsink", env=lambda ids: {"TRIP_SINK": "%s,%s" % (ids[37], ids[N - 1]), "TRIP_LOG": tmp + "/sinks"})
+    bad = [ids[37], ids[N - 1]]
+    only_these_are_missing(tmp, bad)
+    q = quarantined(tmp)
+    same([[q[i]["batch"], q[i]["row"], q[i]["stage"]] for i in bad], [[2, 5, "sink"], [N // B, N % B - 1, "sink"]], "where they were")
+    h = msgpack.unpackb(slurp(tmp + "/run/quarantine/" + q[ids[37]]["header"]))
+    same([h["batch"], h["probe"], "prob" in [t[0] for t in h["t"]]], [2, 6, True], "its header")
+    mine = [int(line.split()[2]) for line in lines(tmp + "/sinks") if int(line.split()[0]) == 2]
+    same([sorted(set(mine)), mine[-1], mine.count(B - 1)], [[1, 2, 4, 8, B - 1, B], B - 1, 1], "good rows in the batches that came")
+    rc, out, said = replay(tmp, q[ids[37]]["command"])
+    holds(rc == 1 and re.search(r"^sink: died of signal 11 \(.*\) over batch 2; in quarantine: %s \(row 5\)$" % ids[37], said, re.M), "its command shows it: %d %s%s" % (rc, out, said))
+
+
+def listed():
+    return {"stage": "tripsource", "options": {"csv": flow.LABELS, "folder": TILES, "batch": B}}
+
+
+def a_file_that_kills_the_source(tmp):
+    ids, _ = run(tmp, lambda ids: {}, source=listed(), env=lambda ids: {"TRIP_FILES": "/%s.jpg,/%s.jpg" % (ids[37], ids[40]), "TRIP_HOW": "exit"})
+    bad = [ids[37], ids[40]]
+    only_these_are_missing(tmp, bad)
+    q = quarantined(tmp)
+    same([[q[i]["batch"], q[i]["row"], q[i]["stage"], q[i]["header"]] for i in bad], [[2, 5, "tiles", None], [2, 8, "tiles", None]], "where they were")
+    holds("exit status 7" in q[ids[37]]["cause"], "the cause is told")
+    rc, out, said = replay(tmp, q[ids[37]]["command"])
+    holds(rc == 1 and re.search(r"^tiles: ended with exit status 7 .* over batch 2; in quarantine: %s \(row 5\), %s" % tuple(bad), said, re.M), "its command shows it: %d %s%s" % (rc, out, said))
+
+
+def a_file_that_hangs_the_source(tmp):
+    ids, _ = run(tmp, lambda ids: {}, source=listed(), env=lambda ids: {"TRIP_FILES": "/%s.jpg" % ids[17], "TRIP_HOW": "hang"}, stall_timeout=1)
+    only_these_are_missing(tmp, [ids[17]])
+
+
+def a_source_that_dies_now_and_then(tmp):
+    """Of its own doing before it is ready and over a batch, and by kills: it is started again and nothing is held against a batch."""
+    for name in ("quiet", "out"):
+        os.mkdir(tmp + "/" + name)
+    flowrun(graph(tmp, tmp + "/quiet", {}, source=listed()), "--run", tmp + "/quiet-run", "-q")
+    ids = natural(tmp)
+    env = dict(os.environ, TRIP_FILES="/%s.jpg" % ids[200], TRIP_ONCE=tmp + "/once", TRIP_STARTS=tmp + "/starts", TRIP_STILLBORN="3")
+    run_ = flow.Run(graph(tmp, tmp + "/out", {}, source=listed(), memory="60MB"), "--run", tmp + "/run", env=env)
+    for more in (64, 2000, 6000):
+        flow.wait_for(lambda: flow.committed(tmp + "/run") > more or run_.p.poll() is not None, "results")
+        for pid in run_.stages().get("tripsource", []):
+            os.kill(pid, signal.SIGKILL)
+    rc, _, err = run_.end()
+    same(rc, 0, "status; it said %s" % err)
+    for name in ("predictions.csv", "probs.csv"):
+        same(slurp(tmp + "/out/" + name), slurp(tmp + "/quiet/" + name), name)
+    holds(err.count("SIGBUS") + err.count("signal 7") == 4 and err.count("signal 9") >= 1, "deaths: %s" % err)
+    holds(not os.path.exists(tmp + "/run/quarantine"), "nothing is in quarantine")
+
+
+def a_source_that_cannot_be_started_ends_the_run(tmp):
+    os.mkdir(tmp + "/out")
+    env = dict(os.environ, TRIP_STARTS=tmp + "/starts", TRIP_STILLBORN="99", TRIP_HOW="exit")
+    _, _, err = flowrun(graph(tmp, tmp + "/out", {}, source=listed()), "--run", tmp + "/run", want=1, env=env)
+    holds("tiles: ended with exit status 7" in err, "the person is told: %s" % err)
+    same(len(slurp(tmp + "/starts")), 6, "starts")
 
 
 def several_tiles_in_several_batches(tmp):
@@ -206,9 +276,14 @@ def kills_before_it_is_ready_never_count(tmp):
 
 def crashes_before_it_is_ready_end_the_run(tmp):
     os.mkdir(tmp + "/out")
-    _, _, err = flowrun(graph(tmp, tmp + "/out", {"stillborn": ["1"], "how": "abort"}), "--run", tmp + "/run", want=1)
+    _, _, err = flowrun(graph(tmp, tmp + "/out", {"stillborn": ["1", "2"], "how": "abort"}), "--run", tmp + "/run0")
+    same([report(tmp + "/run0")["restarts"], len(slurp(tmp + "/log.starts"))], [2, 3], "deaths, starts; it said %s" % err)
+    os.remove(tmp + "/log.starts")
+    _, _, err = flowrun(graph(tmp, tmp + "/out", {"stillborn": [str(n) for n in range(1, 20)], "how": "abort"}), "--run", tmp + "/run", want=1)
+    same(len(slurp(tmp + "/log.starts")), 6, "starts")
+    os.remove(tmp + "/log.starts")
     holds("signal 6" in err and "tripwire" in err, "before the run has begun: %s" % err)
-    run_ = flow.Run(graph(tmp, tmp + "/out", {"stillborn": [str(n) for n in range(3, 20)], "how": "exit"}, memory="60MB"), "--run", tmp + "/run2")
+    run_ = flow.Run(graph(tmp, tmp + "/out", {"stillborn": [str(n) for n in range(2, 20)], "how": "exit"}, memory="60MB"), "--run", tmp + "/run2")
     flow.wait_for(lambda: flow.committed(tmp + "/run2") > 64 or run_.p.poll() is not None, "the first results")
     os.kill(run_.stages()["tripwire"][0], signal.SIGKILL)
     rc, _, err = run_.end()
@@ -248,7 +323,8 @@ def killed_by_the_kernel_for_want_of_memory(tmp):
 
 if __name__ == "__main__":
     sys.exit(flow.run_cases([
-        a_tile_that_kills, tests_run_alone_and_keep_nothing, several_tiles_in_several_batches, a_tile_that_hangs, a_stage_that_never_gets_ready, tiles_that_kill_in_company_only, a_short_batch_that_kills_in_company,
+        a_tile_that_kills, tests_run_alone_and_keep_nothing, a_tile_that_kills_a_sink, a_file_that_kills_the_source, a_file_that_hangs_the_source, a_source_that_dies_now_and_then,
+        a_source_that_cannot_be_started_ends_the_run, several_tiles_in_several_batches, a_tile_that_hangs, a_stage_that_never_gets_ready, tiles_that_kill_in_company_only, a_short_batch_that_kills_in_company,
         too_many_are_no_matter_of_tiles, a_stage_that_does_nothing_but_die, what_was_put_aside_stays_so_on_resume, kills_from_outside_never_count,
         kills_before_it_is_ready_never_count, crashes_before_it_is_ready_end_the_run, killed_by_the_kernel_for_want_of_memory,
     ]))

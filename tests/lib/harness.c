@@ -213,6 +213,13 @@ struct fl_batch *fl_harness_batch(struct fl_harness *h, uint64_t number, uint32_
 }
 
 int fl_harness_push(struct fl_harness *h, struct fl_batch *b, struct fl_err *err) { return harness_rc(h, fl_host_batch(&h->host, b), err); }
+int fl_harness_trial(struct fl_harness *h, struct fl_batch *b, struct fl_err *err)
+{
+    int rc = harness_rc(h, fl_host_trial(&h->host, b), err);
+    fl_free(&h->host.ctx, &b);
+    return rc;
+}
+
 int fl_harness_produce(struct fl_harness *h, uint64_t number, struct fl_err *err) { return harness_rc(h, fl_host_produce(&h->host, harness_fresh(h, number)), err); }
 int fl_harness_idle(struct fl_harness *h, struct fl_err *err) { return harness_rc(h, fl_host_idle(&h->host), err); }
 int fl_harness_dump(struct fl_harness *h, const char *why, struct fl_err *err) { return harness_rc(h, fl_host_dump(&h->host, why), err); }

@@ -32,6 +32,7 @@ void *fl_harness_tensor(struct fl_harness *, struct fl_batch *, const char *name
 /* As above for input edge `edge` of a join. */
 void *fl_harness_tensor_edge(struct fl_harness *, struct fl_batch *, uint32_t edge, const char *name, int dtype, uint32_t ndim, const uint32_t *shape, const void *data);
 int  fl_harness_push(struct fl_harness *, struct fl_batch *, struct fl_err *err);      /* takes the batch; runs the stage's batch callback */
+int  fl_harness_trial(struct fl_harness *, struct fl_batch *, struct fl_err *err);     /* sinks: takes the batch, runs the trial callback */
 int  fl_harness_produce(struct fl_harness *, uint64_t number, struct fl_err *err);     /* sources */
 int  fl_harness_idle(struct fl_harness *, struct fl_err *err);
 int  fl_harness_dump(struct fl_harness *, const char *why, struct fl_err *err);         /* taps */

@@ -144,6 +144,34 @@ FL_TEST(writes_each_tile_once_in_the_order_of_the_source)
     CHECK(access(in_tmp(".s.csv.part"), F_OK) != 0);
 }
 
+FL_TEST(a_trial_leaves_nothing)
+{
+    struct fl_harness *h = sink_files();
+    OPENED(h);
+    CHECK_OK(fl_harness_trial(h, tiles(h, 1, 4), &err), err);
+    PUSH(h, tiles(h, 0, 4));
+    CHECK_OK(fl_harness_trial(h, tiles(h, 0, 4), &err), err);       /* it is there: nothing to try */
+    CHECK_OK(fl_harness_trial(h, tiles(h, 1, 4), &err), err);
+    CHECK_OK(fl_harness_idle(h, &err), err);
+    CHECK_INT(fl_harness_acked(h), 1);
+    CHECK_INT(counter(h, "tiles"), 4);
+    CHECK_INT(counter(h, "duplicates"), 0);
+    uint64_t *list, n;
+    struct fl_journal_sum sum;
+    CHECK_OK(fl_journal_committed(in_tmp("run/journal/sink"), &list, &n, &sum, &err), err);
+    CHECK_INT(n, 1);
+    CHECK_INT(sum.cut + sum.damaged, 0);
+    free(list);
+    CHECK_OK(fl_harness_trial(h, tiles(h, 1, 4), &err), err);
+    struct fl_batch *b = tiles(h, 1, 4);
+    reject(h, b, 1, 1, "decode: E_INPUT: \"x\", short");
+    PUSH(h, b);
+    CHECK_OK(fl_harness_drain(h, &err), err);
+    CHECK_STR(slurp(in_tmp("s.csv")), submission8);
+    CHECK_INT(fl_harness_acked(h), 2);
+    fl_harness_close(h);
+}
+
 /* What a float32 needs to be read back as it was. */
 FL_TEST(probabilities_read_back_bit_for_bit)
 {
@@ -499,6 +527,7 @@ int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
         CASE(writes_each_tile_once_in_the_order_of_the_source),
+        CASE(a_trial_leaves_nothing),
         CASE(probabilities_read_back_bit_for_bit),
         CASE(only_rejected_tiles_need_no_results),
         CASE(values_outside_their_range_are_rejected),
