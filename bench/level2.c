@@ -185,7 +185,7 @@ static int ridge(const char *dir)
     struct fl_l2_data d = { .n = N, .M = MODELS, .L = LABELS, .K = FOLDS, .x = x, .y = y, .fold = fold };
     struct fl_l2_gram g;
     double start = now();
-    int rc = fl_l2_gram(&d, FL_L2_PROB, NULL, &g, &err);
+    int rc = fl_l2_gram(&d, FL_L2_PROB, NULL, NULL, &g, &err);
     for (uint32_t k = 0; rc == FL_OK && k < FOLDS; k++) {
         struct fl_l2_folds f = fl_l2_all_folds(FOLDS);
         struct fl_l2_normal a;

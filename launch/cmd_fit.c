@@ -151,7 +151,6 @@ static int fit_run(const struct fit_args *a, const json_t *graph)
     int status = 2;
     if (json_dump_file(graph, path, JSON_INDENT(2)) != 0) {
         fprintf(stderr, "flowrun fit: %s: %s\n", path, strerror(errno));
-        status = 1;
     } else if (fl_graph_load(path, (const char *const *)sets, a->sets.n, &g, &complaints) != FL_OK) {
         fputs(complaints != NULL ? complaints : "", stderr);
     } else {
@@ -207,7 +206,7 @@ int fl_cmd_fit(int argc, char **argv)
         return 2;
     if (mkdir(a.out, 0777) != 0 && errno != EEXIST) {
         fprintf(stderr, "flowrun fit: %s: %s\n", a.out, strerror(errno));
-        status = 1;
+        status = 2;
     } else {
         status = fit_run(&a, graph);
     }

@@ -177,6 +177,8 @@ static int preds_first(struct fl_ctx *ctx, struct fl_err *err)
     int rc = preds_list(s, err);
     if (rc == FL_OK && s->folds_path != NULL)
         rc = fl_folds_read(s->folds_path, s->fold_column, &s->folds, err);
+    if (rc == FL_OK && s->folds.k > FL_MAX_FOLDS)
+        rc = fl_err_set(err, FL_E_LABEL, "%s: fold %u, want numbers from 0 to %u", s->folds_path, s->folds.k - 1, FL_MAX_FOLDS - 1);
     if (rc != FL_OK)
         return rc;
     s->model = calloc(s->nmodels, sizeof *s->model);

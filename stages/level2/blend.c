@@ -10,6 +10,7 @@
 #include "runtime/f2.h"
 
 #define BLEND_STEPS 200
+#define BLEND_ROWS  1024u              /* from one count of the progress to the next */
 #define BLEND_PAIRS 100000u            /* moves of weight within one quadratic problem */
 
 /* Of what was seen at entry (i, l): the probability that prediction m gave it. */
@@ -18,6 +19,13 @@ static double blend_seen(const struct fl_l2_blend *b, uint32_t m, uint32_t i, ui
     size_t e = (size_t)i * b->L + l;
     double p = fl_prob_clamp((double)b->p[m][e]);
     return b->y[e] ? p : 1.0 - p;
+}
+
+/* Row i is looked at. */
+static void blend_step(const struct fl_l2_blend *b, uint32_t i)
+{
+    if (b->progress != NULL && i % BLEND_ROWS == 0)
+        atomic_fetch_add(b->progress, 1);
 }
 
 /* Mean loss; with g [M] and H [M][M] its derivatives too. q: [M] scratch. */
@@ -30,6 +38,7 @@ static double blend_at(const struct fl_l2_blend *b, const double *w, double *g, 
         memset(H, 0, (size_t)M * M * sizeof *H);
     }
     for (uint32_t i = 0; i < b->n; i++) {
+        blend_step(b, i);
         if (b->fold != NULL && b->fold[i] == b->skip)
             continue;
         for (uint32_t l = b->label == UINT32_MAX ? 0 : b->label; l < (b->label == UINT32_MAX ? b->L : b->label + 1); l++) {
@@ -138,6 +147,7 @@ static double greedy_score(struct greedy *g, uint32_t m, uint32_t many)
     if (g->exact)
         fl_f2_exact_rows(&g->f, b->n, g->p, g->sets, g->e, g->work);
     for (uint32_t i = 0; i < b->n; i++) {
+        blend_step(b, i);
         if (b->fold != NULL && b->fold[i] == b->skip)
             continue;
         uint64_t set = g->exact ? g->sets[i] : fl_f2_threshold(&g->f, g->p + (size_t)i * L, t), truth = 0;

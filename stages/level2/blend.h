@@ -2,6 +2,7 @@
 #ifndef FL_LEVEL2_BLEND_H
 #define FL_LEVEL2_BLEND_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -9,8 +10,9 @@
 
 #define FL_L2_BLEND_GAP 1e-8
 
-/* Rows of M predictions of L labels. p[m]: [n][L]. Rows of fold `skip` have no part (fold NULL: all have). label: only this one, or UINT32_MAX. */
-struct fl_l2_blend { uint32_t n, M, L, label; const float *const *p; const uint8_t *y, *fold; uint32_t skip; };
+/* Rows of M predictions of L labels. p[m]: [n][L]. Rows of fold `skip` have no part (fold NULL: all have). label: only this one, or UINT32_MAX.
+ * progress: counts some thousand rows at a time; may be NULL. */
+struct fl_l2_blend { uint32_t n, M, L, label; const float *const *p; const uint8_t *y, *fold; uint32_t skip; atomic_ullong *progress; };
 
 /* w [M]: weights >= 0 of sum 1 that minimise the mean binary cross-entropy of sum w_m p_m (p clamped), to a duality gap below FL_L2_BLEND_GAP; *gap
  * is the one that is left. The problem is convex: Newton steps, each a small quadratic problem on the simplex. FL_E_NOMEM, FL_E_CONFIG (M is 0). */

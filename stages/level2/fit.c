@@ -112,7 +112,7 @@ static int fit_blend(struct fit *f, uint32_t q, uint32_t skip, const double *sha
 {
     const struct fl_l2_data *d = f->d;
     const struct fl_l2_blend b = { .n = d->n, .M = d->M, .L = d->L, .label = q, .p = (const float *const *)f->by_model, .y = d->y,
-                                   .fold = skip != UINT32_MAX ? d->fold : NULL, .skip = skip };
+                                   .fold = skip != UINT32_MAX ? d->fold : NULL, .skip = skip, .progress = f->run->progress };
     double gap;
     *out = (struct fl_l2_linear){ .P = d->M, .T = 1, .coef = calloc(d->M, sizeof *out->coef), .intercept = calloc(1, sizeof *out->intercept) };
     if (out->coef == NULL || out->intercept == NULL)
@@ -128,7 +128,7 @@ static int fit_blend_part(struct fit *f, uint32_t part, uint32_t skip)
     const struct fl_l2_data *d = f->d;
     const struct fl_l2_conf *c = f->conf;
     const struct fl_l2_blend b = { .n = d->n, .M = d->M, .L = d->L, .label = UINT32_MAX, .p = (const float *const *)f->by_model, .y = d->y,
-                                   .fold = skip != UINT32_MAX ? d->fold : NULL, .skip = skip };
+                                   .fold = skip != UINT32_MAX ? d->fold : NULL, .skip = skip, .progress = f->run->progress };
     bool by_label = c->kind == FL_L2_BLEND && c->per_label;
     double *w = malloc(d->M * sizeof *w), gap;
     int rc = w != NULL ? FL_OK : fit_nomem(f->err);
@@ -268,7 +268,7 @@ static int fit_whole(struct fit *f, const struct fl_l2_names *names, float *oof)
     struct fl_l2_gram mine = { 0 };
     int rc = FL_OK;
     if (fl_l2_kind_is_linear(f->conf->kind) && f->gram == NULL) {
-        rc = fl_l2_gram(f->d, f->conf->transform, NULL, &mine, f->err);
+        rc = fl_l2_gram(f->d, f->conf->transform, NULL, f->run->progress, &mine, f->err);
         f->gram = &mine;
     }
     if (rc == FL_OK)

@@ -61,6 +61,7 @@ struct gram_work {
     double  *block;                    /* [strips][GRAM_ROWS][16] */
     double  *c;                        /* [ld][ld] */
     gram_kernel *kernel;
+    atomic_ullong *progress;
 };
 
 /* ---- values ---- */
@@ -115,6 +116,8 @@ static void gram_fold(struct gram_work *w, uint32_t k, struct fl_l2_gram *g)
         if (rows == GRAM_ROWS) {
             w->kernel(w->strips, rows, w->block, w->c);
             rows = 0;
+            if (w->progress != NULL)
+                atomic_fetch_add(w->progress, 1);
         }
     }
     if (rows > 0)
@@ -134,9 +137,9 @@ static void gram_total(struct fl_l2_gram *g)
     }
 }
 
-int fl_l2_gram(const struct fl_l2_data *d, int transform, const char *kernel, struct fl_l2_gram *out, struct fl_err *err)
+int fl_l2_gram(const struct fl_l2_data *d, int transform, const char *kernel, atomic_ullong *progress, struct fl_l2_gram *out, struct fl_err *err)
 {
-    struct gram_work w = { .d = d, .transform = transform, .P = d->M * d->L, .W = d->M * d->L + d->L };
+    struct gram_work w = { .d = d, .transform = transform, .progress = progress, .P = d->M * d->L, .W = d->M * d->L + d->L };
     struct fl_l2_gram g = { .P = w.P, .L = d->L, .K = d->K, .W = w.W };
     int which = fl_l2_kernel(kernel);
     if (which < 0)

@@ -2,6 +2,8 @@
 #ifndef FL_LEVEL2_GRAM_H
 #define FL_LEVEL2_GRAM_H
 
+#include <stdatomic.h>
+
 #include "stages/level2/data.h"
 
 /* Of z = (values of x, y) less their mean over all rows, W = P + L wide. */
@@ -14,8 +16,8 @@ struct fl_l2_gram {
 };
 
 /* Sums in double; each fold's in the order of its rows, so that they don't depend on the kernel. kernel: NULL, or the name of one
- * ("plain", "avx2", "avx512"). FL_E_NOMEM; FL_E_CONFIG when this processor lacks that kernel. */
-int  fl_l2_gram(const struct fl_l2_data *, int transform, const char *kernel, struct fl_l2_gram *, struct fl_err *);
+ * ("plain", "avx2", "avx512"). progress: counts blocks of rows; may be NULL. FL_E_NOMEM; FL_E_CONFIG when this processor lacks that kernel. */
+int  fl_l2_gram(const struct fl_l2_data *, int transform, const char *kernel, atomic_ullong *progress, struct fl_l2_gram *, struct fl_err *);
 void fl_l2_gram_done(struct fl_l2_gram *);
 
 /* Products about the mean of the rows of these folds; columns x and outputs y given as indices into z (an output l is P + l). */

@@ -179,9 +179,8 @@ static int jobs_gram(struct jobs *s, int transform, const struct fl_l2_gram **ou
     int rc = FL_OK;
     pthread_mutex_lock(&s->gram_lock[transform]);
     if (!s->has_gram[transform]) {
-        rc = fl_l2_gram(s->j->d, transform, NULL, &s->gram[transform], err);
+        rc = fl_l2_gram(s->j->d, transform, NULL, &s->progress, &s->gram[transform], err);
         s->has_gram[transform] = rc == FL_OK;
-        atomic_fetch_add(&s->progress, 1);
     }
     pthread_mutex_unlock(&s->gram_lock[transform]);
     *out = &s->gram[transform];

@@ -376,6 +376,7 @@ def what_the_check_of_a_graph_finds(tmp):
         ({"files": tmp + "/a.h5"}, {"probabilities": tmp + "/p.csv", "about": {"fold": 1}}, {}, "want probabilities: NAME.h5"),
         ({"files": tmp + "/a.h5"}, {"probabilities": tmp + "/p.h5", "about": {"fould": 1}}, {}, "did you mean fold"),
         ({"files": tmp + "/a.h5", "labels": flow.LABELS}, {}, {}, "no row for the tile train_0"),
+        ({"files": tmp + "/a.h5", "split": "val", "folds": folds(tmp, 300, 300)}, {}, {}, "fold 299, want numbers from 0 to 254"),
     ):
         g = graph(tmp, source, sink, decode)
         _, _, err = flowrun("check", g, want=2)

@@ -269,7 +269,8 @@ def the_command_does_the_same(tmp):
         holds(got[name] == want[name], name)
     for args, why in ((["--out", tmp + "/x", "--method", "rigde"], "did you mean ridge"), (["--method", "ridge"], "want --out DIR"), (["--out", tmp + "/x", "--thread", "2"], "--threads"),
                       (["--out", tmp + "/x", "--matrix", "{method: [ridge"], "--matrix"), (["--out", tmp + "/x", "--threads", "no"], "want a number from 1 to 1024"),
-                      (["--out", tmp + "/x", "--set", "lamda=2"], "unknown option lamda"), (["--out", tmp + "/x", "--set", "tiles.fold=2"], "unknown option fold")):
+                      (["--out", tmp + "/x", "--set", "lamda=2"], "unknown option lamda"), (["--out", tmp + "/x", "--set", "tiles.fold=2"], "unknown option fold"), (["--out", tmp + "/no/x"], "/no/x: No such file"),
+                      (["--out", tmp + "/truth.csv"], "truth.csv/fit.json: ")):
         _, _, err = flowrun("fit", *common, *args, want=2)
         holds(why in err, "%s in %s" % (why, err))
 

@@ -37,11 +37,13 @@ FL_TEST(weights_fulfil_kuhn_and_tucker)
         float *p[PREDICTIONS];
         double w[PREDICTIONS], gap, g[PREDICTIONS] = { 0 }, sum = 0, least = 1e9;
         struct fl_err err = { 0 };
+        atomic_ullong progress = 0;
         columns(&d, p);
         struct fl_l2_blend b = { .n = d.n, .M = d.M, .L = d.L, .label = which == 1 ? 2 : UINT32_MAX, .p = (const float *const *)p, .y = d.y,
-                                 .fold = which == 2 ? d.fold : NULL, .skip = 3 };
+                                 .fold = which == 2 ? d.fold : NULL, .skip = 3, .progress = &progress };
         CHECK_OK(fl_l2_blend(&b, w, &gap, &err), err);
         CHECK(gap < FL_L2_BLEND_GAP);
+        CHECK(progress > 1);           /* every pass over the rows tells that it gets on */
         double count = 0;
         for (uint32_t i = 0; i < d.n; i++)
             for (uint32_t l = 0; l < d.L; l++) {

@@ -75,7 +75,7 @@ FL_TEST(bits_do_not_depend_on_threads_and_shared_sums)
         struct fl_l2_gram g = { 0 };
         struct fl_l2_fit a, b;
         struct fl_err err = { 0 };
-        CHECK_OK(fl_l2_gram(&d, FL_L2_PROB, NULL, &g, &err), err);
+        CHECK_OK(fl_l2_gram(&d, FL_L2_PROB, NULL, NULL, &g, &err), err);
         CHECK_OK(fit(&d, &c, 1, NULL, &a, &err), err);
         CHECK_OK(fit(&d, &c, 3, fl_l2_kind_is_linear(kind) ? &g : NULL, &b, &err), err);
         CHECK(memcmp(a.oof, b.oof, (size_t)ROWS * LABELS * sizeof *a.oof) == 0);

@@ -17,7 +17,7 @@ FL_TEST(products_are_sums_over_rows)
             struct fl_l2_data d = make_data(sizes[s].n, sizes[s].M, sizes[s].L, sizes[s].K, 1, 1);
             struct fl_l2_gram g;
             struct fl_err err = { 0 };
-            CHECK_OK(fl_l2_gram(&d, transform, "plain", &g, &err), err);
+            CHECK_OK(fl_l2_gram(&d, transform, "plain", NULL, &g, &err), err);
             for (uint32_t k = 0; k < d.K; k++)
                 for (uint32_t a = 0; a < g.W; a++)
                     for (uint32_t b = 0; b < g.W; b++) {
@@ -40,9 +40,11 @@ FL_TEST(kernels_make_the_same_bits)
     struct fl_l2_data d = make_data(331, 3, 11, 3, 1, 1);
     struct fl_l2_gram plain, other;
     struct fl_err err = { 0 };
-    CHECK_OK(fl_l2_gram(&d, FL_L2_LOGIT, "plain", &plain, &err), err);
+    atomic_ullong progress = 0;
+    CHECK_OK(fl_l2_gram(&d, FL_L2_LOGIT, "plain", &progress, &plain, &err), err);
+    CHECK(progress >= 3);              /* a block of rows in each fold */
     for (int i = 0; i < 2; i++) {
-        int rc = fl_l2_gram(&d, FL_L2_LOGIT, names[i], &other, &err);
+        int rc = fl_l2_gram(&d, FL_L2_LOGIT, names[i], NULL, &other, &err);
         if (rc == FL_E_CONFIG) {
             fl_skip("no %s here", names[i]);
             continue;
@@ -119,7 +121,7 @@ FL_TEST(as_scikit_learn_and_scipy)
         make_free(&d);
         return;
     }
-    CHECK_OK(fl_l2_gram(&d, FL_L2_PROB, NULL, &g, &err), err);
+    CHECK_OK(fl_l2_gram(&d, FL_L2_PROB, NULL, NULL, &g, &err), err);
     CHECK_OK(fl_l2_normal(&g, &f, P, iota, d.L, iota, &a, &err), err);
     static const struct { double lambda; unsigned flags; } fits[] = { { 1, 0 }, { 30, 0 }, { 0, 0 }, { 0, FL_L2_NONNEG } };
     for (size_t i = 0; i < 4; i++) {
@@ -149,7 +151,7 @@ FL_TEST(folds_by_adding_or_taking_away_are_one)
         uint32_t n, *rows = fl_l2_rows(&d, f, &n);
         struct fl_l2_gram g;
         struct fl_l2_normal a;
-        CHECK_OK(fl_l2_gram(&d, FL_L2_PROB, NULL, &g, &err), err);
+        CHECK_OK(fl_l2_gram(&d, FL_L2_PROB, NULL, NULL, &g, &err), err);
         CHECK_OK(fl_l2_normal(&g, f, 6, iota, 3, iota, &a, &err), err);
         CHECK_INT(a.n, n);
         for (uint32_t i = 0; i < 6; i++) {
@@ -181,7 +183,7 @@ FL_TEST(constant_columns_are_dropped_and_dependent_ones_told)
         x[i * 6 + 1] = .3f;
         x[i * 6 + 5] = x[i * 6];
     }
-    CHECK_OK(fl_l2_gram(&d, FL_L2_PROB, NULL, &g, &err), err);
+    CHECK_OK(fl_l2_gram(&d, FL_L2_PROB, NULL, NULL, &g, &err), err);
     CHECK_OK(fl_l2_normal(&g, &f, 6, iota, 3, iota, &a, &err), err);
     CHECK_INT(fl_l2_linear_fit(&a, 0, 0, &m, &err), FL_E_NUM);
     CHECK_HAS(err.text, "lambda");

@@ -26,7 +26,7 @@ static int fitted(const struct fl_l2_data *d, int kind, int features, int transf
         m.labels[l] = strdup(labels[l]);
     m.exclusive = 2;
     if (fl_l2_kind_is_linear(kind)) {
-        rc = fl_l2_gram(d, transform, NULL, &g, err);
+        rc = fl_l2_gram(d, transform, NULL, NULL, &g, err);
         m.linear = calloc(fits + 1, sizeof *m.linear);
     } else if (fl_l2_kind_is_blend(kind)) {
         m.linear = calloc(fits + 1, sizeof *m.linear);
