@@ -25,7 +25,7 @@ static bool hdf5_helper(char path[PATH_MAX + 64])
     static const char *const places[] = { "../flowrun-hdf5", "../libexec/flowrun/flowrun-hdf5", "../../flowrun-hdf5" };
     const char *env = getenv("FLOWRUN_HDF5");
     if (env != NULL && *env != '\0')
-        return snprintf(path, PATH_MAX, "%s", env) < PATH_MAX;
+        return snprintf(path, PATH_MAX, "%s", env) < PATH_MAX && access(path, X_OK) == 0;
     char self[PATH_MAX];
     ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
     while (len > 0 && self[len - 1] != '/')
@@ -43,7 +43,7 @@ static int hdf5_start(const char *mode, int file, int memfd, pid_t *pid, struct 
     char helper[PATH_MAX + 64], locking[] = "HDF5_USE_FILE_LOCKING=FALSE", *env[] = { locking, NULL };
     char *argv[] = { "flowrun-hdf5", (char *)mode, NULL };
     if (!hdf5_helper(helper))
-        return fl_err_set(err, FL_E_IO, "flowrun-hdf5 is not beside the other executables (FLOWRUN_HDF5 may name it)");
+        return fl_err_set(err, FL_E_IO, "flowrun-hdf5 is neither beside the other executables nor where FLOWRUN_HDF5 says");
     /* Above what the process is given, so that neither hits the other on its way down. */
     int high[2] = { fcntl(file, F_DUPFD_CLOEXEC, 10), fcntl(memfd, F_DUPFD_CLOEXEC, 10) };
     posix_spawn_file_actions_t fa;
@@ -65,14 +65,29 @@ static int hdf5_start(const char *mode, int file, int memfd, pid_t *pid, struct 
     return rc == 0 ? FL_OK : fl_err_set(err, FL_E_IO, "%s: can't be started: %s", helper, strerror(rc));
 }
 
+#define HDF5_LOOK_MS 10
+
+/* Looks again and again, where nothing tells of an end: valgrind has no pidfd_open. Whether it has ended. */
+static bool hdf5_look(pid_t pid, unsigned seconds)
+{
+    siginfo_t info = { 0 };
+    for (unsigned ms = 0; info.si_pid == 0 && ms < 1000 * seconds; ms += HDF5_LOOK_MS)
+        if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT | WNOHANG) == 0 && info.si_pid == 0)
+            poll(NULL, 0, HDF5_LOOK_MS);
+    return info.si_pid != 0;
+}
+
 /* False when it did not end in time (and was killed). */
 static bool hdf5_wait(pid_t pid, unsigned seconds, int *status)
 {
-    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0), ready;
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0), ready = 0;
     struct pollfd p = { .fd = pidfd, .events = POLLIN };
-    do
-        ready = poll(&p, 1, (int)(1000 * seconds));
-    while (ready < 0 && errno == EINTR);
+    if (pidfd < 0)
+        ready = hdf5_look(pid, seconds);
+    else
+        do
+            ready = poll(&p, 1, (int)(1000 * seconds));
+        while (ready < 0 && errno == EINTR);
     if (ready == 0)
         kill(pid, SIGKILL);
     while (waitpid(pid, status, 0) < 0 && errno == EINTR)
