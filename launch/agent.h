@@ -6,6 +6,8 @@
 #include <poll.h>
 #include <stdint.h>
 
+#include "runtime/stage.h"
+
 struct fl_super;
 struct fl_agent;
 
@@ -15,6 +17,7 @@ void fl_agent_step(struct fl_super *);                   /* hears, gives a sign 
 void fl_agent_ready(struct fl_super *);                  /* every stage is */
 void fl_agent_log(struct fl_agent *, const char *stage, uint32_t instance, int level, const char *text);
 void fl_agent_fail(struct fl_agent *, const char *stage, uint32_t instance, const char *text);     /* this would end a run */
+void fl_agent_killed(struct fl_agent *, const struct fl_killer *, const void *header, uint32_t len);      /* a tile has killed, and goes to quarantine; header: NULL = not known */
 void fl_agent_lost(struct fl_super *);                   /* inlet or outlet is gone, and with it what was under way */
 
 #endif

@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "launch/agent.h"
 #include "launch/mem.h"
 #include "launch/super.h"
 #include "runtime/text.h"
@@ -108,17 +110,16 @@ static int poison_save(struct fl_super *s, uint64_t batch, json_t *tiles, struct
 }
 
 /* What the dead process had noted of the batch under test: the header as it came, and the id of the row. */
-static void poison_note(struct fl_super *s, const struct fl_inst *in, uint64_t batch, uint32_t row, json_t *tile)
+static void poison_note(const struct fl_super *s, const struct fl_inst *in, struct fl_killer *k, char id[FL_ID_SIZE])
 {
-    char name[64], path[1200], id[FL_ID_SIZE];
+    char tail[32], path[1200];
     uint32_t len = atomic_load_explicit(&in->page->probe_len, memory_order_acquire);
-    snprintf(id, sizeof id, "%.*s", FL_ID_SIZE - 1, in->page->probe_id);
-    json_t *text = json_string(id);
-    json_object_set_new(tile, "id", text != NULL ? text : json_null());
-    snprintf(name, sizeof name, "%llu-%u.header", (unsigned long long)batch, row);
-    snprintf(path, sizeof path, "%s/quarantine/%s", s->dir, name);
-    bool kept = len > 0 && len <= FL_FRAME_MAX && fl_write_file(path, 0666, in->page->probe_header, len, NULL) == FL_OK;
-    json_object_set_new(tile, "header", kept ? json_string(name) : json_null());
+    snprintf(id, FL_ID_SIZE, "%.*s", FL_ID_SIZE - 1, in->page->probe_id);
+    k->id = id;
+    snprintf(tail, sizeof tail, "-%u.header", k->row);
+    poison_path(s, k->batch, tail, path);
+    if (len > 0 && len <= FL_FRAME_MAX)
+        fl_write_file(path, 0666, in->page->probe_header, len, NULL);
 }
 
 /* A word of a shell's command line. size: 4 x the text's and 3 more. */
@@ -139,43 +140,88 @@ static void poison_word(const char *text, char *out, size_t size)
     out[n] = '\0';
 }
 
-static json_t *poison_tile(struct fl_super *s, const struct fl_inst *in, uint64_t batch, uint32_t row, const char *cause, bool alone)
+/* The entry of one row. host: where it killed; NULL = here. */
+static json_t *poison_tile(const struct fl_super *s, const struct fl_killer *k, const char *host)
 {
-    const char *stage = s->g->stages[in->stage].name;
-    char reason[FL_REASON_SIZE], command[6000], dir[4200];
+    char reason[FL_REASON_SIZE], command[6000], dir[4200], name[64], path[1200];
     poison_word(s->dir, dir, sizeof dir);
-    snprintf(reason, sizeof reason, "%s: E_POISON: %s %s", stage, cause, alone ? "over this tile, twice" : "over this batch, though over none of its tiles alone");
-    snprintf(command, sizeof command, "flowrun replay %s --from %s --to %s --batch %llu", dir, s->g->stages[0].name, stage, (unsigned long long)batch);
-    json_t *j = json_pack("{s:i, s:s, s:i, s:s, s:s, s:s}", "row", (int)row, "stage", stage, "instance", (int)in->index, "cause", cause, "reason", reason, "command", command);
-    if (alone)
-        poison_note(s, in, batch, row, j);
+    snprintf(reason, sizeof reason, "%s: E_POISON: %s %s", k->stage, k->cause, k->alone ? "over this tile, twice" : "over this batch, though over none of its tiles alone");
+    snprintf(command, sizeof command, "flowrun replay %s --from %s --to %s --batch %llu", dir, s->g->stages[0].name, k->stage, (unsigned long long)k->batch);
+    json_t *j = json_pack("{s:i, s:s, s:i, s:s, s:s, s:s}", "row", (int)k->row, "stage", k->stage, "instance", (int)k->instance, "cause", k->cause, "reason", reason, "command", command);
+    if (host != NULL)
+        json_object_set_new(j, "host", json_string(host));
+    if (k->alone) {
+        json_t *id = json_string(k->id);
+        snprintf(name, sizeof name, "%llu-%u.header", (unsigned long long)k->batch, k->row);
+        snprintf(path, sizeof path, "%s/quarantine/%s", s->dir, name);
+        json_object_set_new(j, "id", id != NULL ? id : json_null());
+        json_object_set_new(j, "header", access(path, F_OK) == 0 ? json_string(name) : json_null());
+    }
     return j;
+}
+
+/* So many that it is no matter of single tiles. */
+static void poison_many(struct fl_super *s, const char *stage, uint32_t instance, const char *cause)
+{
+    char text[700];
+    if (s->quarantined <= POISON_TILES || s->quarantined <= s->tiles_total / 1000)
+        return;
+    snprintf(text, sizeof text, "%s, over %llu tiles now: that is no matter of single tiles", cause, (unsigned long long)s->quarantined);
+    fl_super_fail(s, stage, instance, text);
+}
+
+static void poison_tell(struct fl_super *s, const char *stage, uint32_t instance, const struct fl_killer *k, const char *host)
+{
+    char text[400];
+    snprintf(text, sizeof text, "%s%stile %u of batch %llu (%.63s) %.120s twice when alone: to quarantine", host != NULL ? host : "", host != NULL ? ": " : "", k->row,
+             (unsigned long long)k->batch, k->id, k->cause);
+    fl_super_log(s, stage, instance, FL_LOG_WARN, text);
+    fl_dump(s, text);
 }
 
 static void poison_quarantine(struct fl_super *s, const struct fl_inst *in, uint64_t batch, struct poison_range r, const char *cause, bool alone)
 {
-    const char *stage = s->g->stages[in->stage].name;
-    char text[400], dir[1200];
+    struct fl_killer k = { .batch = batch, .id = "", .stage = s->g->stages[in->stage].name, .instance = in->index, .cause = cause, .alone = alone };
+    char dir[1200], id[FL_ID_SIZE];
     struct fl_err err = { 0 };
     snprintf(dir, sizeof dir, "%s/quarantine", s->dir);
     mkdir(dir, 0777);                                     /* a failure shows when the file is made */
     json_t *tiles = json_array();
-    for (uint32_t i = 0; i < r.rows; i++)
-        json_array_append_new(tiles, poison_tile(s, in, batch, r.first + i, cause, alone));
+    for (uint32_t i = 0; i < r.rows; i++) {
+        k.row = r.first + i;
+        if (alone)
+            poison_note(s, in, &k, id);
+        if (s->conf->agent != NULL)
+            fl_agent_killed(s->conf->agent, &k, alone ? in->page->probe_header : NULL, atomic_load(&in->page->probe_len));
+        json_array_append_new(tiles, poison_tile(s, &k, NULL));
+    }
     if (poison_save(s, batch, tiles, &err) != FL_OK) {
         fl_super_fail(s, "flowrun", 0, err.text);
         return;
     }
     poison_mark(s, batch);
-    if (alone) {
-        snprintf(text, sizeof text, "tile %u of batch %llu (%.63s) %s twice when alone: to quarantine", r.first, (unsigned long long)batch, in->page->probe_id, cause);
-        fl_super_log(s, stage, in->index, FL_LOG_WARN, text);
-        fl_dump(s, text);
+    if (alone && s->conf->agent == NULL)                  /* an agent's batches have other numbers there */
+        poison_tell(s, k.stage, k.instance, &k, NULL);
+    poison_many(s, k.stage, k.instance, cause);
+}
+
+/* A tile that kills on another host: found there, and rejected there; it is put into quarantine here. */
+void fl_poison_far(struct fl_super *s, const struct fl_inst *in, const struct fl_control *c)
+{
+    const struct fl_killer k = { .batch = c->batch, .row = c->first, .id = c->id, .stage = c->name, .instance = (uint32_t)c->code, .cause = c->text, .alone = c->rows > 0 };
+    const char *host = json_string_value(json_object_get(json_array_get(json_object_get(s->g->stages[in->stage].options, "hosts"), in->index), "name"));
+    struct fl_err err = { 0 };
+    if (k.row >= s->g->B || (s->total > 0 && k.batch >= s->total))
+        return;
+    json_t *tiles = json_pack("[o]", poison_tile(s, &k, host));
+    if (tiles == NULL || poison_save(s, k.batch, tiles, &err) != FL_OK) {
+        fl_super_fail(s, s->g->stages[in->stage].name, in->index, tiles == NULL ? "no memory" : err.text);
+        return;
     }
-    if (s->quarantined > POISON_TILES && s->quarantined > s->tiles_total / 1000) {
-        snprintf(text, sizeof text, "%s, over %llu tiles now: that is no matter of single tiles", cause, (unsigned long long)s->quarantined);
-        fl_super_fail(s, stage, in->index, text);
-    }
+    poison_mark(s, k.batch);
+    if (k.alone)
+        poison_tell(s, s->g->stages[in->stage].name, in->index, &k, host);
+    poison_many(s, s->g->stages[in->stage].name, in->index, k.cause);
 }
 
 #define POISON_TOLD 8                  /* tiles named in a message */

@@ -265,6 +265,8 @@ static void run_hear(struct fl_super *s, struct fl_inst *in, const struct fl_con
         fl_recover_down(s, in, (uint32_t)c->code, c->gen);
     } else if (strcmp(c->type, "cancelled") == 0) {
         fl_recover_cancelled(s, in, c->slot);
+    } else if (strcmp(c->type, "quarantine") == 0 && n->remote) {
+        fl_poison_far(s, in, c);
     } else if (strcmp(c->type, "dumped") == 0) {
         fl_dump_done(s, in);
     } else if (strcmp(c->type, "done") == 0) {

@@ -141,6 +141,7 @@ void fl_poison_open(struct fl_super *);                        /* reads what is 
 void fl_poison_done(struct fl_super *);
 /* It died of its own doing over it. True: in a test, which this death answers. */
 bool fl_poison_blame(struct fl_super *, const struct fl_inst *, uint64_t batch, const char *cause);
+void fl_poison_far(struct fl_super *, const struct fl_inst *, const struct fl_control *);       /* a `remote` tells of a tile that kills on its host */
 bool fl_poison_keeps(struct fl_super *, uint64_t batch, uint32_t attempt);   /* a lost batch that is suspect: not to be issued among others */
 enum fl_poison fl_poison_next(struct fl_super *, struct fl_redo *next);      /* WAIT: nothing may be issued now */
 bool fl_poison_passed(struct fl_super *, uint64_t batch, bool probe);      /* it came through; true: it was suspect */

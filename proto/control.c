@@ -22,6 +22,7 @@ static const struct control_member { const char *key; int kind; size_t off, size
     MEMBER(CONTROL_U32, first),
     MEMBER(CONTROL_U32, rows),
     MEMBER(CONTROL_TEXT, name),
+    MEMBER(CONTROL_TEXT, id),
     MEMBER(CONTROL_DOUBLE, value),
     MEMBER(CONTROL_TEXT, text),
 };

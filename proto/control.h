@@ -17,7 +17,7 @@ struct fl_control {
     char     type[16];
     uint64_t batch, batches, tiles, code;
     uint32_t attempt, slot, gen, predicted, rejected, first, rows;
-    char     name[64];
+    char     name[64], id[64];
     double   value;
     char     text[600];
 };

@@ -545,6 +545,12 @@ void fl_more(struct fl_ctx *ctx, uint64_t batches)
         ctx->host->ops->more(ctx->host->owner, batches);
 }
 
+void fl_killed(struct fl_ctx *ctx, const struct fl_killer *k)
+{
+    if (ctx->host->ops->killer != NULL)
+        ctx->host->ops->killer(ctx->host->owner, k);
+}
+
 int fl_lost(struct fl_ctx *ctx, const char *fmt, ...)
 {
     va_list ap;

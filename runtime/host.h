@@ -25,6 +25,7 @@ struct fl_host_ops {
     void (*grant)(void *owner, uint32_t batches);             /* NULL: no links */
     void (*more)(void *owner, uint64_t batches);              /* NULL: nobody is told */
     bool (*held)(void *owner, const struct fl_batch *b, uint32_t row);       /* NULL: none is */
+    void (*killer)(void *owner, const struct fl_killer *);    /* NULL: nobody is told */
 };
 
 /* What the runtime keeps with each batch: b->host points here. */

@@ -140,10 +140,19 @@ static void proc_more(void *owner, uint64_t batches)
     fl_proc_say(owner, &c);
 }
 
+static void proc_killer(void *owner, const struct fl_killer *k)
+{
+    struct fl_control c = { .type = "quarantine", .batch = k->batch, .first = k->row, .rows = k->alone, .code = k->instance };
+    snprintf(c.name, sizeof c.name, "%s", k->stage);
+    snprintf(c.id, sizeof c.id, "%s", k->id);
+    snprintf(c.text, sizeof c.text, "%s", k->cause);
+    fl_proc_say(owner, &c);
+}
+
 const struct fl_host_ops fl_proc_ops = {
     .emit = proc_emit, .release = fl_proc_release, .ack = proc_ack, .slab = proc_slab,
     .log = proc_log, .result = proc_result, .alive = fl_proc_alive, .pools = proc_pools, .gens = proc_gens,
-    .grant = proc_grant, .more = proc_more, .held = fl_hold_has,
+    .grant = proc_grant, .more = proc_more, .held = fl_hold_has, .killer = proc_killer,
 };
 
 static bool proc_stale(const struct proc *p, const struct fl_batch *b)

@@ -166,6 +166,10 @@ int  fl_gens(struct fl_ctx *);                                      /* descripto
 
 void fl_grant(struct fl_ctx *, uint32_t batches);                   /* each writer may send so many more: for a stage that the graph grants nothing at first */
 void fl_more(struct fl_ctx *, uint64_t batches);                    /* source whose batches come as it runs: so many are there by now */
+/* A tile that killed a stage of another host twice when alone (alone: else over its batch, though over none alone): to be put into quarantine. Its header, if it is
+ * known, lies as RUN/quarantine/BATCH-ROW.header. */
+struct fl_killer { uint64_t batch; uint32_t row; const char *id, *stage; uint32_t instance; const char *cause; bool alone; };
+void fl_killed(struct fl_ctx *, const struct fl_killer *);
 /* The other host is gone: returns a code that ends the process as a broken link does. What it held is issued again, and held against no batch. */
 int  fl_lost(struct fl_ctx *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -47,6 +47,7 @@ int remote_give(struct fl_ctx *ctx, struct fl_batch *b)
     struct remote *s = ctx->state;
     struct fl_err err = { 0 };
     s->held[s->nheld++] = (struct remote_held){ .token = s->next, .b = b };
+    s->given[s->next % s->ngiven] = (struct remote_given){ .token = s->next, .batch = b->batch, .attempt = b->attempt, .n = b->n };
     int rc = fl_parcel_put(b, s->next++, s->send, peer_send, ctx, &err);
     fl_count(ctx, REMOTE_SENT, 1);
     if (rc == FL_OK)
@@ -211,6 +212,8 @@ static int peer_word(struct fl_ctx *ctx, size_t len)
         remote_told(ctx, true, "%.400s", json_string_value(log));
     else if (json_is_string(log))
         remote_told(ctx, false, "%.400s", json_string_value(log));
+    else if (json_object_get(j, "killed") != NULL)
+        remote_killed(ctx, j);
     else if (json_is_integer(json_object_get(j, "ready"))) {
         json_int_t window = json_integer_value(json_object_get(j, "ready"));
         s->window = window >= 1 && window < ctx->window ? (uint32_t)window : ctx->window;

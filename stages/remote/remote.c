@@ -195,7 +195,9 @@ static int remote_open(struct fl_ctx *ctx)
     s->buf = malloc(FL_WIRE_MAX);
     s->held = calloc(ctx->window, sizeof *s->held);
     s->waiting = calloc(ctx->window, sizeof(struct fl_batch *));
-    if (s->buf == NULL || s->held == NULL || s->waiting == NULL)
+    s->ngiven = 4 * ctx->window;
+    s->given = calloc(s->ngiven, sizeof *s->given);
+    if (s->buf == NULL || s->held == NULL || s->waiting == NULL || s->given == NULL)
         return fl_fail(ctx, FL_E_NOMEM, "batches");
     fl_listen(ctx, s->epoll);
     return FL_OK;
@@ -245,6 +247,7 @@ static void remote_close(struct fl_ctx *ctx)
     close(s->epoll);
     free(s->buf);
     free(s->held);
+    free(s->given);
     free(s->waiting);
 }
 

@@ -1,4 +1,4 @@
-/* remote: one other host, seen from the graph as one more instance of a stage. remote.c: the stage; peer.c: what comes through the door;
+/* remote: one other host, seen from the graph as one more instance of a stage. remote.c: the stage; peer.c: what comes through the door; killed.c: tiles that kill there;
  * start.c: the launcher's process. */
 #ifndef FL_STAGES_REMOTE_H
 #define FL_STAGES_REMOTE_H
@@ -14,6 +14,7 @@ enum remote_state { REMOTE_DOWN, REMOTE_CALLED, REMOTE_UP, REMOTE_ENDING };
 enum { REMOTE_SENT, REMOTE_BYTES_OUT, REMOTE_BYTES_IN, REMOTE_STARTS, REMOTE_REFUSED };
 
 struct remote_held { uint64_t token; struct fl_batch *b; };
+struct remote_given { uint64_t token, batch; uint32_t attempt, n; };
 
 struct remote {
     json_t *hosts;                               /* options */
@@ -37,6 +38,7 @@ struct remote {
     uint32_t window;                             /* batches that may be there at once */
     uint64_t next, refused;                      /* token; strangers told of */
     struct remote_held *held; uint32_t nheld;    /* there */
+    struct remote_given *given; uint32_t ngiven; /* what tokens stood for, by token modulo ngiven: also a while after they came back */
     struct fl_batch **waiting; uint32_t nwaiting;
     struct fl_parcel parcel; struct fl_batch *coming;     /* what is on its way back; NULL = nothing is */
     char    why[512];                            /* last trouble that was told */
@@ -54,6 +56,9 @@ int  remote_open_door(struct fl_ctx *);
 int  remote_hear(struct fl_ctx *, bool *any);    /* all that has come */
 int  remote_say(struct remote *, enum fl_wire_role, char kind, const void *data, size_t len);   /* FL_E_PEER: it is gone */
 int  remote_give(struct fl_ctx *, struct fl_batch *);            /* sends a batch; keeps it as held */
+
+/* killed.c */
+void remote_killed(struct fl_ctx *, const json_t *word);          /* the agent's word of a tile that kills there */
 
 /* start.c */
 int  remote_start(struct fl_ctx *);

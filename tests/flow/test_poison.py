@@ -25,6 +25,8 @@ def graph(tmp, out, trip, instances=1, batch=B, source=None, sink=None, **top):
     stages["sink"].update({"stage": sink} if sink else {})
     stages["tripwire"] = {"from": "decode", "instances": instances, "options": dict(trip, log=tmp + "/log")}
     stages["augment"]["from"] = "tripwire"
+    if "hosts" in top:
+        stages["tripwire"]["place"] = "far"
     return write_graph(tmp + "/graph.json", stages, stage_path=[STAGES], **top)
 
 
@@ -105,6 +107,26 @@ def a_tile_that_kills(tmp):
     holds(re.search(r"^tripwire: died of signal 11 \(.*\) over batch %d; in quarantine: %s \(row %d\)$" % (37 // B, ids[37], 37 % B), said, re.M), "it says what died over what: %s" % said)
     # two deaths in company, one alone, one for each half that holds it, two more when single
     same(report(tmp + "/run")["restarts"], 2 + 1 + 3 + 2, "deaths")
+
+
+def a_tile_that_kills_on_another_host(tmp):
+    """Found there, told here: the run's own quarantine has it, under the numbers of the run."""
+    ids, err = run(tmp, lambda ids: {"tiles": [ids[37], ids[200]]}, hosts={"far": ["h1", "h2"]}, cluster={"launcher": "exec"}, memory="64MB")
+    only_these_are_missing(tmp, [ids[37], ids[200]])
+    q = quarantined(tmp)
+    same(sorted(q), sorted([ids[37], ids[200]]), "in quarantine")
+    for at in (37, 200):
+        e = q[ids[at]]
+        same([e["batch"], e["row"], e["stage"], e["host"] in ("h1", "h2")], [at // B, at % B, "tripwire", True], "where it was")
+        same("tripwire: " + rejects(tmp)[ids[at]]["reason"], e["reason"], "the reason in rejects.csv")
+        holds("signal 11" in e["cause"], "the cause: %r" % e)
+        h = msgpack.unpackb(slurp(tmp + "/run/quarantine/" + e["header"]))
+        same([h["batch"], h["probe"], h["n"], "id" in [t[0] for t in h["t"]]], [at // B, at % B + 1, B, True], "its header")
+        holds("%s: tile %d of batch %d (%s) died of signal 11" % (e["host"], at % B, at // B, ids[at]) in err, "the person is told: %r" % err)
+        rc, out, said = replay(tmp, e["command"])
+        same([rc, "done" in out], [1, False], "the command ends with the death: %s%s" % (out, said))
+        holds(re.search(r"^tripwire: died of signal 11 \(.*\) over batch %d; in quarantine: %s \(row %d\)$" % (at // B, ids[at], at % B), said, re.M), "it says what died over what: %s" % said)
+    same([report(tmp + "/run")["restarts"], report(tmp + "/run")["reissued_batches"]], [0, 0], "deaths of stages here, batches that were issued here again")
 
 
 def tests_run_alone_and_keep_nothing(tmp):
@@ -323,7 +345,7 @@ def killed_by_the_kernel_for_want_of_memory(tmp):
 
 if __name__ == "__main__":
     sys.exit(flow.run_cases([
-        a_tile_that_kills, tests_run_alone_and_keep_nothing, a_tile_that_kills_a_sink, a_file_that_kills_the_source, a_file_that_hangs_the_source, a_source_that_dies_now_and_then,
+        a_tile_that_kills, a_tile_that_kills_on_another_host, tests_run_alone_and_keep_nothing, a_tile_that_kills_a_sink, a_file_that_kills_the_source, a_file_that_hangs_the_source, a_source_that_dies_now_and_then,
         a_source_that_cannot_be_started_ends_the_run, several_tiles_in_several_batches, a_tile_that_hangs, a_stage_that_never_gets_ready, tiles_that_kill_in_company_only, a_short_batch_that_kills_in_company,
         too_many_are_no_matter_of_tiles, a_stage_that_does_nothing_but_die, what_was_put_aside_stays_so_on_resume, kills_from_outside_never_count,
         kills_before_it_is_ready_never_count, crashes_before_it_is_ready_end_the_run, killed_by_the_kernel_for_want_of_memory,
