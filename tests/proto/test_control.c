@@ -36,6 +36,7 @@ static void check_same(const struct fl_control *a, const struct fl_control *b)
     CHECK_INT(a->predicted, b->predicted);
     CHECK_INT(a->rejected, b->rejected);
     CHECK_STR(a->name, b->name);
+    CHECK_STR(a->id, b->id);
     CHECK_NEAR(a->value, b->value, 0);
     CHECK_STR(a->text, b->text);
 }
@@ -100,6 +101,7 @@ FL_TEST(fits_at_its_largest)
     memset(&c, 0xFF, sizeof c);
     memset(c.type, 't', sizeof c.type - 1), c.type[sizeof c.type - 1] = '\0';
     memset(c.name, 'n', sizeof c.name - 1), c.name[sizeof c.name - 1] = '\0';
+    memset(c.id, 'i', sizeof c.id - 1), c.id[sizeof c.id - 1] = '\0';
     memset(c.text, 'x', sizeof c.text - 1), c.text[sizeof c.text - 1] = '\0';
     c.value = 0.1;
     CHECK_OK(fl_control_pack(&c, buf, sizeof buf, &len, &err), err);
