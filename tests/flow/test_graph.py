@@ -200,6 +200,20 @@ def on_a_terminal_a_table_is_drawn(tmp):
         holds("\033" not in said and "\ncomplete: 24 of 24 tiles" in said, "plain lines where there is no room: %r" % said[-2000:])
 
 
+def hosts_have_rows_of_their_own(tmp):
+    os.mkdir(tmp + "/o")
+    stages = chain(tmp + "/o", FILES[:24], batch=2, views="d4", models=MODELS)
+    stages["net"]["place"] = "far"
+    graph = write_graph(tmp + "/graph.yaml", stages, hosts={"far": ["h1", "h2"]}, cluster={"launcher": "exec"})
+    rows = [re.split(" +", line.strip()) for line in re.findall(r"\033\[K(.*?)\r\n", on_terminal(graph, tmp + "/wide", 24, 80))]
+    names = [r[0] for r in rows]
+    at = names.index("net")
+    same(names[at:at + 3], ["net", "h1", "h2"], "rows: %s" % rows)
+    holds(max(len(" ".join(r)) for r in rows) < 80 and any(float(r[1]) > 0 for r in rows if r[0] in ("h1", "h2")), "their rates: %s" % rows)
+    said = on_terminal(graph, tmp + "/low", 12, 80)
+    holds("\033[10A" in said and "\033[K  h1" not in said, "no rows for them where there is no room: %r" % said[-2000:])
+
+
 # ---- interruptions and deaths ----
 
 def slow(tmp, **top):
@@ -456,7 +470,7 @@ STAGES = ("source", "decode", "augment", "forward", "tta_merge", "stack", "decod
 CASES = [instances_change_nothing, batch_sizes_change_nothing, memory_changes_nothing, a_shuffled_source_changes_the_order_alone,
          the_company_of_a_tile_changes_nothing, a_join_takes_the_mean_of_two_nets, a_sink_takes_two_edges, two_sinks_see_the_same,
          bad_tiles_are_rejected_and_counted, the_report_adds_up, quiet_prints_nothing, without_a_terminal_lines_are_plain,
-         on_a_terminal_a_table_is_drawn, an_interrupt_drains, a_second_interrupt_stops_at_once, an_interrupt_before_the_start_ends_it,
+         on_a_terminal_a_table_is_drawn, hosts_have_rows_of_their_own, an_interrupt_drains, a_second_interrupt_stops_at_once, an_interrupt_before_the_start_ends_it,
          draining_takes_drain_timeout_at_most, a_stopped_stage_is_waited_for, a_crashed_stage_costs_nothing, *(kill_stage(s) for s in STAGES),
          many_kills_cost_nothing, a_killed_supervisor_costs_nothing, everything_killed_costs_nothing, a_torn_journal_is_done_again,
          a_damaged_journal_is_done_again, other_inputs_are_refused, a_second_supervisor_is_refused, a_complete_run_resumes_to_the_same]
