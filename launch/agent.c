@@ -2,6 +2,7 @@
 #include "launch/agent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "launch/cmd.h"
+#include "launch/describe.h"
 #include "launch/folder.h"
 #include "launch/hosts.h"
 #include "launch/mem.h"
@@ -22,6 +24,7 @@
 
 struct fl_agent {
     struct fl_dial *dial;
+    int     channel;                     /* of the launcher; -1 = started by hand, with a letter in a file */
     json_t *letter;                      /* what came on standard input */
     double  silence, heard, said;
     unsigned char buf[FL_WIRE_MAX];
@@ -82,7 +85,12 @@ void fl_agent_ready(struct fl_super *s)
 void fl_agent_poll(const struct fl_agent *a, struct pollfd p[FL_AGENT_FDS])
 {
     p[0] = (struct pollfd){ .fd = fl_dial_fd(a->dial), .events = POLLIN };
-    p[1] = (struct pollfd){ .fd = STDIN_FILENO, .events = POLLIN };
+    p[1] = (struct pollfd){ .fd = a->channel, .events = POLLIN };
+}
+
+bool fl_agent_by_hand(const struct fl_agent *a)
+{
+    return a->channel < 0;
 }
 
 void fl_agent_lost(struct fl_super *s)
@@ -93,11 +101,11 @@ void fl_agent_lost(struct fl_super *s)
 }
 
 /* The launcher's channel: nothing more comes by it but its end. */
-static bool agent_orphan(void)
+static bool agent_orphan(const struct fl_agent *a)
 {
     char c;
-    struct pollfd p = { .fd = STDIN_FILENO, .events = POLLIN };
-    return poll(&p, 1, 0) > 0 && read(STDIN_FILENO, &c, 1) <= 0;
+    struct pollfd p = { .fd = a->channel, .events = POLLIN };
+    return poll(&p, 1, 0) > 0 && read(a->channel, &c, 1) <= 0;
 }
 
 void fl_agent_step(struct fl_super *s)
@@ -116,7 +124,7 @@ void fl_agent_step(struct fl_super *s)
             fl_super_finish(s);
         }
     }
-    if (!s->killed && (now - a->heard > a->silence || agent_orphan()))
+    if (!s->killed && (now - a->heard > a->silence || agent_orphan(a)))
         fl_agent_lost(s);
     if (now - a->said > a->silence / 6) {
         a->said = now;
@@ -126,23 +134,29 @@ void fl_agent_step(struct fl_super *s)
 
 /* ---- joining ---- */
 
-static int agent_letter(struct fl_agent *a, struct fl_err *err)
+static int agent_letter(struct fl_agent *a, const char *path, struct fl_err *err)
 {
     char text[AGENT_LETTER];
     size_t n = 0;
+    int fd = path != NULL ? open(path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+    if (fd < 0)
+        return fl_err_set(err, FL_E_CONFIG, "%s: %s", path, strerror(errno));
     while (n < sizeof text - 1 && (n == 0 || text[n - 1] != '\n')) {
-        ssize_t got = read(STDIN_FILENO, text + n, 1);       /* no byte too many: what comes later is watched by poll */
+        ssize_t got = read(fd, text + n, 1);       /* no byte too many: what comes later is watched by poll */
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
             break;
         n++;
     }
+    if (path != NULL)
+        close(fd);
+    a->channel = path != NULL ? -1 : fd;
     a->letter = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL);
     a->silence = json_number_value(json_object_get(a->letter, "silence"));
     memset(text, 0, sizeof text);
     if (json_integer_value(json_object_get(a->letter, "flowrun_agent")) != FL_WIRE_VERSION || !(a->silence > 0))
-        return fl_err_set(err, FL_E_CONFIG, "want a line of JSON on standard input, as flowrun's launchers give it");
+        return fl_err_set(err, FL_E_CONFIG, "%s: want a line of JSON, as flowrun's launchers give it", path != NULL ? path : "standard input");
     return FL_OK;
 }
 
@@ -159,7 +173,7 @@ static int agent_hello(struct fl_agent *a, struct fl_err *err)
     unsigned char head[FL_WIRE_PREFIX];
     char id[130], *processor = fl_versions_processor(), *text = NULL;
     if (address == NULL || pass == NULL || strlen(pass) != FL_WIRE_PASS || (conf.server_key != NULL && (conf.public_key == NULL || conf.secret_key == NULL)))
-        return fl_err_set(err, FL_E_CONFIG, "the line on standard input lacks address, pass or keys");
+        return fl_err_set(err, FL_E_CONFIG, "the letter lacks address, pass or keys");
     fl_versions_id("/proc/self/exe", id);
     json_t *j = json_pack("{s:i, s:s, s:s, s:s}", "protocol", FL_WIRE_VERSION, "version", FL_VERSION, "build", id, "processor", processor);
     char *said = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
@@ -194,7 +208,7 @@ static json_t *agent_welcome(struct fl_agent *a, struct fl_err *err)
         if (rc == FL_END) {
             fl_agent_poll(a, p);
             poll(p, FL_AGENT_FDS, 100);
-            if (p[1].revents != 0 && agent_orphan()) {
+            if (p[1].revents != 0 && agent_orphan(a)) {
                 fl_err_set(err, FL_E_PEER, "the other host has gone");
                 return NULL;
             }
@@ -216,6 +230,38 @@ static json_t *agent_line(const struct fl_agent *a)
 
 /* ---- the run ---- */
 
+/* Options that leave a choice to the machine ("auto") come to what this host has: said to the other host, which knows what the others have come to. */
+static int agent_settle(struct fl_agent *a, const json_t *part, struct fl_graph *g, struct fl_err *err)
+{
+    json_t *all = fl_need_json(json_object()), *v;
+    char *labels = json_dumps(json_object_get(part, "labels"), JSON_COMPACT);
+    const char *key;
+    int rc = FL_OK;
+    for (uint32_t i = 1; rc == FL_OK && i + 1 < g->nstages; i++) {
+        const struct fl_stage_node *n = &g->stages[i];
+        if (!json_is_true(json_object_get(json_array_get(json_object_get(part, "stages"), i - 1), "settle")))
+            continue;
+        struct fl_ask ask[2] = { { .exe = n->exe, .options = json_dumps(n->options, JSON_COMPACT | JSON_SORT_KEYS), .labels = fl_need_copy(labels != NULL ? labels : "{}") },
+                                 { .exe = n->exe } };
+        fl_ask_all(ask, 2, FL_DESCRIBE_SECONDS);
+        const json_t *error = json_object_get(ask[0].answer, "error");
+        json_t *settled = json_object_get(ask[0].answer, "settled"), *offers = json_object_get(ask[1].answer, "offers");
+        if (ask[0].answer == NULL || json_is_object(error))
+            rc = fl_err_set(err, FL_E_CONFIG, "%s: %.300s", n->name, ask[0].answer == NULL ? ask[0].error : json_string_value(json_object_get(error, "text")));
+        else if (json_is_object(settled))
+            fl_need_put(all, n->name, fl_need_json(json_pack("{s:O, s:O*}", "settled", settled, "offers", offers)));
+        json_object_foreach(settled, key, v)
+            fl_need_put(n->options, key, fl_need_json(json_deep_copy(v)));
+        fl_ask_done(&ask[0]);
+        fl_ask_done(&ask[1]);
+    }
+    if (rc == FL_OK)
+        agent_say(a, 'J', fl_need_json(json_pack("{s:O}", "has", all)));
+    json_decref(all);
+    free(labels);
+    return rc;
+}
+
 static int agent_run(struct fl_agent *a, const json_t *part, struct fl_err *err)
 {
     const char *dir = json_string_value(json_object_get(part, "dir"));
@@ -229,7 +275,7 @@ static int agent_run(struct fl_agent *a, const json_t *part, struct fl_err *err)
             fl_err_set(err, FL_E_CONFIG, "no folder %.200s here", dir != NULL ? dir : "?");
         return 1;
     }
-    if (fl_folder_make("agent", &own, err) == FL_OK)
+    if (agent_settle(a, part, g, err) == FL_OK && fl_folder_make("agent", &own, err) == FL_OK)
         status = fl_run_graph(g, &(struct fl_run_conf){ .run_dir = own.path, .quiet = true, .agent = a });
     fl_folder_done(&own);
     fl_graph_free(g);
@@ -242,11 +288,13 @@ int fl_cmd_agent(const struct fl_args *args)
     struct fl_err err = { 0 };
     json_t *part = NULL;
     int status = 1;
-    (void)args;
-    /* Ctrl-C goes to everybody at a terminal, a cluster's SIGTERM to everybody in a job: the run drains, and we with it. */
-    signal(SIGINT, SIG_IGN);
-    signal(SIGTERM, SIG_IGN);
-    if (agent_letter(a, &err) == FL_OK && agent_hello(a, &err) == FL_OK && (part = agent_welcome(a, &err)) != NULL)
+    const char *path = args->nfiles > 0 ? args->files[0] : NULL;
+    /* Ctrl-C goes to everybody at a terminal, a cluster's SIGTERM to everybody in a job: the run drains, and we with it. By hand such a signal is meant for us. */
+    if (path == NULL) {
+        signal(SIGINT, SIG_IGN);
+        signal(SIGTERM, SIG_IGN);
+    }
+    if (agent_letter(a, path, &err) == FL_OK && agent_hello(a, &err) == FL_OK && (part = agent_welcome(a, &err)) != NULL)
         status = agent_run(a, part, &err);
     if (err.code != FL_OK && part != NULL)
         fl_agent_fail(a, "agent", 0, err.text);

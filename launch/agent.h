@@ -4,6 +4,7 @@
 #define FL_LAUNCH_AGENT_H
 
 #include <poll.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "runtime/stage.h"
@@ -18,6 +19,7 @@ void fl_agent_ready(struct fl_super *);                  /* every stage is */
 void fl_agent_log(struct fl_agent *, const char *stage, uint32_t instance, int level, const char *text);
 void fl_agent_fail(struct fl_agent *, const char *stage, uint32_t instance, const char *text);     /* this would end a run */
 void fl_agent_killed(struct fl_agent *, const struct fl_killer *, const void *header, uint32_t len);      /* a tile has killed, and goes to quarantine; header: NULL = not known */
+bool fl_agent_by_hand(const struct fl_agent *);         /* a signal makes it leave */
 void fl_agent_lost(struct fl_super *);                   /* inlet or outlet is gone, and with it what was under way */
 
 #endif

@@ -99,8 +99,10 @@ const struct fl_cmd fl_cmds[] = {
       .min = 2, .max = 2, .run = fl_cmd_why },
     { .name = "dump", .usage = "flowrun dump RUN", .help = "Has the recorders of a run at work write out what their rings hold (record: {ring: N}).",
       .min = 1, .max = 1, .run = fl_cmd_dump },
-    { .name = "agent", .usage = "flowrun agent < LETTER", .help = "Runs a host's share of a graph for a flowrun on another host; started by its launchers alone (docs/hosts.md).",
-      .min = 0, .max = 0, .run = fl_cmd_agent },
+    { .name = "agent", .usage = "flowrun agent [LETTER]",
+      .help = "Runs a host's share of a graph for a flowrun on another host (docs/hosts.md). Launchers give the letter on standard input; a host that joins by hand\n"
+              "(`join: true`) gets it as a file, RUN/hosts/ENTRY.HOST.join. Ctrl-C makes it leave.",
+      .min = 0, .max = 1, .run = fl_cmd_agent },
     { .name = "assemble", .usage = "flowrun assemble MODEL --split val|test --out FILE", .help = "Puts the predictions of a model's folds together, checked for leaks.",
       .flags = { "--split", "--out", "--folds", "--fold-column", "--tta", "--merge", "--names", "--rows", "--columns", "--group" }, .raw = fl_cmd_assemble },
     { .name = "fit", .usage = "flowrun fit MODEL... --labels TABLE --folds TABLE --out DIR", .help = "Fits second levels on out-of-fold predictions, and tells what they are worth.",

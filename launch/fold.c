@@ -29,6 +29,7 @@ static json_t *fold_stage(const struct fl_graph *g, const uint32_t *index, const
     fl_need_put(j, "slab", json_integer((json_int_t)n->slab));
     fl_need_put(j, "many", json_boolean(n->many));
     fl_need_put(j, "per_gpu", json_boolean(n->per_gpu));
+    fl_need_put(j, "settle", json_boolean(json_object_size(json_object_get(n->describe, "settled")) > 0));
     for (uint32_t k = 0; k < n->nfrom; k++)
         fl_need_push(from, json_integer(index[n->from[k]]));
     fl_need_put(j, "from", from);
@@ -79,7 +80,10 @@ static json_t *fold_hosts(const struct fl_graph *g, uint32_t number)
     for (uint32_t h = 0; h < group->n; h++) {
         json_t *one = fl_need_json(json_object());
         fl_need_put(one, "name", fl_need_str(group->hosts[h].name));
-        fl_need_put(one, "argv", fl_need_json(g->hosts->launcher->argv(g->hosts, group->hosts[h].name)));
+        if (group->hosts[h].join)
+            fl_need_put(one, "join", json_true());
+        else
+            fl_need_put(one, "argv", fl_need_json(g->hosts->launcher->argv(g->hosts, group->hosts[h].name)));
         fl_need_put(one, "share", json_integer((s->window[h] + writers - 1) / writers));
         fl_need_put(one, "part", fold_part(g, number, h));
         fl_need_push(hosts, one);

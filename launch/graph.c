@@ -171,14 +171,14 @@ static void graph_stage_errors(struct fl_config *c)
 }
 
 /* An option that left a choice to the machine has from here on the value that this machine came to: all instances get it, and
- * RUN/config.json keeps it for a resumed run. */
+ * RUN/config.json keeps it for a resumed run. What is placed on other hosts is settled there (launch/agent.c). */
 static void graph_settle(struct fl_config *c)
 {
     const char *key;
     json_t *v;
     for (uint32_t i = 0; i < c->nentries; i++)
         json_object_foreach(json_object_get(c->entries[i].describe, "settled"), key, v)
-            if (!c->entries[i].bad)
+            if (!c->entries[i].bad && c->entries[i].place == 0)
                 fl_need_put(c->entries[i].given, key, fl_need_json(json_deep_copy(v)));
 }
 

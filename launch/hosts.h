@@ -13,7 +13,7 @@ struct fl_node;
 
 #define FL_MAX_HOSTS 256
 
-struct fl_far { char *name; uint32_t gpus, rate; };  /* another host; rate: tiles a second that its stages take, 0 = not said */
+struct fl_far { char *name; uint32_t gpus, rate; bool join; };   /* another host; rate: tiles a second that its stages take, 0 = not said; join: its agent is started by hand */
 struct fl_group { char *name; struct fl_mark mark; uint32_t n; struct fl_far *hosts; };
 struct fl_launcher;
 

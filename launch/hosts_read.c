@@ -10,7 +10,7 @@
 #include "launch/hosts.h"
 #include "launch/mem.h"
 
-static const char *const hosts_keys[] = { "host", "gpus", "rate", NULL };
+static const char *const hosts_keys[] = { "host", "gpus", "rate", "join", NULL };
 static const char *const cluster_keys[] = { "launcher", "command", "flowrun", "listen", "silence", "insecure", "mixed", "link", NULL };
 
 static void hosts_unknown(struct fl_config *c, const struct fl_node *map, const char *what, const char *const *known)
@@ -33,11 +33,12 @@ static bool hosts_name_ok(const char *s)
 
 static void hosts_one(struct fl_config *c, struct fl_group *g, const struct fl_node *n)
 {
-    const struct fl_node *name = n->kind == FL_NODE_MAP ? fl_node_get(n, "host", NULL) : n, *gpus = NULL, *rate = NULL;
+    const struct fl_node *name = n->kind == FL_NODE_MAP ? fl_node_get(n, "host", NULL) : n, *gpus = NULL, *rate = NULL, *join = NULL;
     if (n->kind == FL_NODE_MAP) {
         hosts_unknown(c, n, "hosts", hosts_keys);
         gpus = fl_node_get(n, "gpus", NULL);
         rate = fl_node_get(n, "rate", NULL);
+        join = fl_node_get(n, "join", NULL);
     }
     struct fl_far *h = &g->hosts[g->n];
     if (name == NULL || name->text == NULL || name->kind == FL_NODE_NULL || !hosts_name_ok(name->text)) {
@@ -55,6 +56,10 @@ static void hosts_one(struct fl_config *c, struct fl_group *g, const struct fl_n
         fl_complain(c->complaints, rate->mark, "hosts.%s: rate is %s, want tiles a second, a whole number", g->name, fl_node_say(rate));
     else if (rate != NULL)
         h->rate = (uint32_t)rate->i;
+    if (join != NULL && join->kind != FL_NODE_BOOL)
+        fl_complain(c->complaints, join->mark, "hosts.%s: join is %s, want true or false", g->name, fl_node_say(join));
+    else if (join != NULL)
+        h->join = join->b;
     h->name = fl_need_copy(name->text);
     g->n++;
 }

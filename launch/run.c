@@ -331,6 +331,10 @@ static void run_signal(struct fl_super *s, int fd)
     struct signalfd_siginfo si;
     if (read(fd, &si, sizeof si) != sizeof si)
         return;
+    if (s->conf->agent != NULL) {
+        fl_agent_lost(s);
+        return;
+    }
     if (s->conf->asked != NULL)
         *s->conf->asked = true;
     if (s->interrupted || !s->started) {
@@ -413,16 +417,17 @@ static int run_loop(struct fl_super *s, int sigfd, struct fl_err *err)
     return FL_OK;
 }
 
-/* Under a debugger Ctrl-C is the debugger's; an agent ignores both signals (fl_cmd_agent). */
+/* Under a debugger Ctrl-C is the debugger's; an agent that was called ignores both signals (fl_cmd_agent). */
 static int run_signals(const struct fl_run_conf *conf)
 {
     sigset_t set;
+    const bool called = conf->agent != NULL && !fl_agent_by_hand(conf->agent);
     sigemptyset(&set);
     if (conf->attached != NULL)
         signal(SIGINT, SIG_IGN);
-    else if (conf->agent == NULL)
+    else if (!called)
         sigaddset(&set, SIGINT);
-    if (conf->agent == NULL)
+    if (!called)
         sigaddset(&set, SIGTERM);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);

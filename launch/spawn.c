@@ -216,6 +216,23 @@ static char **spawn_environ(char *const *mine, bool team)
     return env;
 }
 
+/* The device of instance i: where somebody (Slurm, a person) has said which devices are ours, the i-th of them. */
+static int spawn_device(const char *stage, uint32_t i, char out[96], struct fl_err *err)
+{
+    const char *at = getenv("CUDA_VISIBLE_DEVICES"), *all = at;
+    if (at == NULL) {
+        snprintf(out, 96, "CUDA_VISIBLE_DEVICES=%u", i);
+        return FL_OK;
+    }
+    for (uint32_t k = 0; k < i && at != NULL; k++)
+        at = strchr(at, ',') != NULL ? strchr(at, ',') + 1 : NULL;
+    size_t len = at != NULL ? strcspn(at, ",") : 0;
+    if (len == 0 || len > 64)
+        return fl_err_set(err, FL_E_CONFIG, "%s: instance %u has no device: CUDA_VISIBLE_DEVICES is %.200s", stage, i, all);
+    snprintf(out, 96, "CUDA_VISIBLE_DEVICES=%.*s", (int)len, at);
+    return FL_OK;
+}
+
 static int spawn_process(struct fl_super *s, struct fl_inst *in, int setup, int control, posix_spawn_file_actions_t *fa, struct fl_err *err)
 {
     const struct fl_stage_node *n = &s->g->stages[in->stage];
@@ -231,9 +248,13 @@ static int spawn_process(struct fl_super *s, struct fl_inst *in, int setup, int 
     bool attached = s->conf->attached != NULL && strcmp(s->conf->attached, n->name) == 0;
     posix_spawnattr_setflags(&attr, (short)((attached ? 0 : POSIX_SPAWN_SETPGROUP) | POSIX_SPAWN_SETSIGMASK));   /* Ctrl-C is the supervisor's alone */
     posix_spawnattr_setsigmask(&attr, &none);
-    char *argv[] = { n->exe, "--setup", "3", NULL }, mine[64 + FL_NAME_MAX], device[64];
+    char *argv[] = { n->exe, "--setup", "3", NULL }, mine[64 + FL_NAME_MAX], device[96];
     snprintf(mine, sizeof mine, "FLOWRUN_STAGE=%s.%u", n->name, in->index);
-    snprintf(device, sizeof device, "CUDA_VISIBLE_DEVICES=%u", in->index);
+    int rc = n->per_gpu ? spawn_device(n->name, in->index, device, err) : FL_OK;
+    if (rc != FL_OK) {
+        posix_spawnattr_destroy(&attr);
+        return rc;
+    }
     char **env = spawn_environ((char *[]){ mine, n->per_gpu ? device : NULL, NULL }, n->threads > 1);
     cpu_set_t have, own;
     bool pinned = sched_getaffinity(0, sizeof have, &have) == 0 && fl_threads_used(n) && fl_cpus_cut(s->g, &have);
@@ -241,7 +262,7 @@ static int spawn_process(struct fl_super *s, struct fl_inst *in, int setup, int 
         fl_cpus_own(s->g, &have, in->stage, in->index, &own);
         sched_setaffinity(0, sizeof own, &own);
     }
-    int rc = env != NULL ? posix_spawn(&in->pid, n->exe, fa, &attr, argv, env) : ENOMEM;
+    rc = env != NULL ? posix_spawn(&in->pid, n->exe, fa, &attr, argv, env) : ENOMEM;
     if (pinned)
         sched_setaffinity(0, sizeof have, &have);
     free(env);

@@ -200,6 +200,26 @@ static int peer_hello(struct fl_ctx *ctx, uint32_t peer, size_t len)
     return role == FL_WIRE_AGENT ? peer_agent(ctx, (const char *)s->buf + FL_WIRE_PREFIX + FL_WIRE_PASS, len - FL_WIRE_PREFIX - FL_WIRE_PASS) : FL_OK;
 }
 
+/* What its stages have come to where they leave a choice to the machine. All hosts must come to the same: the first to join says what that is, for as long as
+ * the run is gone on with. */
+static int peer_has(struct fl_ctx *ctx, json_t *has)
+{
+    struct remote *s = ctx->state;
+    struct fl_err err = { 0 };
+    char *differs = NULL;
+    int rc = remote_keep(ctx, has, &differs, &err);
+    if (rc != FL_OK)
+        return fl_fail(ctx, rc, "%s", err.text);
+    if (differs == NULL || s->mixed) {
+        free(differs);
+        return FL_OK;
+    }
+    remote_say(s, FL_WIRE_AGENT, 'X', differs, strlen(differs));
+    rc = remote_trouble(ctx, true, "refused: %.350s (the last bits may differ; mixed: true allows that)", differs);
+    free(differs);
+    return rc;
+}
+
 static int peer_word(struct fl_ctx *ctx, size_t len)
 {
     struct remote *s = ctx->state;
@@ -212,6 +232,8 @@ static int peer_word(struct fl_ctx *ctx, size_t len)
         remote_told(ctx, true, "%.400s", json_string_value(log));
     else if (json_is_string(log))
         remote_told(ctx, false, "%.400s", json_string_value(log));
+    else if (json_is_object(json_object_get(j, "has")))
+        rc = peer_has(ctx, json_object_get(j, "has"));
     else if (json_object_get(j, "killed") != NULL)
         remote_killed(ctx, j);
     else if (json_is_integer(json_object_get(j, "ready"))) {

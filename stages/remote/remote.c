@@ -135,7 +135,7 @@ static int remote_watch(struct fl_ctx *ctx)
                                  : remote_trouble(ctx, false, "its launcher died of signal %d", WTERMSIG(status));
     if (s->peer[FL_WIRE_AGENT] >= 0 && now - s->heard > s->silence)
         return remote_trouble(ctx, false, "silent for %.1f s", now - s->heard);
-    if (s->peer[FL_WIRE_AGENT] < 0 && now - s->called > REMOTE_JOIN)
+    if (s->peer[FL_WIRE_AGENT] < 0 && s->join[0] == '\0' && now - s->called > REMOTE_JOIN)
         return remote_trouble(ctx, false, "no word from its agent in %.0f s", REMOTE_JOIN);
     if (s->peer[FL_WIRE_AGENT] >= 0 && now - s->said > s->silence / 6) {
         s->said = now;
@@ -176,7 +176,7 @@ static bool remote_host_ok(const json_t *host)
     json_array_foreach(argv, i, word)
         if (!json_is_string(word))
             return false;
-    return json_array_size(argv) > 0 && json_is_string(json_object_get(host, "name")) && json_is_object(json_object_get(host, "part"));
+    return (json_array_size(argv) > 0 || json_is_true(json_object_get(host, "join"))) && json_is_string(json_object_get(host, "name")) && json_is_object(json_object_get(host, "part"));
 }
 
 static int remote_open(struct fl_ctx *ctx)
@@ -188,10 +188,12 @@ static int remote_open(struct fl_ctx *ctx)
     if (s->epoll < 0)
         return fl_fail(ctx, FL_E_IO, "epoll: %s", strerror(errno));
     if (!remote_host_ok(host))
-        return fl_fail(ctx, FL_E_CONFIG, "option hosts: want {name, argv, part, share} for each instance");
+        return fl_fail(ctx, FL_E_CONFIG, "option hosts: want {name, argv or join, part, share} for each instance");
     json_int_t share = json_integer_value(json_object_get(host, "share"));
     s->share = share >= 1 && share < ctx->window ? (uint32_t)share : ctx->window;
     s->name = json_string_value(json_object_get(host, "name"));
+    if (json_is_true(json_object_get(host, "join")))
+        snprintf(s->join, sizeof s->join, "%s/hosts/%s.%s.join", ctx->run_dir, ctx->name, s->name);
     s->buf = malloc(FL_WIRE_MAX);
     s->held = calloc(ctx->window, sizeof *s->held);
     s->waiting = calloc(ctx->window, sizeof(struct fl_batch *));
@@ -223,7 +225,7 @@ static int remote_drain(struct fl_ctx *ctx)
     }
     s->state = REMOTE_ENDING;
     remote_say(s, FL_WIRE_AGENT, 'E', NULL, 0);
-    while (rc == FL_OK && s->pid > 0 && remote_now() < until) {
+    while (rc == FL_OK && (s->pid > 0 || (s->join[0] != '\0' && s->peer[FL_WIRE_AGENT] >= 0)) && remote_now() < until) {
         struct epoll_event e;
         epoll_wait(s->epoll, &e, 1, 100);
         fl_alive(ctx);
@@ -252,7 +254,7 @@ static void remote_close(struct fl_ctx *ctx)
 }
 
 static const struct fl_opt remote_opts[] = {
-    { .name = "hosts", .type = FL_OPT_JSON, .off = offsetof(struct remote, hosts), .required = 1, .help = "For each instance {name, argv: the launcher's command, part: of the graph, share: batches that each writer may send at once}." },
+    { .name = "hosts", .type = FL_OPT_JSON, .off = offsetof(struct remote, hosts), .required = 1, .help = "For each instance {name, argv: the launcher's command, or join: true for a host that is waited for, part: of the graph, share: batches that each writer may send at once}." },
     { .name = "listen", .type = FL_OPT_STR, .off = offsetof(struct remote, listen), .def = "tcp://127.0.0.1:*", .help = "Where the agent finds this host." },
     { .name = "send", .type = FL_OPT_LIST, .off = offsetof(struct remote, send), .help = "Tensors that go there, where a batch has them." },
     { .name = "give", .type = FL_OPT_LIST, .off = offsetof(struct remote, give), .help = "Tensors that are made there." },

@@ -1,4 +1,5 @@
-/* remote: one other host, seen from the graph as one more instance of a stage. remote.c: the stage; peer.c: what comes through the door; killed.c: tiles that kill there;
+/* remote: one other host, seen from the graph as one more instance of a stage. remote.c: the stage; peer.c: what comes through the door; kind.c: what
+ * a host has; killed.c: tiles that kill there;
  * start.c: the launcher's process. */
 #ifndef FL_STAGES_REMOTE_H
 #define FL_STAGES_REMOTE_H
@@ -24,6 +25,7 @@ struct remote {
     uint32_t share;
     bool    insecure, mixed;
     const char *name;                            /* of the host */
+    char    join[1300];                          /* where its letter lies for who joins by hand; "" = it is called */
     enum remote_state state;
     struct fl_door *door;
     unsigned char *buf;                          /* FL_WIRE_MAX */
@@ -56,6 +58,9 @@ int  remote_open_door(struct fl_ctx *);
 int  remote_hear(struct fl_ctx *, bool *any);    /* all that has come */
 int  remote_say(struct remote *, enum fl_wire_role, char kind, const void *data, size_t len);   /* FL_E_PEER: it is gone */
 int  remote_give(struct fl_ctx *, struct fl_batch *);            /* sends a batch; keeps it as held */
+
+/* kind.c */
+int  remote_keep(struct fl_ctx *, json_t *has, char **differs, struct fl_err *);      /* what the host has, into RUN/hosts; *differs: from the first that joined, owned; NULL = not */
 
 /* killed.c */
 void remote_killed(struct fl_ctx *, const json_t *word);          /* the agent's word of a tile that kills there */

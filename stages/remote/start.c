@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -91,6 +92,24 @@ static int start_process(struct fl_ctx *ctx, char **argv)
     return FL_OK;
 }
 
+/* Nobody is called: whoever starts an agent with the letter is the host. */
+static int start_wait(struct fl_ctx *ctx, const char *letter)
+{
+    struct remote *s = ctx->state;
+    struct fl_err err = { 0 };
+    char dir[1100], *text = NULL;
+    snprintf(dir, sizeof dir, "%s/hosts", ctx->run_dir);
+    mkdir(dir, 0777);                            /* a failure shows when the file is made */
+    int len = asprintf(&text, "%s\n", letter);
+    int rc = len > 0 ? fl_write_file(s->join, 0600, text, (size_t)len, &err) : fl_err_set(&err, FL_E_NOMEM, "letter");
+    if (len > 0)
+        free(text);
+    if (rc != FL_OK)
+        return fl_fail(ctx, rc, "%s", err.text);
+    fl_info(ctx, "host %s may join: flowrun agent %s", s->name, s->join);
+    return FL_OK;
+}
+
 int remote_start(struct fl_ctx *ctx)
 {
     struct remote *s = ctx->state;
@@ -98,7 +117,13 @@ int remote_start(struct fl_ctx *ctx)
     int rc = start_pass(s) ? remote_open_door(ctx) : fl_fail(ctx, FL_E_IO, "no random numbers");
     if (rc != FL_OK)
         return rc;
-    char **argv = start_argv(json_object_get(host, "argv")), *letter = start_letter(s);
+    char *letter = start_letter(s);
+    if (s->join[0] != '\0') {
+        rc = letter != NULL ? start_wait(ctx, letter) : fl_fail(ctx, FL_E_NOMEM, "letter");
+        free(letter);
+        return rc;
+    }
+    char **argv = start_argv(json_object_get(host, "argv"));
     rc = argv != NULL && letter != NULL ? start_process(ctx, argv) : fl_fail(ctx, FL_E_NOMEM, "launcher");
     /* The letter fits into the pipe: nobody needs to read for it. That nobody will is noticed by the process's end. */
     if (rc == FL_OK)
@@ -122,6 +147,8 @@ bool remote_ended(struct remote *s, int *status)
 
 void remote_stop(struct remote *s)
 {
+    if (s->join[0] != '\0')
+        unlink(s->join);                         /* its keys are over */
     if (s->in >= 0)
         close(s->in);
     if (s->pid > 0) {

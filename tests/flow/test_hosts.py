@@ -227,6 +227,85 @@ def what_a_stage_says_there_ends_the_run(tmp):
     holds(re.search(r"host h\d: net\.0: E_\w+: .*model\.safetensors", err) is not None, "which host, which file: %s" % err)
 
 
+def launcher(tmp, h1, h2):
+    """A launcher whose agents have these words before them."""
+    script = tmp + "/launch"
+    with open(script, "w") as f:
+        f.write("#!/bin/sh\n[ $1 = h1 ] || exec %s %s agent\nexec %s %s agent\n" % (h2, FLOWRUN, h1, FLOWRUN))
+    os.chmod(script, stat.S_IRWXU)
+    return {"launcher": "exec", "command": [script, "{host}"]}
+
+
+def a_choice_is_settled_where_the_stage_runs(tmp):
+    """`device: auto` comes to what the hosts have, not to what this one has; a host that comes to something else is refused. The device is plain loops."""
+    twin = "env FLOWRUN_PLUGINS=" + os.path.join(BUILD, "tests/plugins")
+    few = {"tiles": {"options": {"files": TILES + "/sample_0000[0-5].jpg", "batch": 1}}, "augment": {"options": {"views": "identity", "size": 96}},
+           "net": {"options": {"weights": MODELS[:1], "rows": 1}}}
+    out = tmp + "/twin"
+    flowrun(graph(tmp, out, ["net"], cluster=launcher(tmp, twin, twin), **few), "--run", out + "/run")
+    with open(out + "/run/hosts/net.json") as f:
+        came = json.load(f)
+    same(came["net"]["device"], "cuda:0", "what it came to")
+    for host in ("h1", "h2"):
+        with open(out + "/run/hosts/net.%s.json" % host) as f:
+            has = json.load(f)["net"]
+        holds(has["settled"] == came["net"] and any(o.startswith("device cuda: ") for o in has["offers"]), "%s has %s" % (host, has))
+    with open(out + "/run/config.json") as f:
+        holds("cuda:0" not in f.read(), "this host's configuration leaves the choice")
+    out = tmp + "/other"
+    _, _, err = flowrun(graph(tmp, out, ["net", "nap"], ms=50, cluster=launcher(tmp, twin, "env"), **few), "--run", out + "/run", want=1)
+    holds(re.search(r"host h\d: refused: net: device comes to (cpu there, cuda:0|cuda:0 there, cpu) on the hosts of this run", err), "both are named: %s" % err)
+    out = tmp + "/mixed"
+    flowrun(graph(tmp, out, ["net"], cluster=dict(launcher(tmp, twin, "env"), mixed=True), **few), "--run", out + "/run")
+
+
+def devices_that_were_given_are_shared_out(tmp):
+    """An agent that may see some devices only (Slurm's choice) shares those out; too few are told of."""
+    hosts = {"far": [{"host": "h1", "gpus": 2}]}
+    out = tmp + "/far"
+    run = Run(graph(tmp, out, ["net", "nap"], ms=100, hosts=hosts, cluster=launcher(tmp, "env CUDA_VISIBLE_DEVICES=5,GPU-a,7", "env"), net={"instances": "per_gpu", "options": {"weights": MODELS[:1], "device": "cpu"}}),
+              "--run", out + "/run")
+    wait_for(lambda: flow.committed(out + "/run") > 500 or run.p.poll() is not None, "the first batches")
+    seen = [re.search(rb"CUDA_VISIBLE_DEVICES=([^\0]*)", slurp("/proc/%d/environ" % pid)).group(1) for pid in children(agents(run)[0], "forward")]
+    same(sorted(seen), [b"5", b"GPU-a"], "devices of the two")
+    run.p.send_signal(signal.SIGTERM)
+    end(run, want=4)
+    out = tmp + "/few"
+    _, _, err = flowrun(graph(tmp, out, ["net"], hosts=hosts, cluster=launcher(tmp, "env CUDA_VISIBLE_DEVICES=5", "env"), net={"instances": "per_gpu"}), "--run", out + "/run", want=1)
+    holds("net: instance 1 has no device: CUDA_VISIBLE_DEVICES is 5" in err, "too few: %s" % err)
+
+
+def a_host_joins_by_hand_and_leaves(tmp):
+    """A place that is kept: taken, given back at SIGTERM, taken again by another letter; an old letter is of no use."""
+    want = local(tmp, ms=60)
+    out = tmp + "/far"
+    letter = out + "/run/hosts/nap.late.join"
+    run = Run(graph(tmp, out, ["net", "nap"], ms=60, hosts={"far": ["h1", {"host": "late", "join": True}]}), "--run", out + "/run")
+
+    def join(path):
+        return subprocess.Popen([FLOWRUN, "agent", path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def ready():
+        return sum("host late is ready" in x["text"] for x in log(out + "/run"))
+    wait_for(lambda: os.path.exists(letter) or run.p.poll() is not None, "the letter")
+    same(stat.S_IMODE(os.stat(letter).st_mode), 0o600, "who may read it")
+    shutil.copy(letter, tmp + "/old")
+    first = join(letter)
+    wait_for(lambda: ready() == 1 or run.p.poll() is not None, "its joining")
+    first.send_signal(signal.SIGTERM)
+    first.wait(flow.PATIENCE)
+    same(os.listdir(os.environ["TMPDIR"]).__len__(), 1, "folders of agents: h1's")
+    wait_for(lambda: os.path.exists(letter) and slurp(letter) != slurp(tmp + "/old") or run.p.poll() is not None, "another letter")
+    same(join(tmp + "/old").wait(flow.PATIENCE) != 0, True, "who comes with the old one fails")
+    second = join(letter)
+    wait_for(lambda: ready() == 2 or run.p.poll() is not None, "its joining again")
+    rc = run.p.wait(flow.PATIENCE)
+    same([rc, second.wait(flow.PATIENCE), results(out) == want, flow.orphans(10)], [0, 0, True, 0], "status, the agent's status, files are those of one host; it said %s" % (run.said(),))
+    r = flow.report(out + "/run")
+    same([r["stages"]["nap"]["hosts"]["late"]["deaths"], os.path.exists(letter), os.listdir(os.environ["TMPDIR"])], [1, False, []], "leaves, a letter that is left, folders")
+    holds(r["stages"]["nap"]["hosts"]["late"]["batches"] > 0, "it has done its share: %s" % r["stages"]["nap"]["hosts"])
+
+
 EVIL = r'''
 import json, re, struct, subprocess, sys, msgpack, zmq
 letter, how, flowrun = json.loads(sys.stdin.readline()), sys.argv[1], sys.argv[2]
@@ -370,7 +449,8 @@ if __name__ == "__main__":
     status = flow.run_cases([
         placed_stretches_give_what_one_host_gives, rejected_tiles_come_back_with_their_reason, whoever_dies_there_costs_nothing, what_a_killed_agent_left_is_swept, a_silent_host_is_given_up,
         a_host_that_is_never_there_is_done_without, another_build_is_refused_with_both_named, a_launcher_that_is_not_there_ends_the_run,
-        what_a_stage_says_there_ends_the_run, a_host_that_lies_is_given_up, not_encrypted_is_announced, what_is_wrong_is_told_with_its_place, the_plan_tells_what_runs_where_and_what_travels,
+        what_a_stage_says_there_ends_the_run, a_choice_is_settled_where_the_stage_runs, devices_that_were_given_are_shared_out,
+        a_host_joins_by_hand_and_leaves, a_host_that_lies_is_given_up, not_encrypted_is_announced, what_is_wrong_is_told_with_its_place, the_plan_tells_what_runs_where_and_what_travels,
         what_the_link_cannot_carry_is_decoded_there])
     shutil.rmtree(os.environ["TMPDIR"])
     sys.exit(status)
