@@ -2,6 +2,7 @@
  * shaped between network namespaces. Rates are those of the middle of a run: hosts are there, and there is still work for all. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bench/bench.h"
 
@@ -72,18 +73,19 @@ int bench_hosts_one(struct bench *b, double *rate, struct fl_err *err)
 /* About five seconds of it. */
 static int link_run(struct bench *b, const char *insecure, struct bench_cost *c, double *rate, struct fl_err *err)
 {
-    char yaml[2500], mbit[16];
-    const char *const within[] = { "/bin/sh", "bench/link.sh", mbit, NULL };
+    char yaml[2500], mbit[16], name[32];
+    const char *const within[] = { "/bin/sh", "bench/link.sh", mbit, name, NULL };
     int cpu = b->cpu;
     unsigned batches = b->arg >= 10000 ? 400 : 200;
     snprintf(mbit, sizeof mbit, "%u", b->arg);
+    snprintf(name, sizeof name, "frb%d", (int)getpid());      /* two runs of this on one machine must not meet */
     snprintf(yaml, sizeof yaml,
              "memory: 60MB\nstage_path: [%s/bench/stages]\n"
-             "hosts: {far: [frbench-far]}\ncluster: {launcher: exec, listen: 10.87.0.1, insecure: %s, command: [ip, netns, exec, \"{host}\", \"{flowrun}\", agent]}\nstages:\n"
+             "hosts: {far: [%s-far]}\ncluster: {launcher: exec, listen: 10.87.0.1, insecure: %s, command: [ip, netns, exec, \"{host}\", \"{flowrun}\", agent]}\nstages:\n"
              "  fill: {stage: bench_fill, options: {batches: %u, batch: %d, bytes: %d, touch: false}}\n"
              "  look: {stage: bench_touch, from: fill, place: far, options: {touch: false}}\n"
              "  end: {stage: bench_end, from: look, options: {touch: false, after: %u, until: %u}}\n",
-             b->bin, insecure, batches, LINK_TILES, LINK_BYTES, batches / 8, batches - batches / 8);
+             b->bin, name, insecure, batches, LINK_TILES, LINK_BYTES, batches / 8, batches - batches / 8);
     b->cpu = -1;
     b->within = within;
     int rc = bench_graph(b, "link", yaml, c, err);

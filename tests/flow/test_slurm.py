@@ -168,8 +168,8 @@ def slurm(*args, status=0, **how):
     return r.stdout, r.stderr
 
 
-def submit(tmp, ms):
-    out, _ = slurm(graph(tmp, ms=ms), "--nodes", "3", "--run", tmp + "/run")
+def submit(tmp, ms, *more):
+    out, _ = slurm(graph(tmp, ms=ms), "--nodes", "3", "--run", tmp + "/run", *more)
     m = re.fullmatch(r"job (\d+), run (\S+)\n", out)
     holds(m is not None and m.group(2) == tmp + "/run", "the job's number and the run: %s" % out)
     return m.group(1)
@@ -256,6 +256,24 @@ def a_requeued_job_goes_on(tmp):
         went_on(tmp, done)
 
 
+def a_job_whose_time_is_up_drains(tmp):
+    """Slurm looks at times every half minute."""
+    if not os.environ.get("FLOWRUN_LONG"):
+        raise flow.Skip("FLOWRUN_LONG is not set")
+    want(tmp)
+    with Cluster(tmp) as c:
+        number = submit(tmp, 3000, "--time", "1", "--", "--signal=B:TERM@55")
+        begun(c, tmp, number)
+        state = c.ends(number)
+        same(state, ["FAILED", "4:0"], "job; %s" % log(tmp))
+        done = drained(tmp)
+        number = c.ask("sbatch", "--parsable", "--time=10", tmp + "/run/job.sh").strip()
+        begun(c, tmp, number)
+        c.ask("scancel", number)
+        c.ends(number)
+        holds(drained(tmp) > done, "more is done")
+
+
 def a_lost_node_is_done_without(tmp):
     want(tmp)
     with Cluster(tmp) as c:
@@ -318,6 +336,6 @@ if __name__ == "__main__":
     os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="flowrun-slurm-")
     tempfile.tempdir = os.path.dirname(os.environ["TMPDIR"])
     status = flow.run_cases([the_script_is_printed, what_is_wrong_is_told, a_job_gives_what_one_host_gives, a_cancelled_job_drains_and_goes_on_when_submitted_again,
-                             a_requeued_job_goes_on, a_lost_node_is_done_without])
+                             a_requeued_job_goes_on, a_job_whose_time_is_up_drains, a_lost_node_is_done_without])
     shutil.rmtree(os.environ["TMPDIR"])
     sys.exit(status)
