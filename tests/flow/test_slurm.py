@@ -43,7 +43,10 @@ StateSaveLocation={dir}/state
 SlurmdSpoolDir={dir}/spool/%n
 SlurmctldPidFile={dir}/slurmctld.pid
 SlurmdPidFile={dir}/slurmd-%n.pid
-PartitionName=all Nodes=n[1-4] Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=all Nodes=n[1-4] Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=5
+PartitionName=first Nodes=n[1-4] MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF
 """
 
 
@@ -264,10 +267,29 @@ def a_job_whose_time_is_up_drains(tmp):
     with Cluster(tmp) as c:
         number = submit(tmp, 3000, "--time", "1", "--", "--signal=B:TERM@55")
         begun(c, tmp, number)
-        state = c.ends(number)
-        same(state, ["FAILED", "4:0"], "job; %s" % log(tmp))
+        same(c.ends(number), ["FAILED", "4:0"], "job; %s" % log(tmp))
         done = drained(tmp)
         number = c.ask("sbatch", "--parsable", "--time=10", tmp + "/run/job.sh").strip()
+        begun(c, tmp, number)
+        c.ask("scancel", number)
+        c.ends(number)
+        holds(drained(tmp) > done, "more is done")
+
+
+def a_job_that_makes_room_goes_on(tmp):
+    """Another job comes first (preemption): when its time of grace is over it goes back into the queue, and goes on when there is room."""
+    if not os.environ.get("FLOWRUN_LONG"):
+        raise flow.Skip("FLOWRUN_LONG is not set")
+    want(tmp)
+    with Cluster(tmp) as c:
+        number = submit(tmp, 3000)
+        begun(c, tmp, number)
+        other = c.ask("sbatch", "--parsable", "--partition=first", "--nodes=4", "--exclusive", "--output=/dev/null", "--wrap=true").strip()
+        until(lambda: c.job(other, "JobState") == "COMPLETED", "the job that comes first", 2 * flow.PATIENCE)
+        done = drained(tmp)
+        until(lambda: c.job(number, "Restarts") == "1", "its being back in the queue")
+        c.ask("scontrol", "update", "JobId=" + number, "StartTime=now")       # not in two minutes
+        until(lambda: c.job(number, "JobState") == "RUNNING", "its start")
         begun(c, tmp, number)
         c.ask("scancel", number)
         c.ends(number)
@@ -336,6 +358,7 @@ if __name__ == "__main__":
     os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="flowrun-slurm-")
     tempfile.tempdir = os.path.dirname(os.environ["TMPDIR"])
     status = flow.run_cases([the_script_is_printed, what_is_wrong_is_told, a_job_gives_what_one_host_gives, a_cancelled_job_drains_and_goes_on_when_submitted_again,
-                             a_requeued_job_goes_on, a_job_whose_time_is_up_drains, a_lost_node_is_done_without])
+                             a_requeued_job_goes_on, a_job_whose_time_is_up_drains, a_job_that_makes_room_goes_on,
+                             a_lost_node_is_done_without])
     shutil.rmtree(os.environ["TMPDIR"])
     sys.exit(status)
