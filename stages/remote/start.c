@@ -1,6 +1,7 @@
 /* The launcher's process: started with keys and address on its standard input, which stays open: its end tells the agent that we are gone. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,8 @@
 
 #include "runtime/text.h"
 #include "stages/remote/remote.h"
+
+#define START_END 2.0                            /* seconds for an agent to end */
 
 static bool start_pass(struct remote *s)
 {
@@ -145,12 +148,23 @@ bool remote_ended(struct remote *s, int *status)
     return true;
 }
 
+/* An agent that hears us ends by itself when its channel does, and tidies up; a launcher that hangs doesn't. */
+static void start_wait_end(struct remote *s)
+{
+    double until = remote_now() - s->heard < s->silence ? remote_now() + START_END : 0;
+    int status;
+    while (!remote_ended(s, &status) && s->pid > 0 && remote_now() < until)
+        poll(&(struct pollfd){ .fd = s->pidfd, .events = POLLIN }, 1, 50);
+}
+
 void remote_stop(struct remote *s)
 {
     if (s->join[0] != '\0')
         unlink(s->join);                         /* its keys are over */
     if (s->in >= 0)
         close(s->in);
+    if (s->pid > 0)
+        start_wait_end(s);
     if (s->pid > 0) {
         kill(s->pid, SIGKILL);
         while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)

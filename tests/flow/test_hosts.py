@@ -139,6 +139,19 @@ def whoever_dies_there_costs_nothing(tmp):
     holds(any(re.match(r"host h\d: (its launcher died of signal 9|the connection of its)", t) for t in texts), "the loss is told: %s" % texts)
 
 
+def a_killed_flowrun_leaves_nothing(tmp):
+    """Agents end by themselves, their folders with them; the run is gone on with."""
+    want = local(tmp, ms=20)
+    out = tmp + "/far"
+    run = Run(graph(tmp, out, ["net", "nap"], ms=20), "--run", out + "/run")
+    wait_for(lambda: flow.committed(out + "/run") > 3000 or run.p.poll() is not None, "the first batches")
+    run.p.kill()
+    run.p.wait()
+    same([flow.orphans(20), os.listdir(os.environ["TMPDIR"])], [0, []], "processes and folders that are left")
+    flowrun("--resume", out + "/run")
+    same(results(out) == want, True, "files are those of one host")
+
+
 def what_a_killed_agent_left_is_swept(tmp):
     """Folders of the dead go when the next agent starts here; those of the living, and what is not a folder of an agent, stay."""
     os.environ["TMPDIR"], before = tmp + "/tmp", os.environ["TMPDIR"]
@@ -447,7 +460,7 @@ def what_the_link_cannot_carry_is_decoded_there(tmp):
 if __name__ == "__main__":
     os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="flowrun-hosts-")
     status = flow.run_cases([
-        placed_stretches_give_what_one_host_gives, rejected_tiles_come_back_with_their_reason, whoever_dies_there_costs_nothing, what_a_killed_agent_left_is_swept, a_silent_host_is_given_up,
+        placed_stretches_give_what_one_host_gives, rejected_tiles_come_back_with_their_reason, whoever_dies_there_costs_nothing, a_killed_flowrun_leaves_nothing, what_a_killed_agent_left_is_swept, a_silent_host_is_given_up,
         a_host_that_is_never_there_is_done_without, another_build_is_refused_with_both_named, a_launcher_that_is_not_there_ends_the_run,
         what_a_stage_says_there_ends_the_run, a_choice_is_settled_where_the_stage_runs, devices_that_were_given_are_shared_out,
         a_host_joins_by_hand_and_leaves, a_host_that_lies_is_given_up, not_encrypted_is_announced, what_is_wrong_is_told_with_its_place, the_plan_tells_what_runs_where_and_what_travels,

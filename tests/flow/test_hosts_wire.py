@@ -172,7 +172,7 @@ class Waiting:
 
     def __init__(self, tmp, relays):
         self.tmp = tmp
-        self.run = Run(graph(tmp, [launcher(tmp, relays), "{host}"], ms=50), "--run", tmp + "/run")
+        self.run = Run(graph(tmp, [launcher(tmp, relays), "{host}"], ms=50, silence=15), "--run", tmp + "/run")
 
     def __enter__(self):
         begun(self.run, self.tmp)
@@ -207,16 +207,23 @@ def who_has_no_keys_gets_nowhere(tmp):
 
 
 def keyed(letter, keys=None, curve=True):
-    """A connection with these keys, or those of the letter, and what tells of its end."""
+    """A connection with these keys, or those of the letter, and what tells of its beginning and end."""
     s = zmq.Context.instance().socket(zmq.DEALER)
     s.setsockopt(zmq.LINGER, 0)
     s.setsockopt(zmq.RECONNECT_IVL, -1)
     if curve:
         s.curve_serverkey = letter["server_key"].encode()
         s.curve_publickey, s.curve_secretkey = keys or (letter["public_key"].encode(), letter["secret_key"].encode())
-    ends = s.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    events = s.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
     s.connect(letter["address"])
-    return s, ends
+    return s, events
+
+
+def happens(events, what):
+    got = None
+    while got != what:
+        holds(events.poll(1000 * 6 * HANDSHAKE) != 0, "event %d of a connection" % what)
+        got = int.from_bytes(events.recv_multipart()[0][:2], "little")
 
 
 def who_has_the_keys_must_say_the_word(tmp):
@@ -239,7 +246,8 @@ def who_has_the_keys_must_say_the_word(tmp):
         away[2][0].send(bytes(2 << 20))                       # too large
         away[3][0].send_multipart([hello + word, b"{}"])      # of parts, and said no more
         for _, events in away[:3]:
-            holds(events.poll(1000 * 4 * HANDSHAKE) != 0, "its connection ends")
+            happens(events, zmq.EVENT_DISCONNECTED)
+        happens(away[3][1], zmq.EVENT_HANDSHAKE_SUCCEEDED)
         away[3][0].close()
         told(run, tmp, r"^h1: (\d+) turned away at the door", len(away))
     r = ends(run, tmp)
