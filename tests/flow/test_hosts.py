@@ -237,7 +237,7 @@ def what_a_stage_says_there_ends_the_run(tmp):
     os.chmod(script, stat.S_IRWXU)
     path = graph(tmp, tmp + "/far", ["net"], cluster={"launcher": "exec", "command": [script]}, net={"options": {"weights": [model]}})
     rc, _, err = flowrun(path, "--run", tmp + "/far/run", want=1)
-    holds(re.search(r"host h\d: net\.0: E_\w+: .*model\.safetensors", err) is not None, "which host, which file: %s" % err)
+    holds(re.search(r"host h\d: (net\.0: E_\w+|agent\.0: net): .*model\.safetensors", err) is not None, "which host, which file: %s" % err)
 
 
 def launcher(tmp, h1, h2):
