@@ -255,7 +255,7 @@ static int case_default(struct bench *b, const char *edges, const char *ring, bo
 {
     char exe[600], run[700], pred[760], prob[760], rec[800], files[760];
     snprintf(exe, sizeof exe, "%s/bin/flowrun", b->bin);
-    snprintf(files, sizeof files, "tiles.files=@%s/jpeg.%d.list", b->dir, BENCH_FEW);
+    snprintf(files, sizeof files, "tiles.files=@%s/jpeg.%d.list", b->dir, BENCH_NET);
     int rc = bench_fresh(b, "run", run, sizeof run, err);
     if (rc != FL_OK)
         return rc;

@@ -1,9 +1,11 @@
 /* Reads the arguments of a command against the tables of main.c. */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "launch/cmd.h"
 #include "launch/complain.h"
@@ -154,6 +156,28 @@ static bool args_option(const struct fl_cmd *cmd, int argc, char **argv, int *i,
     return args_put(a, f->name, value);
 }
 
+static bool args_absolute(struct fl_args *a, const char **path)
+{
+    char here[PATH_MAX];
+    if (*path == NULL || (*path)[0] == '/' || (*path)[0] == '\0')
+        return true;
+    if (getcwd(here, sizeof here) == NULL) {
+        fprintf(stderr, "flowrun: the folder that flowrun was started in: %s\n", strerror(errno));
+        return false;
+    }
+    a->moved = fl_need_grow(a->moved, a->nmoved + (size_t)1, sizeof *a->moved);
+    *path = a->moved[a->nmoved++] = fl_need_text("%s/%s", here, *path);
+    return true;
+}
+
+static bool args_move(const struct fl_cmd *cmd, struct fl_args *a)
+{
+    bool ok = args_absolute(a, &a->with) && args_absolute(a, &a->keep) && args_absolute(a, &a->png) && args_absolute(a, &a->out);
+    for (uint32_t i = 0; i < a->nfiles && i < cmd->moves; i++)
+        ok = ok && args_absolute(a, &a->files[i]);
+    return ok;
+}
+
 bool fl_args_read(const struct fl_cmd *cmd, int argc, char **argv, struct fl_args *a)
 {
     *a = (struct fl_args){ 0 };
@@ -170,7 +194,7 @@ bool fl_args_read(const struct fl_cmd *cmd, int argc, char **argv, struct fl_arg
         }
     }
     if (a->help || a->version || (a->nfiles >= cmd->min && a->nfiles <= cmd->max))
-        return true;
+        return cmd->moves == 0 || args_move(cmd, a);
     if (a->nfiles > cmd->max)
         fprintf(stderr, "flowrun: one argument too many: %s\n", a->files[cmd->max]);
     fprintf(stderr, "usage: %s\n", cmd->usage);
@@ -183,6 +207,9 @@ void fl_args_done(struct fl_args *a)
     free(a->sets);
     for (uint32_t i = 0; i < a->nmade; i++)
         free(a->made[i]);
+    for (uint32_t i = 0; i < a->nmoved; i++)
+        free(a->moved[i]);
+    free(a->moved);
     *a = (struct fl_args){ 0 };
 }
 

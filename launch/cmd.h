@@ -12,6 +12,7 @@ struct fl_args {
     const char **files;  uint32_t nfiles;      /* what is no option */
     const char **sets;   uint32_t nsets;
     char *made[2];       uint32_t nmade;       /* sets that stand for --record and --record-limit */
+    char **moved;        uint32_t nmoved;      /* names of files that were made absolute */
     const char *run_dir, *resume, *metrics;
     const char *stage, *batch, *with, *from, *to, *keep, *png, *tile, *out;   /* of replay, show, cut: as given */
     bool diff, gdb, valgrind, tensor;
@@ -31,6 +32,7 @@ struct fl_cmd {
     const char *usage, *help;
     const char *flags[16];                     /* names it takes besides --help and --version */
     uint32_t    min, max;                      /* how many that are no options */
+    uint32_t    moves;                         /* goes to the folder of a run: so many of them name files, which become absolute */
     int       (*run)(const struct fl_args *);
     int       (*raw)(int argc, char **argv);   /* instead of run: reads its own arguments; argv[0] is its name */
 };

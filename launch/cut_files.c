@@ -87,17 +87,25 @@ static json_t *cut_describe(const json_t *entry)
     return options;
 }
 
-static bool cut_is_out(const json_t *described, const char *key)
+static const char *cut_type(const json_t *described, const char *key)
 {
     size_t i;
     json_t *o;
     json_array_foreach((json_t *)described, i, o)
         if (strcmp(json_string_value(json_object_get(o, "name")), key) == 0)
-            return strcmp(json_string_value(json_object_get(o, "type")), "out") == 0;
-    return false;
+            return json_string_value(json_object_get(o, "type"));
+    return "";
 }
 
-static int cut_options(struct cut_files *c, const json_t *entry)
+/* What the archive lacks is told. */
+static void cut_missing(const char *stage, const char *key, const json_t *v)
+{
+    const char *path = json_string_value(v);
+    if (path != NULL && *path != '\0' && strncmp(path, "archive:", 8) != 0)
+        fprintf(stderr, "flowrun: %s: %s: %s is no file that could be taken along: what needs it can't be replayed elsewhere\n", stage, key, path);
+}
+
+static int cut_options(struct cut_files *c, const char *stage, const json_t *entry)
 {
     const char *key;
     json_t *options = json_object_get(entry, "options"), *described = cut_describe(entry), *v, *one;
@@ -105,16 +113,22 @@ static int cut_options(struct cut_files *c, const json_t *entry)
     void *next;
     int rc = FL_OK;
     json_object_foreach_safe(options, next, key, v) {
-        json_t *value = v;
-        if (cut_is_out(described, key))
+        const char *type = cut_type(described, key);
+        if (strcmp(type, "out") == 0)
             continue;
+        bool named = strncmp(type, "path", 4) == 0;           /* path or paths: a file, surely */
         json_array_foreach(v, i, one) {
             json_t *item = one;
             if (rc == FL_OK && (rc = cut_value(c, &item)) == FL_OK && item != one)
                 json_array_set_new(v, i, item);
+            else if (rc == FL_OK && named)
+                cut_missing(stage, key, one);
         }
+        json_t *value = v;
         if (rc == FL_OK && (rc = cut_value(c, &value)) == FL_OK && value != v)
             json_object_set_new(options, key, value);          /* v is gone from here on */
+        else if (rc == FL_OK && named)
+            cut_missing(stage, key, v);
     }
     json_decref(described);
     return rc;
@@ -128,7 +142,7 @@ int fl_cut_config(const char *dir, const struct fl_replay *r, struct fl_err *err
     int rc = FL_OK;
     json_object_foreach(json_object_get(config, "stages"), name, e)
         if (rc == FL_OK)
-            rc = cut_options(&c, e);
+            rc = cut_options(&c, name, e);
     char *path = fl_need_text("%s/config.json", dir), *versions = fl_need_text("%s/versions.json", r->run), *to = fl_need_text("%s/versions.json", dir);
     if (rc == FL_OK && json_dump_file(config, path, JSON_INDENT(2)) != 0)
         rc = fl_err_set(err, FL_E_IO, "%s can't be written", path);

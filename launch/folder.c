@@ -59,11 +59,16 @@ static void folder_sweep(const char *tmp, const char *prefix)
 /* Another flowrun may sweep it before it is locked: then another one is made. */
 int fl_folder_make(const char *kind, struct fl_folder *f, struct fl_err *err)
 {
-    const char *said = getenv("TMPDIR"), *tmp = said != NULL && *said != '\0' ? said : "/tmp";
+    const char *said = getenv("TMPDIR");
+    char *tmp = realpath(said != NULL && *said != '\0' ? said : "/tmp", NULL);
     char *prefix = fl_need_text("flowrun-%s-", kind);
     struct stat st;
     int rc = FL_E_IO;
     *f = (struct fl_folder){ .lock = -1 };
+    if (tmp == NULL) {
+        free(prefix);
+        return fl_err_set(err, FL_E_IO, "TMPDIR %s: %s", said, strerror(errno));
+    }
     folder_sweep(tmp, prefix);
     for (int i = 0; i < 10 && f->path == NULL; i++) {
         char *path = fl_need_text("%s/%sXXXXXX", tmp, prefix);
@@ -78,8 +83,11 @@ int fl_folder_make(const char *kind, struct fl_folder *f, struct fl_err *err)
         if (rc != FL_OK)
             break;
     }
+    if (f->path == NULL && rc == FL_OK)
+        rc = fl_err_set(err, FL_E_IO, "%s: no folder can be kept there", tmp);
     free(prefix);
-    return f->path != NULL ? FL_OK : rc != FL_OK ? rc : fl_err_set(err, FL_E_IO, "%s: no folder can be kept there", tmp);
+    free(tmp);
+    return rc;
 }
 
 void fl_folder_done(struct fl_folder *f)

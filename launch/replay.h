@@ -22,7 +22,8 @@ struct fl_replay {
     uint64_t damaged;                /* records that were left out: fl_replay_read */
 };
 
-/* RUN, a file in RUN/recordings, or an archive of `flowrun cut`. */
+/* RUN, a file in RUN/recordings, or an archive of `flowrun cut`. Goes to the folder that the run was started in, whose files its
+ * options and tiles name: other names must be absolute from here on. */
 int  fl_replay_open(const char *what, struct fl_replay *, struct fl_err *);
 void fl_replay_done(struct fl_replay *);
 /* The replay's run directory is `dir`, which is made, and stays. FL_E_CONFIG: something is there already. */

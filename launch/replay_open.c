@@ -141,6 +141,18 @@ static int replay_unpack_tiles(struct fl_replay *r, struct fl_err *err)
     return rc;
 }
 
+/* Names of files in the run are those of the folder it was started in, where that is still there. */
+static void replay_go_there(const struct fl_replay *r)
+{
+    char *path = fl_need_text("%s/versions.json", r->run);
+    json_t *versions = json_load_file(path, 0, NULL);
+    const char *folder = json_string_value(json_object_get(versions, "folder"));
+    if (folder != NULL && folder[0] == '/' && chdir(folder) != 0)
+        fprintf(stderr, "flowrun: the folder that the run was started in: %s: %s\n", folder, strerror(errno));
+    json_decref(versions);
+    free(path);
+}
+
 int fl_replay_open(const char *what, struct fl_replay *r, struct fl_err *err)
 {
     size_t len = strlen(what);
@@ -176,6 +188,8 @@ int fl_replay_open(const char *what, struct fl_replay *r, struct fl_err *err)
         rc = fl_err_set(err, FL_E_INPUT, "%.300s belongs to no run (no %.300s), and is no archive (NAME.tar)", what, path);
     free(path);
     r->stages = fl_need_json(json_object());
+    if (rc == FL_OK && !r->foreign)
+        replay_go_there(r);
     if (rc == FL_OK && r->foreign)
         replay_unpack_config(r);
     if (rc == FL_OK && r->foreign)

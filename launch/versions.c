@@ -3,6 +3,7 @@
 
 #include <elf.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,7 +188,10 @@ static void versions_save(struct fl_super *s)
 void fl_versions_files(struct fl_super *s)
 {
     json_t *stages = fl_need_json(json_object());
+    char here[PATH_MAX];
     s->versions = fl_need_json(json_object());
+    if (getcwd(here, sizeof here) != NULL)
+        fl_need_put(s->versions, "folder", fl_need_str(here));
     fl_need_put(s->versions, "flowrun", fl_need_str(FL_VERSION));
     fl_need_put(s->versions, "machine", versions_machine());
     for (uint32_t i = 0; i < s->g->nstages; i++) {

@@ -283,6 +283,31 @@ def a_reproducer_is_one_file(tmp):
     holds("holds what is neither file nor folder" in err, err)
 
 
+def names_are_those_of_the_folder_it_was_started_in(tmp):
+    """Tiles, weights and results of the run have relative names; replay, why, show and cut are used elsewhere, with relative names of their own."""
+    os.makedirs(tmp + "/a/tiles")
+    os.mkdir(tmp + "/b")
+    for path in sorted(glob.glob(TILES + "/*1.jpg"))[:6]:
+        shutil.copy(path, tmp + "/a/tiles")
+    for ext in (".safetensors", ".json"):
+        shutil.copy(MODELS[0][:-12] + ext, tmp + "/a/net" + ext)
+    g = write_graph(tmp + "/a/g.json", flow.chain(".", "tiles/*.jpg", batch=4, models=["net.safetensors"]))
+    flowrun(g, "--run", "run", "-q", "--record", "all", cwd=tmp + "/a")
+    run, tile = "../a/run", open(tmp + "/a/run/inputs").read().split("\t")[0]
+    for s in STAGES:
+        same(flowrun("replay", run, "--stage", s, "--diff", cwd=tmp + "/b")[1], "the same: 2 batches compared\n", s)
+    holds("the same, bit by bit" in flowrun("why", run, tile, cwd=tmp + "/b")[1], "why")
+    flowrun("show", run, "--png", "s.png", "--batch", "0", cwd=tmp + "/b")
+    flowrun("replay", run, "--stage", "stack", "--keep", "kept", cwd=tmp + "/b")
+    flowrun("cut", run, "--batch", "1", "--out", "c.tar", cwd=tmp + "/b")
+    same(sorted(os.listdir(tmp + "/b")), ["c.tar", "kept", "s.png"], "what was written")
+    os.rename(tmp + "/a", tmp + "/gone")
+    same(flowrun("replay", "c.tar", "--from", "decode", "--to", "sink", "--diff", cwd=tmp + "/b")[1], "the same: 7 batches compared\n", "the archive")
+    _, _, err = flowrun("cut", "../gone/run", "--out", "d.tar", cwd=tmp + "/b")
+    for want in ("%s/a: No such file" % tmp, "net: weights: net.safetensors is no file that could be taken along", "6 original files are not there any more"):
+        holds(want in err, err)
+
+
 def a_damaged_record_is_left_out(tmp):
     """Of one edge; every other batch is replayed and cut, each command says which one is missing, and ends with status 3."""
     run = record(tmp, edges="decode,augment,tta_merge")
@@ -371,5 +396,5 @@ def what_is_refused(tmp):
 if __name__ == "__main__":
     sys.exit(flow.run_cases([every_stage_of_a_quiet_run, every_stage_of_a_run_with_kills, joins_are_fed_from_several_recordings, a_wrong_build_is_caught,
                              under_a_debugger, a_recording_is_a_source, what_was_recorded_is_listed, a_contact_sheet, the_sheet_tells_the_sink_it_was_asked_for, why_a_tile_got_its_labels, sixteen_bits_are_stretched,
-                             a_reproducer_is_one_file, a_damaged_record_is_left_out, what_was_killed_is_swept, what_came_out_can_be_kept,
+                             a_reproducer_is_one_file, names_are_those_of_the_folder_it_was_started_in, a_damaged_record_is_left_out, what_was_killed_is_swept, what_came_out_can_be_kept,
                              a_batch_that_does_not_come_out_differs, what_is_refused]))
