@@ -7,13 +7,42 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "launch/cmd.h"
 #include "launch/super.h"
 
 #define DUMP_MOST   10.0               /* seconds that taps of a failed run may take */
+#define DUMP_ARRIVE 0.5                /* seconds that the supervisor waits for what is on its way to a ring */
 #define DUMP_WAIT   120000             /* ms that a person waits */
+
+/* Whether a ring lacks a batch that another reader of its edge has been sent. */
+static bool dump_lacks(struct fl_super *s, const struct fl_inst *tap)
+{
+    const struct fl_graph *g = s->g;
+    uint32_t up = g->stages[tap->stage].from[0], outs = fl_stage_out_edges(g, up);
+    for (uint32_t slot = 0; slot < g->window; slot++) {
+        uint32_t gen = atomic_load(&s->gens->gen[slot]);
+        bool sent = false;
+        for (uint32_t k = 0; k < g->stages[up].instances; k++)
+            for (uint32_t out = 0; out < outs; out++)
+                sent |= atomic_load_explicit(fl_page_sent(s->inst[s->first[up] + k].page, g->window, out, slot), memory_order_acquire) >> 32 == gen;
+        if (s->slots[slot].used && sent && atomic_load_explicit(fl_page_got(tap->page, g->window, 0, 0, slot), memory_order_acquire) != gen)
+            return true;
+    }
+    return false;
+}
+
+/* The batch that a stage died over went to the ring of its edge at the same time, but may be on its way: once its slot is given up it would
+ * be dropped there as late. */
+static void dump_let_arrive(struct fl_super *s, const struct fl_inst *tap)
+{
+    double until = fl_now() + DUMP_ARRIVE;
+    if (json_integer_value(json_object_get(s->g->stages[tap->stage].options, "ring")) > 0)
+        while (dump_lacks(s, tap) && fl_now() < until)
+            nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+}
 
 void fl_dump(struct fl_super *s, const char *why)
 {
@@ -23,6 +52,7 @@ void fl_dump(struct fl_super *s, const char *why)
         struct fl_inst *in = &s->inst[i];
         if (!s->g->stages[in->stage].tap || in->pid == 0 || !in->ready || in->control < 0)
             continue;
+        dump_let_arrive(s, in);
         in->dumping = true;
         fl_super_tell(in, &c);
     }

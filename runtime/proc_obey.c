@@ -27,12 +27,12 @@ static int proc_connect_all(struct proc *p)
     return FL_OK;
 }
 
-/* A use of a slot was given up: what waits of it is dropped now, what is in work is when it leaves. */
+/* A use of a slot was given up: what waits of it is dropped now, what is in work is when it leaves, and so is what is to be dumped. */
 static void proc_cancel(struct proc *p, uint32_t slot, uint32_t gen)
 {
     struct fl_hosted **at = &p->ready, *h;
     while ((h = *at) != NULL) {
-        if (h->b.slot == slot && h->b.gen == gen) {
+        if (h->b.slot == slot && h->b.gen == gen && !p->dump) {
             *at = h->next;
             p->nready--;
             fl_proc_release(p, &h->b);

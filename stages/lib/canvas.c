@@ -1,7 +1,6 @@
 /* A picture in memory, its letters, its PNG. */
 #include "stages/lib/canvas.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <png.h>
 #include <stdio.h>
@@ -23,9 +22,19 @@ static const struct { char c; uint8_t row[7]; } canvas_glyphs[] = {
     { 'Q', { 14, 17, 17, 17, 21, 18, 13 } }, { 'R', { 30, 17, 17, 30, 20, 18, 17 } }, { 'S', { 15, 16, 16, 14, 1, 1, 30 } }, { 'T', { 31, 4, 4, 4, 4, 4, 4 } },
     { 'U', { 17, 17, 17, 17, 17, 17, 14 } }, { 'V', { 17, 17, 17, 17, 10, 10, 4 } }, { 'W', { 17, 17, 17, 21, 21, 27, 17 } }, { 'X', { 17, 10, 10, 4, 10, 10, 17 } },
     { 'Y', { 17, 17, 10, 4, 4, 4, 4 } }, { 'Z', { 31, 1, 2, 4, 8, 16, 31 } },
+    { 'a', { 0, 0, 14, 1, 15, 17, 15 } }, { 'b', { 16, 16, 30, 17, 17, 17, 30 } }, { 'c', { 0, 0, 14, 16, 16, 17, 14 } },
+    { 'd', { 1, 1, 15, 17, 17, 17, 15 } }, { 'e', { 0, 0, 14, 17, 31, 16, 14 } }, { 'f', { 6, 9, 8, 28, 8, 8, 8 } },
+    { 'g', { 0, 0, 15, 17, 15, 1, 14 } }, { 'h', { 16, 16, 22, 25, 17, 17, 17 } }, { 'i', { 4, 0, 12, 4, 4, 4, 14 } },
+    { 'j', { 2, 0, 6, 2, 2, 18, 12 } }, { 'k', { 16, 16, 18, 20, 24, 20, 18 } }, { 'l', { 12, 4, 4, 4, 4, 4, 14 } },
+    { 'm', { 0, 0, 26, 21, 21, 21, 21 } }, { 'n', { 0, 0, 22, 25, 17, 17, 17 } }, { 'o', { 0, 0, 14, 17, 17, 17, 14 } },
+    { 'p', { 0, 0, 30, 17, 30, 16, 16 } }, { 'q', { 0, 0, 15, 17, 15, 1, 1 } }, { 'r', { 0, 0, 22, 25, 16, 16, 16 } },
+    { 's', { 0, 0, 15, 16, 14, 1, 30 } }, { 't', { 8, 8, 28, 8, 8, 9, 6 } }, { 'u', { 0, 0, 17, 17, 17, 19, 13 } },
+    { 'v', { 0, 0, 17, 17, 17, 10, 4 } }, { 'w', { 0, 0, 17, 17, 21, 21, 10 } }, { 'x', { 0, 0, 17, 10, 4, 10, 17 } },
+    { 'y', { 0, 0, 17, 17, 15, 1, 14 } }, { 'z', { 0, 0, 31, 2, 4, 8, 31 } },
     { '.', { 0, 0, 0, 0, 0, 12, 12 } }, { ',', { 0, 0, 0, 0, 12, 4, 8 } }, { ':', { 0, 12, 12, 0, 12, 12, 0 } }, { '-', { 0, 0, 0, 31, 0, 0, 0 } },
     { '_', { 0, 0, 0, 0, 0, 0, 31 } }, { '+', { 0, 4, 4, 31, 4, 4, 0 } }, { '=', { 0, 0, 31, 0, 31, 0, 0 } }, { '/', { 1, 1, 2, 4, 8, 16, 16 } },
     { '(', { 2, 4, 8, 8, 8, 4, 2 } }, { ')', { 8, 4, 2, 2, 2, 4, 8 } }, { '%', { 25, 25, 2, 4, 8, 19, 19 } }, { '#', { 10, 10, 31, 10, 31, 10, 10 } },
+    { '[', { 14, 8, 8, 8, 8, 8, 14 } }, { ']', { 14, 2, 2, 2, 2, 2, 14 } }, { '@', { 14, 17, 23, 21, 23, 16, 14 } }, { '?', { 14, 17, 1, 6, 4, 0, 4 } },
 };
 
 int fl_canvas_grow(struct fl_canvas *c, uint32_t more, uint8_t grey, struct fl_err *err)
@@ -54,20 +63,23 @@ void fl_canvas_put(struct fl_canvas *c, uint32_t x, uint32_t y, const uint8_t rg
         memcpy(c->rgb + ((size_t)y * c->w + x) * 3, rgb, 3);
 }
 
+/* What has no picture is a question mark. */
 static void canvas_glyph(struct fl_canvas *c, uint32_t x, uint32_t y, char letter, const uint8_t rgb[3])
 {
-    for (size_t i = 0; i < sizeof canvas_glyphs / sizeof *canvas_glyphs; i++)
-        for (uint32_t r = 0; canvas_glyphs[i].c == letter && r < 7; r++)
-            for (uint32_t k = 0; k < 5; k++)
-                if (canvas_glyphs[i].row[r] >> (4 - k) & 1)
-                    fl_canvas_put(c, x + k, y + r, rgb);
+    size_t i = 0, last = sizeof canvas_glyphs / sizeof *canvas_glyphs - 1;
+    while (i < last && canvas_glyphs[i].c != letter)
+        i++;
+    for (uint32_t r = 0; letter != ' ' && r < 7; r++)
+        for (uint32_t k = 0; k < 5; k++)
+            if (canvas_glyphs[i].row[r] >> (4 - k) & 1)
+                fl_canvas_put(c, x + k, y + r, rgb);
 }
 
 uint32_t fl_canvas_text(struct fl_canvas *c, uint32_t x, uint32_t y, uint32_t room, const char *text, const uint8_t rgb[3])
 {
     uint32_t used = 0;
     for (; *text != '\0' && used + FL_GLYPH_W <= room; text++, used += FL_GLYPH_W)
-        canvas_glyph(c, x + used, y, (char)toupper((unsigned char)*text), rgb);
+        canvas_glyph(c, x + used, y, *text, rgb);
     return used;
 }
 

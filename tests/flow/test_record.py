@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import flow                                                # noqa: E402
@@ -62,6 +63,36 @@ def a_ring_is_written_when_a_stage_is_killed(tmp):
     holds(files(tmp + "/run"), "recordings after a kill")
     holds(batches(tmp + "/run/recordings/augment.0000.flr"), "batches of the ring")
     holds("written out: died of signal 9" in slurp(tmp + "/run/log.jsonl").decode(), "the log tells why")
+
+
+def attempts(run):
+    """Of each batch in the sink's journal, the attempt that was committed (proto/journal.h)."""
+    data = b"".join(slurp(p) for p in glob.glob(run + "/journal/sink/*"))
+    heads = [m.start() for m in re.finditer(b"FLJR", data)]
+    return {int.from_bytes(data[at + 8:at + 16], "little"): int.from_bytes(data[at + 16:at + 20], "little") for at in heads}
+
+
+def what_is_on_its_way_to_a_ring_is_waited_for(tmp):
+    """The tap stands still while a network dies: each batch that had been given to it, which is therefore issued again, is in the ring as it was given."""
+    os.mkdir(tmp + "/o")
+    g = write_graph(tmp + "/g.json", flow.chain(tmp + "/o", TILES + "/*.jpg", batch=4), record={"edges": "augment", "ring": 1})
+    run = Run(g, "--run", tmp + "/run", "-q")
+    flow.wait_for(lambda: flow.committed(tmp + "/run") > 64 or run.p.poll() is not None, "progress")
+    tap, net = run.stages()["record"][0], run.stages()["forward"][0]
+    os.kill(tap, signal.SIGSTOP)
+    for _ in range(4):                                     # for each that is finished, another is issued, and given to network and tap
+        before = flow.committed(tmp + "/run")
+        flow.wait_for(lambda: flow.committed(tmp + "/run") > before or run.p.poll() is not None, "a batch")
+    os.kill(net, signal.SIGKILL)
+    time.sleep(0.05)
+    os.kill(tap, signal.SIGCONT)
+    same(run.end()[0], 0, "status")
+    sys.path.insert(0, flow.ROOT + "/python")
+    from flowrun.recording import Recording
+    with Recording(tmp + "/run/recordings/augment") as r:
+        first = {b for b, attempt, _, _ in r.entries if attempt == 0}
+    again = {b for b, attempt in attempts(tmp + "/run").items() if attempt > 0}
+    holds(again and again <= first, "issued again: %r, in the ring: %r" % (sorted(again), sorted(first)))
 
 
 def a_ring_is_written_when_a_tile_goes_to_quarantine(tmp):
@@ -154,6 +185,6 @@ def too_little_to_keep_is_refused(tmp):
 
 
 if __name__ == "__main__":
-    sys.exit(flow.run_cases([every_edge_is_recorded_and_results_stay, the_limit_is_shared_by_what_edges_carry, a_ring_is_written_when_a_stage_is_killed,
+    sys.exit(flow.run_cases([every_edge_is_recorded_and_results_stay, the_limit_is_shared_by_what_edges_carry, a_ring_is_written_when_a_stage_is_killed, what_is_on_its_way_to_a_ring_is_waited_for,
                              a_ring_is_written_when_a_tile_goes_to_quarantine, a_ring_is_written_when_the_run_fails,
                              a_person_asks, a_resumed_run_goes_on_recording, too_little_to_keep_is_refused, what_is_refused]))
