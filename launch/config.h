@@ -87,6 +87,8 @@ void fl_entry_name(struct fl_entry *);      /* name from full: what is too long 
 /* taps.c: the key record becomes an entry of stage `record` for each edge it names. */
 void fl_taps_expand(struct fl_config *);
 /* Divides what `record: {keep}` allows among the edges by the bytes of a batch on each. */
+/* Bytes of one batch that this tap reads, with what is passed on by reference and its heads. */
+double fl_taps_bytes(const struct fl_graph *, const struct fl_stage_node *tap);
 void fl_taps_share(const struct fl_config *, struct fl_graph *);
 
 /* check.c: options against the stage's table; what was given as JSON, false after complaints. `prefix` names the entry. */

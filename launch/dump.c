@@ -72,6 +72,8 @@ static void dump_answer(struct fl_super *s)
     unsigned char buf[FL_CONTROL_MAX];
     size_t len;
     struct fl_control c = { .type = "dumped" };
+    for (uint32_t i = 0; i < s->g->nstages; i++)
+        c.batches += s->g->stages[i].tap;
     if (fl_control_pack(&c, buf, sizeof buf, &len, NULL) == FL_OK && send(s->asker, buf, len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         len = 0;                         /* who asked is gone */
     close(s->asker);
@@ -163,6 +165,7 @@ static int dump_connect(const char *run)
     return fd;
 }
 
+/* How many taps there are, or -1. */
 static int dump_ask(int fd)
 {
     unsigned char buf[FL_CONTROL_MAX];
@@ -172,7 +175,7 @@ static int dump_ask(int fd)
     if (fl_control_pack(&c, buf, sizeof buf, &len, NULL) != FL_OK || send(fd, buf, len, MSG_NOSIGNAL) < 0 || poll(&p, 1, DUMP_WAIT) <= 0)
         return -1;
     ssize_t n = recv(fd, buf, sizeof buf, 0);
-    return n > 0 && fl_control_unpack(buf, (size_t)n, &c, NULL) == FL_OK && strcmp(c.type, "dumped") == 0 ? 0 : -1;
+    return n > 0 && fl_control_unpack(buf, (size_t)n, &c, NULL) == FL_OK && strcmp(c.type, "dumped") == 0 ? (int)c.batches : -1;
 }
 
 int fl_cmd_dump(const struct fl_args *a)
@@ -183,10 +186,10 @@ int fl_cmd_dump(const struct fl_args *a)
         fprintf(stderr, "flowrun: %s: no flowrun works in this run directory (%s)\n", run, strerror(errno));
         return 2;
     }
-    int rc = dump_ask(fd);
+    int taps = dump_ask(fd);
     close(fd);
-    if (rc != 0) {
-        fprintf(stderr, "flowrun: %s: no answer\n", run);
+    if (taps <= 0) {
+        fprintf(stderr, "flowrun: %s: %s\n", run, taps < 0 ? "no answer" : "nothing is recorded in this run (record: in its configuration, or --record)");
         return 1;
     }
     printf("%s/recordings\n", run);

@@ -251,14 +251,16 @@ char **fl_replay_edges(const struct fl_replay *r, uint32_t *n)
     DIR *d = opendir(dir);
     *n = 0;
     for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
-        size_t len = strlen(e->d_name);
-        if (len < 10 || strcmp(e->d_name + len - 4, ".flr") != 0)
+        size_t len = strlen(e->d_name), end = len > 4 && strcmp(e->d_name + len - 4, ".flr") == 0 ? len - 4 : 0, dot = end;
+        while (dot > 0 && e->d_name[dot - 1] >= '0' && e->d_name[dot - 1] <= '9')
+            dot--;                                          /* EDGE.0000.flr */
+        if (dot < 2 || end - dot < 4 || e->d_name[dot - 1] != '.')
             continue;
-        char *edge = fl_need_text("%.*s", (int)(len - 9), e->d_name);
+        char *edge = fl_need_text("%.*s", (int)(dot - 1), e->d_name);
         bool known = false;
         for (uint32_t i = 0; i < *n; i++)
             known |= strcmp(edges[i], edge) == 0;
-        if (known || edge[strlen(edge)] == '.') {
+        if (known) {
             free(edge);
             continue;
         }

@@ -87,6 +87,7 @@ static const char *show_edge(const struct fl_replay *r, char *const *edges, uint
 static int show_all_batches(struct fl_replay *r, const char *edge, const char *list, struct fl_err *err)
 {
     struct fl_rec *rec;
+    struct fl_rec_batch b = { 0 };
     struct fl_batches wanted;
     uint64_t *records, n;
     int rc = fl_batches_read(list, &wanted, err);
@@ -96,9 +97,15 @@ static int show_all_batches(struct fl_replay *r, const char *edge, const char *l
         return rc;
     rc = fl_rec_batches(rec, &records, &n, err);
     r->batches = rc == FL_OK ? fl_need(n + 1, sizeof *r->batches) : NULL;
-    for (uint64_t i = 0; rc == FL_OK && i < n; i++)
-        if (fl_batches_have(&wanted, fl_rec_at(rec, records[i])->batch))
+    for (uint64_t i = 0; rc == FL_OK && i < n; i++) {
+        if (!fl_batches_have(&wanted, fl_rec_at(rec, records[i])->batch))
+            continue;
+        rc = fl_replay_read(r, rec, records[i], &b, err);
+        if (rc == FL_OK)
             r->batches[r->nbatches++] = fl_rec_at(rec, records[i])->batch;
+        rc = rc == FL_END ? FL_OK : rc;
+    }
+    fl_rec_batch_done(&b);
     free(records);
     free(wanted.v);
     fl_rec_close(rec);
@@ -148,5 +155,5 @@ int fl_show_sheet(struct fl_replay *r, char *const *edges, uint32_t n, const str
         return 2;
     }
     int status = fl_replay_run(r, NULL, false, &err);
-    return status == 3 ? 0 : status;
+    return status == 0 || status == 3 ? r->damaged > 0 ? 3 : 0 : status;
 }

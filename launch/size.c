@@ -1,5 +1,6 @@
 /* How large a slab each stage needs, and how many batches fit into `memory`. */
 #include <stdio.h>
+#include <string.h>
 
 #include "launch/config.h"
 #include "launch/hosts.h"
@@ -114,9 +115,45 @@ static bool size_far(const struct fl_config *c, struct fl_graph *g, uint32_t num
     return true;
 }
 
+/* A recorder with a ring holds as many batches, no fewer than are in flight. */
+struct size_rings { uint64_t n, bytes; };        /* bytes: of one batch in all of them together */
+
+static uint64_t size_ring(const struct fl_stage_node *s)
+{
+    return s->tap && strcmp(s->stage, "record") == 0 ? (uint64_t)json_integer_value(json_object_get(s->options, "ring")) : 0;
+}
+
+static bool size_ring_memory(const struct fl_graph *g, struct fl_stage_node *s, struct size_rings *r)
+{
+    double one = size_ring(s) > 0 ? fl_taps_bytes(g, s) : 0;
+    if (one * (double)size_ring(s) > 9e18)
+        return false;
+    r->n = size_ring(s) > r->n ? size_ring(s) : r->n;
+    r->bytes += (uint64_t)one;
+    s->memory += (uint64_t)one * size_ring(s);
+    return true;
+}
+
+/* Where more are in flight than the rings were to hold, each of them takes its room there as well. */
+static uint64_t size_ring_window(const struct size_rings *r, uint64_t window, uint64_t left, uint64_t all)
+{
+    if (r->bytes == 0 || window <= r->n)
+        return window;
+    uint64_t fits = (left + r->n * r->bytes) / (all + r->bytes);
+    return size_least(window, fits > r->n ? fits : r->n);
+}
+
+static void size_rings_done(struct fl_graph *g)
+{
+    for (uint32_t i = 0; i < g->nstages; i++)
+        if (size_ring(&g->stages[i]) > 0 && g->window > size_ring(&g->stages[i]))
+            g->stages[i].memory = (uint64_t)fl_taps_bytes(g, &g->stages[i]) * g->window;
+}
+
 void fl_size_plan(const struct fl_config *c, const uint32_t *order, struct fl_graph *g)
 {
     uint64_t all = 0, own = 0, instances = 0, bytes, far = 0;
+    struct size_rings rings = { 0 };
     for (uint32_t i = 0; i < g->nstages; i++) {
         struct fl_stage_node *s = &g->stages[i];
         const struct fl_entry *e = &c->entries[order[i]];
@@ -127,7 +164,7 @@ void fl_size_plan(const struct fl_config *c, const uint32_t *order, struct fl_gr
         s->cost = s->slab > 0 ? s->slab : 1;
         if (s->segment > 0)
             continue;
-        if (__builtin_mul_overflow(s->memory, s->instances, &bytes) || !size_add(&own, bytes)) {
+        if (!size_ring_memory(g, s, &rings) || __builtin_mul_overflow(s->memory, s->instances, &bytes) || !size_add(&own, bytes)) {
             fl_complain(c->complaints, e->mark, "%s: what it allocates does not fit in 64 bits of bytes", e->name);
             return;
         }
@@ -153,5 +190,6 @@ void fl_size_plan(const struct fl_config *c, const uint32_t *order, struct fl_gr
     window = size_least(size_least(window, most), FL_MAX_SLOTS);
     if (g->batches > 0 && g->batches < window)
         window = g->batches;
-    g->window = (uint32_t)window;
+    g->window = (uint32_t)size_ring_window(&rings, window, left, all);
+    size_rings_done(g);
 }

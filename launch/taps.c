@@ -135,9 +135,9 @@ void fl_taps_expand(struct fl_config *c)
 
 /* ---- what each may keep ---- */
 
-/* Of one batch on this edge, those passed on by reference as well, with its heads. */
-static double taps_bytes(const struct fl_graph *g, const struct fl_stage_node *maker)
+double fl_taps_bytes(const struct fl_graph *g, const struct fl_stage_node *tap)
 {
+    const struct fl_stage_node *maker = &g->stages[tap->from[0]];
     double sum = 2 * FL_FRAME_MAX;
     for (uint32_t k = 0; k < maker->ntensors; k++) {
         const struct fl_flow_tensor *t = &maker->tensors[k];
@@ -176,7 +176,7 @@ void fl_taps_share(const struct fl_config *c, struct fl_graph *g)
             const struct fl_stage_node *s = &g->stages[i];
             if (!s->tap || strcmp(s->stage, "record") != 0 || strncmp(s->name, "record-", 7) != 0)
                 continue;
-            double bytes = taps_bytes(g, &g->stages[s->from[0]]);
+            double bytes = fl_taps_bytes(g, s);
             if (turn == 1)
                 fl_need_put(s->options, "limit", json_integer((json_int_t)(keep * (bytes / sum)) + 1));
             sum += turn == 0 ? bytes : 0;

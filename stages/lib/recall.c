@@ -7,12 +7,33 @@
 
 struct recall_seen { char name[FL_NAME_MAX]; int dtype; uint32_t ndim, shape[FL_MAX_DIMS]; bool rows; uint64_t times; };
 
+/* An index may name records whose heads were damaged since: they are left out, as those are that a walk doesn't find. */
+static int recall_whole(struct fl_ctx *ctx, struct fl_recall *r)
+{
+    struct fl_err err = { 0 };
+    uint64_t kept = 0;
+    for (uint64_t i = 0; i < r->n; i++) {
+        int rc = fl_rec_peek(r->rec, r->records[i], &r->read, &err);
+        if (rc == FL_OK)
+            r->records[kept++] = r->records[i];
+        else if (rc == FL_E_INPUT)
+            fl_warn(ctx, "%s; it is left out", err.text);
+        else
+            return fl_fail(ctx, rc, "%s", err.text);
+    }
+    r->n = kept;
+    return FL_OK;
+}
+
 int fl_recall_open(struct fl_ctx *ctx, struct fl_recall *r, const char *path)
 {
     struct fl_err err = { 0 };
     fl_recall_done(r);
     if (fl_rec_open(path, &r->rec, &err) != FL_OK || fl_rec_batches(r->rec, &r->records, &r->n, &err) != FL_OK)
         return fl_fail(ctx, err.code, "%s", err.text);
+    int rc = recall_whole(ctx, r);
+    if (rc != FL_OK)
+        return rc;
     if (r->n == 0)
         return fl_fail(ctx, FL_E_INPUT, "%s: holds no batch", path);
     for (uint64_t i = 0; i < r->n; i++)

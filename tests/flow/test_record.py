@@ -127,6 +127,22 @@ def a_ring_is_written_when_the_run_fails(tmp):
     holds(5 in got, "batch 5 is in the ring: %r" % got)
 
 
+def rings_are_within_the_memory(tmp):
+    """Own memory of the recorders: as many batches as the ring has or are in flight, of 196608 bytes a tile and little more."""
+    os.mkdir(tmp + "/o")
+    g = write_graph(tmp + "/g.json", flow.chain(tmp + "/o", TILES + "/*.jpg", batch=4), memory="60MB")
+    for ring in (2, 4, 20):
+        out = flowrun("plan", g, "--record", "decode", "--set", "record.ring=%d" % ring)[1]
+        window = int(re.search(r"memory: (\d+) batches in flight", out).group(1))
+        own = float(re.search(r"record-decode .* (\d+\.\d) MB\n", out).group(1)) * 1e6
+        want = max(ring, window) * 4 * 196608
+        holds(want < own < 1.05 * want + 5e4, "ring %d, window %d: %d bytes, want %d: %s" % (ring, window, own, want, out))
+        slabs, stages = re.search(r"= (\d+\.\d) MB in slabs and (\d+\.\d) MB of stages' own, the bound is 60.0 MB", out).groups()
+        holds(float(slabs) + float(stages) <= 60.1, out)
+    _, _, err = flowrun("plan", g, "--record", "decode", "--set", "record.ring=100", want=2)
+    holds("memory is 60.0MB, but stages allocate " in err, err)
+
+
 def a_person_asks(tmp):
     os.mkdir(tmp + "/o")
     g = write_graph(tmp + "/g.json", flow.chain(tmp + "/o", TILES + "/*.jpg", batch=4), record={"edges": "all", "ring": 1})
@@ -134,6 +150,11 @@ def a_person_asks(tmp):
     flow.wait_for(lambda: flow.committed(tmp + "/run") > 64 or run.p.poll() is not None, "progress")
     same(subprocess.run([flow.FLOWRUN, "dump", tmp + "/run"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=60).returncode, 0, "dump")
     holds(batches(tmp + "/run/recordings/decode_f2.0000.flr"), "batches of the ring")
+    same(run.end()[0], 0, "status")
+    run = Run(write_graph(tmp + "/g.json", flow.chain(tmp + "/o", TILES + "/*.jpg", batch=4)), "--run", tmp + "/none", "-q")
+    flow.wait_for(lambda: flow.committed(tmp + "/none") > 64 or run.p.poll() is not None, "progress")
+    p = subprocess.run([flow.FLOWRUN, "dump", tmp + "/none"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60)
+    holds(p.returncode == 1 and b"nothing is recorded in this run" in p.stderr, p.stderr)
     same(run.end()[0], 0, "status")
     _, _, err = flowrun("dump", tmp + "/run", want=2)
     holds("no flowrun works in this run directory" in err, err)
@@ -186,5 +207,5 @@ def too_little_to_keep_is_refused(tmp):
 
 if __name__ == "__main__":
     sys.exit(flow.run_cases([every_edge_is_recorded_and_results_stay, the_limit_is_shared_by_what_edges_carry, a_ring_is_written_when_a_stage_is_killed, what_is_on_its_way_to_a_ring_is_waited_for,
-                             a_ring_is_written_when_a_tile_goes_to_quarantine, a_ring_is_written_when_the_run_fails,
+                             a_ring_is_written_when_a_tile_goes_to_quarantine, a_ring_is_written_when_the_run_fails, rings_are_within_the_memory,
                              a_person_asks, a_resumed_run_goes_on_recording, too_little_to_keep_is_refused, what_is_refused]))

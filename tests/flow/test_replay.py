@@ -325,6 +325,18 @@ def a_damaged_record_is_left_out(tmp):
     _, out, err = flowrun("cut", run, "--out", tmp + "/cut.tar", want=3)
     holds("23 records" in out and "batch " + bad in err, out + err)
     same(replay(tmp + "/cut.tar", "--from", "net", "--to", "tta_merge", "--diff"), "the same: 7 batches compared\n", "what was cut")
+    _, _, err = flowrun("show", run, "--png", tmp + "/s.png", want=3)
+    holds("batch " + bad in err and os.path.exists(tmp + "/s.png"), "a sheet of the others: " + err)
+    path = run + "/recordings/decode.0000.flr"             # a head, which the index still names; and a segment of a long run
+    data = bytearray(slurp(path))
+    head = data.rindex(b"FLRC", 0, -32)
+    data[head + 60] ^= 1
+    with open(run + "/recordings/decode.12345.flr", "wb") as f:
+        f.write(data)
+    os.remove(path)
+    _, out, err = flowrun("replay", run, "--stage", "augment", "--diff", want=3)
+    holds(out in ("the same: 6 batches compared\n", "the same: 7 batches compared\n") and "decode.12345.flr: batch " in err, out + err)
+    holds("\ndecode: run " in "\n" + flowrun("show", run, want=1)[1], "the edge is listed")
     _, _, err = flowrun("replay", tmp + "/cut.tar", "--stage", "tiles", want=2)
     holds("tiles reads the original files" in err, err)
 
