@@ -91,6 +91,7 @@ int bench_second_sklearn(struct bench *, double *, struct fl_err *);
 /* tiles.c. The tiles in DIR/jpeg and DIR/tif and lists of the first N of them, DIR/jpeg.N.list, unless they are there. */
 #define BENCH_FEW   2048
 #define BENCH_NET   512                /* through the default graph: 24 passes of its network a tile */
+#define BENCH_START 32                 /* so few that a run is little more than its start */
 #define BENCH_JPEGS 16384
 #define BENCH_TIFS  16384
 int bench_tiles(struct bench *, struct fl_err *);

@@ -170,7 +170,9 @@ static int tiles_make(struct bench *b, const struct tiles_kind *k, uint32_t name
 int bench_tiles(struct bench *b, struct fl_err *err)
 {
     static const struct tiles_kind jpeg = { "jpeg", "jpg", JPEG_FILES, tiles_jpeg }, tif = { "tif", "tif", TIF_FILES, tiles_tif };
-    int rc = tiles_make(b, &jpeg, BENCH_NET, err);
+    int rc = tiles_make(b, &jpeg, BENCH_START, err);
+    if (rc == FL_OK)
+        rc = tiles_make(b, &jpeg, BENCH_NET, err);
     if (rc == FL_OK)
         rc = tiles_make(b, &jpeg, BENCH_FEW, err);
     if (rc == FL_OK)

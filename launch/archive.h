@@ -2,6 +2,8 @@
 #ifndef FL_LAUNCH_ARCHIVE_H
 #define FL_LAUNCH_ARCHIVE_H
 
+#include <stdbool.h>
+
 #include "proto/batch.h"
 #include "proto/status.h"
 
@@ -9,9 +11,11 @@ int fl_archive_pack(const char *dir, const char *tar, struct fl_err *);
 /* Into `dir`, which is made. What is in it is data: nothing of it is run. */
 int fl_archive_unpack(const char *tar, const char *dir, struct fl_err *);
 
-/* Copies the files that the tensor `path` of b names into DIR/tiles and points it there (archive:NAME). *found and *missing go up by the
- * files that are there and that are not. */
-int fl_archive_tiles(const char *dir, struct fl_batch *b, uint64_t *found, uint64_t *missing, struct fl_err *);
+/* Whether a file may be taken along: any that a run of this machine names (within: NULL); of those that an archive names, what is in it. */
+bool fl_archive_may(const char *within, const char *path);
+/* Copies the files that the tensor `path` of b names, and that may be taken, into DIR/tiles and points it there (archive:NAME). *found and
+ * *missing go up by the files that are taken and that are not. */
+int fl_archive_tiles(const char *dir, const char *within, struct fl_batch *b, uint64_t *found, uint64_t *missing, struct fl_err *);
 /* Points `path` at the files in DIR/tiles again: the tensor's new bytes, owned by the caller; NULL: it names none of them. */
 char *fl_archive_tiles_here(const char *dir, struct fl_batch *b);
 

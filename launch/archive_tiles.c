@@ -66,14 +66,20 @@ static int tiles_write(const char *path, const char *data, size_t len, struct fl
     return ok ? FL_OK : fl_err_set(err, FL_E_IO, "%.300s: %s", path, strerror(errno));
 }
 
+bool fl_archive_may(const char *within, const char *path)
+{
+    size_t len = within != NULL ? strlen(within) : 0;
+    return within == NULL || (strncmp(path, within, len) == 0 && path[len] == '/' && strstr(path, "/../") == NULL);
+}
+
 /* FL_END: there is no such file. */
-static int tiles_put(const char *dir, char *path, size_t cap, uint64_t span[2], struct fl_err *err)
+static int tiles_put(const char *dir, const char *within, char *path, size_t cap, uint64_t span[2], struct fl_err *err)
 {
     char *slash = strrchr(path, '/'), *data, *from = fl_need_text("%.*s", (int)(span != NULL && span[1] > 0 && slash != NULL ? (size_t)(slash - path) : strlen(path)), path);
     const char *base = slash != NULL ? slash + 1 : path;
     size_t len;
     bool whole = span == NULL || span[1] == 0;
-    if (access(from, R_OK) != 0) {
+    if (!fl_archive_may(within, from) || access(from, R_OK) != 0) {
         free(from);
         return FL_END;
     }
@@ -104,7 +110,7 @@ static int tiles_put(const char *dir, char *path, size_t cap, uint64_t span[2], 
     return rc;
 }
 
-int fl_archive_tiles(const char *dir, struct fl_batch *b, uint64_t *found, uint64_t *missing, struct fl_err *err)
+int fl_archive_tiles(const char *dir, const char *within, struct fl_batch *b, uint64_t *found, uint64_t *missing, struct fl_err *err)
 {
     const struct fl_tensor *t = tiles_paths(b), *span = fl_batch_find(b, "span");
     bool spans = span != NULL && span->dtype == FL_U64 && span->bytes == UINT64_C(16) * b->n;
@@ -113,7 +119,7 @@ int fl_archive_tiles(const char *dir, struct fl_batch *b, uint64_t *found, uint6
         char *path = (char *)t->data + (size_t)r * t->shape[1];
         if (memchr(path, '\0', t->shape[1]) == NULL)
             continue;
-        rc = tiles_put(dir, path, t->shape[1], spans ? (uint64_t *)span->data + 2 * (size_t)r : NULL, err);
+        rc = tiles_put(dir, within, path, t->shape[1], spans ? (uint64_t *)span->data + 2 * (size_t)r : NULL, err);
         *found += rc == FL_OK;
         *missing += rc == FL_END;
         rc = rc == FL_END ? FL_OK : rc;

@@ -88,7 +88,7 @@ static int cut_once(struct cut *c, const char *edge, const struct fl_batch *b)
     return rc;
 }
 
-static int cut_record(struct cut *c, const char *edge, struct fl_rec_out *out, struct fl_rec_batch *b)
+static int cut_record(struct cut *c, const char *within, const char *edge, struct fl_rec_out *out, struct fl_rec_batch *b)
 {
     uint32_t n = b->b.n;
     uint64_t found = 0;
@@ -97,7 +97,7 @@ static int cut_record(struct cut *c, const char *edge, struct fl_rec_out *out, s
     cut_rows(c, &b->b);
     int rc = b->b.n > 0 ? cut_once(c, edge, &b->b) : FL_END;
     if (rc == FL_OK)
-        rc = fl_archive_tiles(c->dir, &b->b, &found, &c->missing, &c->err);
+        rc = fl_archive_tiles(c->dir, within, &b->b, &found, &c->missing, &c->err);
     if (rc == FL_OK)
         rc = fl_rec_append(out, &b->b, b->b.n == n && found == 0 ? &b->head : NULL, b->time, &c->err);
     c->kept += rc == FL_OK;
@@ -126,7 +126,7 @@ static int cut_edge(struct cut *c, struct fl_replay *r, const char *edge)
         if (!fl_batches_have(&c->batches, fl_rec_at(rec, records[k])->batch))
             continue;
         rc = fl_replay_read(r, rec, records[k], &b, &c->err);
-        rc = rc == FL_END ? FL_OK : rc == FL_OK ? cut_record(c, edge, out, &b) : rc;
+        rc = rc == FL_END ? FL_OK : rc == FL_OK ? cut_record(c, r->foreign ? r->run : NULL, edge, out, &b) : rc;
     }
     if (rc == FL_OK)
         rc = fl_rec_finish(out, &c->err);

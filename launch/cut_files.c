@@ -11,7 +11,8 @@
 #include "launch/mem.h"
 #include "launch/replay.h"
 
-struct cut_files { const char *dir; json_t *names; struct fl_err *err; };     /* names: of files that are in, by their path */
+/* within: fl_archive_may; names: of files that are in, by their path. */
+struct cut_files { const char *dir, *within; json_t *names; struct fl_err *err; };
 
 static int cut_copy(const char *from, const char *to, struct fl_err *err)
 {
@@ -49,7 +50,7 @@ static int cut_value(struct cut_files *c, json_t **value)
 {
     struct stat st;
     const char *path = json_string_value(*value);
-    if (path == NULL || stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+    if (path == NULL || !fl_archive_may(c->within, path) || stat(path, &st) != 0 || !S_ISREG(st.st_mode))
         return FL_OK;
     const char *slash = strrchr(path, '/'), *base = slash != NULL ? slash + 1 : path, *dot = strrchr(base, '.');
     size_t stem = dot != NULL ? (size_t)(dot - base) : strlen(base);
@@ -136,7 +137,7 @@ static int cut_options(struct cut_files *c, const char *stage, const json_t *ent
 
 int fl_cut_config(const char *dir, const struct fl_replay *r, struct fl_err *err)
 {
-    struct cut_files c = { dir, fl_need_json(json_object()), err };
+    struct cut_files c = { dir, r->foreign ? r->run : NULL, fl_need_json(json_object()), err };
     const char *name;
     json_t *e, *config = fl_need_json(json_deep_copy(r->config));
     int rc = FL_OK;

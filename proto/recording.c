@@ -99,6 +99,25 @@ static int rec_take_all(struct fl_rec *r, const char *path, struct fl_err *err)
     return rc;
 }
 
+static int rec_by_batch(const void *a, const void *b)
+{
+    const struct fl_rec_key *x = a, *y = b;
+    if (x->batch != y->batch)
+        return x->batch < y->batch ? -1 : 1;
+    return (x->record > y->record) - (x->record < y->record);
+}
+
+static int rec_sort(struct fl_rec *r, struct fl_err *err)
+{
+    r->keys = calloc(r->nentries + 1, sizeof *r->keys);
+    if (r->keys == NULL)
+        return fl_err_set(err, FL_E_NOMEM, "no memory for the batches of a recording");
+    for (uint64_t i = 0; i < r->nentries; i++)
+        r->keys[i] = (struct fl_rec_key){ r->entries[i].batch, i };
+    qsort(r->keys, r->nentries, sizeof *r->keys, rec_by_batch);
+    return FL_OK;
+}
+
 int fl_rec_open(const char *path, struct fl_rec **out, struct fl_err *err)
 {
     struct stat st;
@@ -117,6 +136,8 @@ int fl_rec_open(const char *path, struct fl_rec **out, struct fl_err *err)
         free(copy);
         rc = rec_take_all(r, path, err);
     }
+    if (rc == FL_OK)
+        rc = rec_sort(r, err);
     if (rc != FL_OK) {
         fl_rec_close(r);
         return rc;
@@ -136,6 +157,7 @@ void fl_rec_close(struct fl_rec *r)
     }
     free(r->files);
     free(r->entries);
+    free(r->keys);
     free(r->text);
     free(r);
 }
@@ -145,42 +167,37 @@ uint64_t fl_rec_count(const struct fl_rec *r) { return r->nentries; }
 const struct fl_rec_entry *fl_rec_at(const struct fl_rec *r, uint64_t i) { return &r->entries[i]; }
 const char *fl_rec_file(const struct fl_rec *r, uint32_t file) { return r->files[file].path; }
 
-uint64_t fl_rec_find(const struct fl_rec *r, uint64_t batch, uint32_t attempt)
+/* Number of the first key whose batch is greater. */
+static uint64_t rec_behind(const struct fl_rec *r, uint64_t batch)
 {
-    for (uint64_t i = r->nentries; i-- > 0;)
-        if (r->entries[i].batch == batch && (attempt == FL_REC_LAST || r->entries[i].attempt == attempt))
-            return i;
-    return FL_REC_NONE;
+    uint64_t low = 0, high = r->nentries;
+    while (low < high) {
+        uint64_t mid = low + (high - low) / 2;
+        if (r->keys[mid].batch <= batch)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
 }
 
-struct rec_key { uint64_t batch, record; };
-
-static int rec_by_batch(const void *a, const void *b)
+uint64_t fl_rec_find(const struct fl_rec *r, uint64_t batch, uint32_t attempt)
 {
-    const struct rec_key *x = a, *y = b;
-    if (x->batch != y->batch)
-        return x->batch < y->batch ? -1 : 1;
-    return (x->record > y->record) - (x->record < y->record);
+    for (uint64_t i = rec_behind(r, batch); i-- > 0 && r->keys[i].batch == batch;)
+        if (attempt == FL_REC_LAST || r->entries[r->keys[i].record].attempt == attempt)
+            return r->keys[i].record;
+    return FL_REC_NONE;
 }
 
 int fl_rec_batches(const struct fl_rec *r, uint64_t **records, uint64_t *n, struct fl_err *err)
 {
-    struct rec_key *keys = calloc(r->nentries + 1, sizeof *keys);
     *records = calloc(r->nentries + 1, sizeof **records);
     *n = 0;
-    if (keys == NULL || *records == NULL) {
-        free(keys);
-        free(*records);
-        *records = NULL;
+    if (*records == NULL)
         return fl_err_set(err, FL_E_NOMEM, "no memory for the batches of a recording");
-    }
     for (uint64_t i = 0; i < r->nentries; i++)
-        keys[i] = (struct rec_key){ r->entries[i].batch, i };
-    qsort(keys, r->nentries, sizeof *keys, rec_by_batch);
-    for (uint64_t i = 0; i < r->nentries; i++)
-        if (i + 1 == r->nentries || keys[i + 1].batch != keys[i].batch)
-            (*records)[(*n)++] = keys[i].record;
-    free(keys);
+        if (i + 1 == r->nentries || r->keys[i + 1].batch != r->keys[i].batch)
+            (*records)[(*n)++] = r->keys[i].record;
     return FL_OK;
 }
 
@@ -224,6 +241,8 @@ static int rec_read_head(struct fl_rec *r, const struct fl_rec_entry *e, struct 
         return rec_damaged(r, e, err->text, err);
     if (b->batch != e->batch || b->attempt != e->attempt || b->n != e->n || b->ntensors != h->ntensors)
         return rec_damaged(r, e, "its head is of another batch", err);
+    if (b->n > r->info.B)
+        return rec_damaged(r, e, "more tiles than a batch of its run has", err);
     to->head.len = h->hlen;
     memcpy(to->head.bytes, head + FL_RHEAD_SIZE, h->hlen);
     for (uint32_t i = 0; i < b->ntensors; i++) {

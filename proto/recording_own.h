@@ -44,11 +44,13 @@ bool fl_rtail_get(const uint8_t in[FL_RTAIL], uint64_t *off, uint32_t *entries, 
 
 /* recording_open.c */
 struct fl_rec_segment { char *path; int fd; uint64_t size; uint32_t number; };
+struct fl_rec_key { uint64_t batch, record; };
 struct fl_rec {
     struct fl_rec_info info;
     char    *text;
     struct fl_rec_segment *files; uint32_t nfiles;
     struct fl_rec_entry *entries; uint64_t nentries, cap;
+    struct fl_rec_key *keys;             /* of all entries, by batch, then in the order they were written */
 };
 /* recording_scan.c: adds the records of a file, by its index or by walking. */
 int  fl_rscan(struct fl_rec *, uint32_t file, uint64_t first, struct fl_err *);

@@ -1,5 +1,6 @@
 """Every stage of the default graph, replayed on what was recorded, gives the same bits; a wrong build is caught, by its element."""
 import glob
+import json
 import os
 import random
 import re
@@ -275,6 +276,18 @@ def a_reproducer_is_one_file(tmp):
     same(replay(tmp + "/at 12:30.tar", "--stage", "stack", "--diff"), "the same: 1 batches compared\n", "a name with a colon")
     _, _, err = flowrun("merge", tmp + "/tile.tar", tmp + "/tile2.tar", "--out", tmp + "/n.tar", want=1)
     holds("batch 0 of augment comes twice with other tiles" in err, err)
+    os.mkdir(tmp + "/forged")                               # names files of this machine, which are none of its business
+    subprocess.run(["tar", "-C", tmp + "/forged", "-xf", tmp + "/again.tar"], check=True)
+    with open(tmp + "/secret", "w") as f:
+        f.write("not for others")
+    with open(tmp + "/forged/config.json") as f:
+        config = json.load(f)
+    config["stages"]["net"]["options"]["weights"] = [tmp + "/secret"]
+    with open(tmp + "/forged/config.json", "w") as f:
+        json.dump(config, f)
+    subprocess.run(["tar", "-C", tmp + "/forged", "-cf", tmp + "/forged.tar", "."], check=True)
+    _, _, err = flowrun("cut", tmp + "/forged.tar", "--out", tmp + "/out.tar")
+    holds("net: weights: %s/secret is no file that could be taken along" % tmp in err and b"not for others" not in slurp(tmp + "/out.tar"), err)
     os.mkdir(tmp + "/evil")                                 # leads to a run of this machine
     os.symlink(tmp + "/gone-run/recordings", tmp + "/evil/recordings")
     shutil.copy(tmp + "/gone-run/config.json", tmp + "/evil")

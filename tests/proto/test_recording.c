@@ -199,6 +199,26 @@ FL_TEST(the_last_attempt_of_a_batch_counts)
     fl_rec_close(r);
 }
 
+FL_TEST(more_tiles_than_a_batch_has_are_damage)
+{
+    struct fl_err err = { 0 };
+    struct fl_rec_out *o;
+    struct fl_rec *r;
+    struct made m;
+    struct fl_rec_batch b = { 0 };
+    struct fl_rec_conf c = conf();
+    c.B = 2;
+    CHECK_OK(fl_rec_out_new(&c, &o, &err), err);
+    CHECK_OK(fl_rec_append(o, make(&m, 7, 0), NULL, 1, &err), err);
+    CHECK_OK(fl_rec_finish(o, &err), err);
+    fl_rec_out_free(o);
+    CHECK_OK(fl_rec_open(in_tmp("decode"), &r, &err), err);
+    CHECK_INT(fl_rec_read(r, 0, &b, &err), FL_E_INPUT);
+    CHECK(strstr(err.text, "batch 7, attempt 0: damaged: more tiles than a batch of its run has") != NULL);
+    fl_rec_batch_done(&b);
+    fl_rec_close(r);
+}
+
 FL_TEST(segments_follow_each_other_and_the_oldest_go)
 {
     struct fl_err err;
@@ -388,7 +408,7 @@ FL_TEST(what_is_no_recording_is_refused)
 int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
-        CASE(comes_back_as_it_was), CASE(the_last_attempt_of_a_batch_counts), CASE(segments_follow_each_other_and_the_oldest_go),
+        CASE(comes_back_as_it_was), CASE(the_last_attempt_of_a_batch_counts), CASE(more_tiles_than_a_batch_has_are_damage), CASE(segments_follow_each_other_and_the_oldest_go),
         CASE(the_wire_header_is_kept_byte_for_byte), CASE(torn_at_every_length), CASE(every_byte_changed), CASE(a_missing_index_is_made_again),
         CASE(a_full_disk_leaves_what_was_whole), CASE(what_is_no_recording_is_refused), { 0 },
     };

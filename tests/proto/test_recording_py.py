@@ -1,4 +1,5 @@
 """The Python reader of recordings against what the C writer wrote: a real run's edges, damaged copies, zstd."""
+import ctypes
 import importlib.util
 import os
 import sys
@@ -40,6 +41,22 @@ def pixels_are_those_of_another_decoder(tmp):
             for tile, pixels in zip(b.ids, b.tensors["pixels"]):
                 want = np.asarray(Image.open("%s/%s.jpg" % (TILES, tile)).convert("RGB"))
                 holds(np.abs(pixels.astype(int) - want).max() <= 2, "pixels of " + tile)
+
+
+def frames_of_another_size_are_refused(tmp):
+    """Before anything is unpacked: what a frame states is what counts."""
+    z = ctypes.CDLL("libzstd.so.1")
+    z.ZSTD_compressBound.restype = z.ZSTD_compress.restype = ctypes.c_size_t
+    for n in (1, 255, 256, 65791, 65792, 1 << 20):
+        data, room = bytes(range(256)) * (n // 256 + 1), z.ZSTD_compressBound(ctypes.c_size_t(n))
+        out = ctypes.create_string_buffer(room)
+        size = z.ZSTD_compress(out, ctypes.c_size_t(room), data, ctypes.c_size_t(n), 3)
+        frame = out.raw[:size]
+        same(recording._zstd_size(frame), n, "size")
+        same(recording._zstd(frame, n), data[:n], "contents")
+        same([recording._zstd(frame, n - 1), recording._zstd(frame, n + 1), recording._zstd(frame[1:], n)], [None] * 3, "another size, no frame")
+    frame = bytes.fromhex("28b52ffd e0 0000000000010000 010000".replace(" ", ""))     # states a terabyte in 16 bytes
+    same([recording._zstd_size(frame), recording._zstd(frame, 1 << 40)], [1 << 40, None], "more than its bytes can stand for")
 
 
 def damage_is_told_and_the_rest_stays(tmp):
@@ -138,5 +155,5 @@ def forged_with_right_checksums(tmp):
 
 
 if __name__ == "__main__":
-    sys.exit(flow.run_cases([checksum, pixels_are_those_of_another_decoder, damage_is_told_and_the_rest_stays,
+    sys.exit(flow.run_cases([frames_of_another_size_are_refused, checksum, pixels_are_those_of_another_decoder, damage_is_told_and_the_rest_stays,
                              every_byte_changed, torn_at_every_length, forged_with_right_checksums]))
