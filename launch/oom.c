@@ -1,6 +1,7 @@
-/* How often the kernel has killed for want of memory: in this process's cgroup, or on the whole machine where that can't be read. */
+/* How much memory there is, and how often the kernel has killed for want of it: in this process's cgroup, or on the whole machine where that can't be read. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "launch/super.h"
 
@@ -18,24 +19,24 @@ static bool oom_read(const char *path, const char *key, uint64_t *n)
     return found;
 }
 
-/* The memory cgroup's counter: version 2 ("0::/path"), then version 1 ("7:memory:/path"). */
-static bool oom_cgroup(const char *proc, uint64_t *n)
+/* A file of this process's memory cgroup: version 2 ("0::/path"), then version 1 ("7:memory:/path"). */
+static bool oom_cgroup(const char *name2, const char *name1, char path[800])
 {
-    char line[600], path[800];
-    FILE *f = fopen(proc, "re");
+    char line[600];
+    FILE *f = fopen("/proc/self/cgroup", "re");
     bool found = false;
     while (f != NULL && !found && fgets(line, sizeof line, f) != NULL) {
         line[strcspn(line, "\n")] = '\0';
         const char *names = strchr(line, ':'), *at = names != NULL ? strchr(names + 1, ':') : NULL;
         if (at == NULL)
             continue;
-        if (at == names + 1) {
-            snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.events", at + 1);
-            found = oom_read(path, "oom_kill", n);
-        } else if (strncmp(names + 1, "memory:", 7) == 0) {
-            snprintf(path, sizeof path, "/sys/fs/cgroup/memory%s/memory.oom_control", at + 1);
-            found = oom_read(path, "oom_kill", n);
-        }
+        if (at == names + 1)
+            snprintf(path, 800, "/sys/fs/cgroup%s/%s", at + 1, name2);
+        else if (strncmp(names + 1, "memory:", 7) == 0)
+            snprintf(path, 800, "/sys/fs/cgroup/memory%s/%s", at + 1, name1);
+        else
+            continue;
+        found = access(path, R_OK) == 0;
     }
     if (f != NULL)
         fclose(f);
@@ -44,8 +45,26 @@ static bool oom_cgroup(const char *proc, uint64_t *n)
 
 uint64_t fl_oom_kills(void)
 {
+    char path[800];
     uint64_t n = 0;
-    if (!oom_cgroup("/proc/self/cgroup", &n))
+    if (!oom_cgroup("memory.events", "memory.oom_control", path) || !oom_read(path, "oom_kill", &n))
         oom_read("/proc/vmstat", "oom_kill", &n);
     return n;
+}
+
+uint64_t fl_memory_free(void)
+{
+    char path[800];
+    uint64_t free = 0, swap = 0, most;
+    if (!oom_read("/proc/meminfo", "MemAvailable:", &free))
+        return UINT64_MAX;
+    oom_read("/proc/meminfo", "SwapFree:", &swap);
+    free = (free + swap) * 1024;
+    /* Of what a cgroup uses much is cache, which goes when it must: its limit alone says what is too much. */
+    FILE *f = oom_cgroup("memory.max", "memory.limit_in_bytes", path) ? fopen(path, "re") : NULL;
+    if (f != NULL && fscanf(f, "%lu", &most) == 1 && most < free)
+        free = most;
+    if (f != NULL)
+        fclose(f);
+    return free;
 }

@@ -64,7 +64,7 @@ void fl_super_kill_all(struct fl_super *s)
 {
     s->killed = true;
     for (uint32_t i = 0; i < s->ninst; i++)
-        if (s->inst[i].pid > 0 && !s->inst[i].dumping)   /* that one is killed when it has written */
+        if (s->inst != NULL && s->inst[i].pid > 0 && !s->inst[i].dumping)   /* that one is killed when it has written */
             kill(s->inst[i].pid, SIGKILL);
 }
 
@@ -512,13 +512,15 @@ int fl_run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)
     int sigfd = run_signals(conf);
     int rc = fl_metrics_open(&s, &err);
     if (rc == FL_OK)
+        rc = run_prepare(&s, &err);
+    if (rc == FL_OK)
+        rc = fl_spawn_room(&s, &err);
+    if (rc == FL_OK)
         rc = fl_rundir_open(&s, &err);
     if (rc == FL_OK) {
         fl_poison_open(&s);
-        rc = run_prepare(&s, &err);
-    }
-    if (rc == FL_OK)
         rc = fl_spawn_pools(&s, &err);
+    }
     if (rc == FL_OK && !conf->quiet)
         fprintf(stderr, "run: %s; window %u batches of %u tiles\n", s.dir, g->window, g->B);
     for (uint32_t i = 0; rc == FL_OK && i < s.ninst; i++)

@@ -56,6 +56,10 @@ int fl_rundir_make(const char *want, const char *name, char dir[FL_RUN_DIR], str
     if (want != NULL) {
         if (strlen(want) >= FL_RUN_DIR)
             return fl_err_set(err, FL_E_CONFIG, "run directory: name too long");
+        json_t *text = json_string(want);                     /* stages get it as JSON */
+        json_decref(text);
+        if (text == NULL)
+            return fl_err_set(err, FL_E_CONFIG, "run directory %s: its name is not UTF-8 text", want);
         snprintf(dir, FL_RUN_DIR, "%s", want);
         return rundir_folders(dir, err);
     }
@@ -257,10 +261,7 @@ void fl_super_log(struct fl_super *s, const char *stage, uint32_t instance, int 
     clock_gettime(CLOCK_REALTIME, &t);
     char plain[700];
     snprintf(plain, sizeof plain, "%s", text);
-    json_t *probe = json_string(plain);
-    for (char *c = plain; probe == NULL && *c != '\0'; c++)      /* a stage's text need not be UTF-8 */
-        *c = (unsigned char)*c < 0x80 ? *c : '?';
-    json_decref(probe);
+    fl_err_mend(plain);
     json_t *j = json_pack("{s:f, s:s, s:s, s:i, s:s}", "time", (double)t.tv_sec + (double)t.tv_nsec / 1e9, "level", names[level >= 0 && level <= 2 ? level : 2],
                           "stage", stage, "instance", (int)instance, "text", plain);
     if (s->log != NULL && ftell(s->log) > RUNDIR_LOG)
@@ -275,5 +276,5 @@ void fl_super_log(struct fl_super *s, const char *stage, uint32_t instance, int 
     if (s->conf->agent != NULL)
         fl_agent_log(s->conf->agent, stage, instance, level, plain);
     if (level >= FL_LOG_WARN && !s->conf->quiet)
-        fprintf(stderr, "%s%s: %s\n", level == FL_LOG_WARN ? "warning: " : "", stage, text);
+        fprintf(stderr, "%s%s: %s\n", level == FL_LOG_WARN ? "warning: " : "", stage, plain);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "launch/cpus.h"
+#include "launch/graph.h"
 #include "launch/super.h"
 #include "runtime/slab.h"
 
@@ -31,15 +32,30 @@ int fl_fd_high(int fd)
     return high;
 }
 
+int fl_spawn_room(const struct fl_super *s, struct fl_err *err)
+{
+    const struct fl_graph *g = s->g;
+    const rlim_t files = PARENT_FDS + 64 + 3 * (rlim_t)s->ninst + 2 * (rlim_t)g->nstages;
+    const uint64_t free = fl_memory_free();
+    struct rlimit rl;
+    uint64_t slabs = 0;
+    char need[32], have[32];
+    if (g->nstages + CHILD_POOLS > PARENT_FDS)
+        return fl_err_set(err, FL_E_CONFIG, "%u stages, at most %d", g->nstages, PARENT_FDS - CHILD_POOLS);
+    if (getrlimit(RLIMIT_NOFILE, &rl) != 0 || rl.rlim_cur < files)
+        return fl_err_set(err, FL_E_CONFIG, "too few open files allowed (ulimit -Hn): %llu, want %llu", (unsigned long long)rl.rlim_cur, (unsigned long long)files);
+    for (uint32_t i = 0; i < g->nstages; i++)
+        slabs += g->stages[i].slab;
+    /* Taking what isn't there would not fail: the kernel would kill somebody. */
+    if (slabs > free / g->window)
+        return fl_err_set(err, FL_E_CONFIG, "%u batches in flight take %s of shared memory, but %s are free here; give `memory:` less, or smaller batches", g->window,
+                          fl_plan_size(slabs * g->window, need), fl_plan_size(free, have));
+    return FL_OK;
+}
+
 int fl_spawn_pools(struct fl_super *s, struct fl_err *err)
 {
     const struct fl_graph *g = s->g;
-    struct rlimit rl;
-    if (g->nstages + CHILD_POOLS > PARENT_FDS)
-        return fl_err_set(err, FL_E_CONFIG, "%u stages, at most %d", g->nstages, PARENT_FDS - CHILD_POOLS);
-    if (getrlimit(RLIMIT_NOFILE, &rl) != 0 || rl.rlim_cur < PARENT_FDS + 64 + 3 * (rlim_t)s->ninst + 2 * (rlim_t)g->nstages)
-        return fl_err_set(err, FL_E_CONFIG, "too few open files allowed (ulimit -Hn): %llu, want %llu", (unsigned long long)rl.rlim_cur,
-                          (unsigned long long)(PARENT_FDS + 64 + 3 * (uint64_t)s->ninst + 2 * (uint64_t)g->nstages));
     int rc = fl_memfd_new("flowrun-gens", sizeof *s->gens, &s->gens_fd, err);
     if (rc != FL_OK)
         return rc;

@@ -97,6 +97,7 @@ void fl_super_log(struct fl_super *, const char *stage, uint32_t instance, int l
 
 /* spawn.c */
 int  fl_fd_high(int fd);                 /* moves a descriptor above what children are given, so that handing down never hits one still needed */
+int  fl_spawn_room(const struct fl_super *, struct fl_err *);     /* FL_E_CONFIG: open files or memory do not suffice; nothing is made yet */
 int  fl_spawn_pools(struct fl_super *, struct fl_err *);
 int  fl_spawn(struct fl_super *, uint32_t inst, struct fl_err *);
 void fl_spawn_free(struct fl_super *);
@@ -149,6 +150,7 @@ bool fl_poison_has_marks(const struct fl_super *, uint64_t batch);
 void fl_poison_told(const char *run, const char *stage, uint64_t batch, char *out, size_t size);   /* "; in quarantine: ID (row R), ..." or "" */
 
 /* oom.c */
+uint64_t fl_memory_free(void);                                 /* bytes that can be had: of the machine, or its limit for this process's cgroup */
 uint64_t fl_oom_kills(void);                                   /* by the kernel, so far */
 
 /* table.c */

@@ -34,8 +34,7 @@ static size_t status_char(const unsigned char *p)
     return bad ? 0 : n;
 }
 
-/* Texts go into JSON, which takes UTF-8 alone, but file names may be any bytes, and a text that was cut may end within a character. */
-static void status_mend(char *text)
+void fl_err_mend(char *text)
 {
     for (size_t n; *text != '\0'; text += n) {
         n = status_char((const unsigned char *)text);
@@ -49,7 +48,7 @@ int fl_err_vset(struct fl_err *err, int code, const char *fmt, va_list ap)
     if (err != NULL) {
         err->code = code;
         vsnprintf(err->text, sizeof err->text, fmt, ap);
-        status_mend(err->text);
+        fl_err_mend(err->text);
     }
     return code;
 }
@@ -78,6 +77,6 @@ int fl_err_context(struct fl_err *err, const char *fmt, ...)
         memcpy(err->text + n + 2, old, len < room ? len : room);
         err->text[(size_t)n + 2 + (len < room ? len : room)] = '\0';
     }
-    status_mend(err->text);
+    fl_err_mend(err->text);
     return err->code;
 }

@@ -37,18 +37,22 @@ const char *fl_status_name(int code);
 /* The code printed as `name` ("E_INPUT"), or FL_E_BUG when no code is called so. */
 int fl_status_parse(const char *name);
 
-/* One error: code and a line of text without newline. Zeroed = no error. */
+/* One error: code and a line of UTF-8 text without newline. Zeroed = no error. */
 struct fl_err {
     int  code;
     char text[512];
 };
 
-/* Fills *err (may be NULL) and returns code. */
+/* Fills *err (may be NULL) and returns code. A text that is too long is cut. */
 int fl_err_set(struct fl_err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int fl_err_vset(struct fl_err *err, int code, const char *fmt, va_list ap) __attribute__((format(printf, 3, 0)));
 
 /* Puts "context: " before the text of an error on its way up; returns err->code. */
 int fl_err_context(struct fl_err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Makes each byte that is no part of a UTF-8 character a '?': texts go into JSON, but file names may be any bytes, and a text that was cut may
+ * end within a character. What the functions above make is so already. */
+void fl_err_mend(char *text);
 
 #ifdef __clang_analyzer__      /* it sees one file at a time, and must know that what comes back is the code */
 #define fl_err_set(err, code, ...) (fl_err_set(err, code, __VA_ARGS__), (code))

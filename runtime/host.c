@@ -316,7 +316,9 @@ int fl_host_mark(struct fl_ctx *ctx, struct fl_batch *b, uint32_t row, int code,
     if (rc != FL_OK)
         return rc;
     ((int32_t *)fl_batch_find(b, "status")->data)[row] = code;
-    snprintf((char *)fl_batch_find(b, "reason")->data + (size_t)row * FL_REASON_SIZE, FL_REASON_SIZE, "%s", text);
+    char *reason = (char *)fl_batch_find(b, "reason")->data + (size_t)row * FL_REASON_SIZE;
+    snprintf(reason, FL_REASON_SIZE, "%s", text);
+    fl_err_mend(reason);
     ctx->host->rejects++;
     return FL_OK;
 }
@@ -592,6 +594,7 @@ static void host_log(struct fl_ctx *ctx, int level, const char *fmt, va_list ap)
 {
     char text[512];
     vsnprintf(text, sizeof text, fmt, ap);
+    fl_err_mend(text);
     ctx->host->ops->log(ctx->host->owner, level, text);
 }
 

@@ -64,9 +64,9 @@ class Place:
         with open(self.at(*names), newline="") as f:
             return f.read()
 
-    def flowrun(self, *args):
+    def flowrun(self, *args, **popen):
         r = subprocess.run([os.path.join(self.build, "bin/flowrun"), *args], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                           stderr=subprocess.STDOUT, timeout=120, text=True, errors="replace")
+                           stderr=subprocess.STDOUT, timeout=120, text=True, errors="replace", **popen)
         return r.returncode, r.stdout
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -195,6 +196,16 @@ def refused_run(place):
     write(place.at("good.yaml"), pipeline())
     for name, run in (("is a file", "file"), ("lies below a file", "file/run")):
         ends("run directory " + name, place.flowrun("good.yaml", "-q", "--run", run), 2, "run directory file.*: Not a directory")
+    ends("run directory is not UTF-8", place.flowrun("good.yaml", "-q", "--run", "r\udcff"), 2, "run directory r.: its name is not UTF-8 text")
+    few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))      # noqa: E731
+    ends("few open files", place.flowrun("good.yaml", "-q", "--run", "run", preexec_fn=few), 2, "too few open files allowed \\(ulimit -Hn\\): 100, want 6\\d\\d")
+    # A batch of 4096 tiles of 805 MB; should they be taken in spite of all, no file may grow over 64 MiB.
+    small = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 26, 1 << 26))      # noqa: E731
+    large = ("--set", "memory=100TB", "--set", "decode.size=16384", "--set", "augment.tile=16384", "--set", "tiles.batch=4096")
+    ends("more memory than there is", place.flowrun("good.yaml", "-q", "--run", "run", *large, preexec_fn=small), 2,
+         "1 batches in flight take 3.* TB of shared memory, but .* are free here; give `memory:` less, or smaller batches")
+    if os.path.exists(place.at("run")):
+        check("nothing is left of them", ["a run directory"])
 
 
 # ---- runs: in = predicted + rejected, each tile in one of the two ----
@@ -267,6 +278,13 @@ def listed_tiles(place):
     wants = {i: "tiles: .*tiles/%s\\.jpg: listed in list\\.csv, but no such file" % i for i in ("absent_1", "absent_2")}
     run_rejecting(place, "listed tiles without a file", wants, ids,
                   pipeline(tiles="  tiles: {stage: source, options: {csv: list.csv, folder: tiles, batch: 4}}"))
+
+
+def listed_paths_of_any_bytes(place):
+    """Reasons are text, whatever the paths are; a list may have Windows' line ends, and end without one."""
+    write(place.at("list.txt"), b"tiles/sample_00001.jpg\r\nt\xff/absent.jpg\r\n\r\ntiles/sample_00000.jpg")
+    run_rejecting(place, "paths that are not UTF-8", {"absent": "decode: E_INPUT: t\\?/absent\\.jpg: No such file or directory"},
+                  ["sample_00000", "sample_00001", "absent"], pipeline(tiles=source('"@list.txt"')))
 
 
 def labels_of_absent_tiles(place):
@@ -395,7 +413,7 @@ def main():
         refused_weights(place, missing, misshapen)
         refused_run(place)
         refused_sets(place)
-        for case in (broken_jpegs, broken_tiffs, listed_tiles, labels_of_absent_tiles, all_rejected, damaged_runs, other_tiles):
+        for case in (broken_jpegs, broken_tiffs, listed_tiles, listed_paths_of_any_bytes, labels_of_absent_tiles, all_rejected, damaged_runs, other_tiles):
             case(make())
         run_failing(make(), "NaN in the weights", pipeline(net="  net: {stage: forward, from: augment, options: {weights: nan.safetensors, rows: 4}}"),
                     "net", "E_NUM: nan\\.safetensors: tensor \"%s\": element 2 is nan" % re.escape(nan))
