@@ -62,11 +62,12 @@ static bool changed_is_source(const json_t *entry)
 
 static void changed_entry(struct changed *c, const char *name, const json_t *was, const json_t *is)
 {
-    static const char *const free_names[] = { "instances", "place", "exe", "options", NULL }, *const none[] = { NULL };
+    static const char *const free_names[] = { "instances", "place", "exe", "options", NULL };
+    static const char *const by_content[] = { "snapshots", NULL };      /* digests of files, which are compared themselves and told by name */
     char *where = fl_need_text("stages.%s.", name), *options = fl_need_text("stages.%s.options.", name);
     enum fl_changed how = changed_is_source(was) || changed_is_source(is) ? FL_CHANGED_BATCHES : FL_CHANGED_RESULTS;
     changed_members(c, where, was, is, free_names, how);
-    changed_members(c, options, json_object_get(was, "options"), json_object_get(is, "options"), none, how);
+    changed_members(c, options, json_object_get(was, "options"), json_object_get(is, "options"), by_content, how);
     free(where);
     free(options);
 }
