@@ -20,6 +20,8 @@ static int main_run(const struct fl_cmd *cmd, int argc, char **argv)
 {
     struct fl_args a = { 0 };
     int status = 2;
+    if (cmd->raw != NULL && argc == 2 && strcmp(argv[1], "--version") == 0)
+        return printf("flowrun %s\n", FL_VERSION) < 0;
     if (cmd->raw != NULL)
         return cmd->raw(argc, argv);
     if (fl_args_read(cmd, argc, argv, &a)) {

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include "proto/crc32c.h"
 #include "proto/read_at.h"
@@ -268,6 +269,8 @@ static int rec_tensor(const struct fl_rec *r, const struct fl_rec_entry *e, cons
         return rec_damaged(r, e, to->name, err);
     if (t->codec == FL_RCODEC_ZSTD) {
         size_t n = ZSTD_getFrameContentSize(packed, t->stored) == to->bytes ? ZSTD_decompress(at, to->bytes, packed, t->stored) : 0;
+        if (ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation)
+            return fl_err_set(err, FL_E_NOMEM, "%.300s: no memory to unpack %s", f->path, to->name);
         if (ZSTD_isError(n) || n != to->bytes)
             return rec_damaged(r, e, to->name, err);
     }

@@ -176,7 +176,7 @@ int fl_rec_segments(const char *dir, const char *edge, uint32_t **numbers, uint3
     *n = 0;
     DIR *d = opendir(dir);
     if (d == NULL)
-        return fl_err_set(err, FL_E_IO, "%.300s: %s", dir, strerror(errno));
+        return fl_err_set(err, errno == ENOMEM ? FL_E_NOMEM : FL_E_IO, "%.300s: %s", dir, strerror(errno));
     for (struct dirent *e; (e = readdir(d)) != NULL;) {
         unsigned number;
         int used = 0;

@@ -490,10 +490,14 @@ int fl_set_labels(struct fl_ctx *ctx, uint32_t n, const char *const *labels, uin
 static int host_texts(struct fl_ctx *ctx, json_t **to, const char *what, uint32_t n, const char *const *texts)
 {
     json_t *list = json_array();
-    for (uint32_t i = 0; i < n; i++)
-        if (json_array_append_new(list, json_string(texts[i])) != 0) {
+    for (uint32_t i = 0; i < n || list == NULL; i++)
+        if (list == NULL || json_array_append_new(list, json_string(texts[i])) != 0) {
+            char mended[256];
+            snprintf(mended, sizeof mended, "%s", i < n ? texts[i] : "");
+            fl_err_mend(mended);
             json_decref(list);
-            return fl_fail(ctx, FL_E_LABEL, "%s %u: its name is no UTF-8 text", what, i);
+            return i < n && strncmp(mended, texts[i], 250) != 0 ? fl_fail(ctx, FL_E_LABEL, "%s %u: its name is no UTF-8 text", what, i)
+                                                               : fl_fail(ctx, FL_E_NOMEM, "names of %u %ss", n, what);
         }
     json_decref(*to);
     *to = list;

@@ -1,6 +1,6 @@
 /* JSON from memory that may run out.
  *
- * Where an allocation fails, jansson 2.14 drops a character of a text without a word, or ends in an assert. So it isn't told: the parse is left
+ * Where an allocation fails, jansson 2.14 drops a character of a text without a word, or ends in an assert. So it isn't told: its work is left
  * there and then, and what it had taken is given back from a list. */
 #include "runtime/json.h"
 
@@ -39,29 +39,52 @@ static void json_give(void *p)
     free(p);
 }
 
-static void json_leave(json_malloc_t take, json_free_t give)
+static struct { json_malloc_t take; json_free_t give; } json_before;
+
+static void json_enter(void)
 {
-    json_set_alloc_funcs(take, give);
+    json_get_alloc_funcs(&json_before.take, &json_before.give);
+    json_set_alloc_funcs(json_take, json_give);
+}
+
+static void json_leave(void)
+{
+    json_set_alloc_funcs(json_before.take, json_before.give);
     free(json.taken);
     json.taken = NULL;
     json.n = json.room = 0;
 }
 
+/* After a jump back: memory has run out. */
+static void json_give_up(void)
+{
+    while (json.n > 0)
+        free(json.taken[--json.n]);
+    json_leave();
+}
+
 int fl_json_parse(const char *text, size_t len, size_t flags, json_t **out, json_error_t *why)
 {
-    json_malloc_t take;
-    json_free_t give;
-    json_get_alloc_funcs(&take, &give);
     *out = NULL;
     if (setjmp(json.back) != 0) {
-        while (json.n > 0)
-            free(json.taken[--json.n]);
-        json_leave(take, give);
+        json_give_up();
         snprintf(why->text, sizeof why->text, "out of memory");
         return FL_E_NOMEM;
     }
-    json_set_alloc_funcs(json_take, json_give);
+    json_enter();
     *out = json_loadb(text, len, flags, why);
-    json_leave(take, give);
+    json_leave();
     return *out != NULL ? FL_OK : FL_E_INPUT;
+}
+
+char *fl_json_text(const json_t *j, size_t flags)
+{
+    if (setjmp(json.back) != 0) {
+        json_give_up();
+        return NULL;
+    }
+    json_enter();
+    char *text = json_dumps(j, flags);
+    json_leave();
+    return text;
 }

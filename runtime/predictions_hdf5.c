@@ -52,17 +52,17 @@ static int hdf5_start(const char *mode, int file, int memfd, pid_t *pid, struct 
     sigemptyset(&none);
     posix_spawn_file_actions_init(&fa);
     posix_spawnattr_init(&attr);
-    posix_spawn_file_actions_adddup2(&fa, high[0], 3);
-    posix_spawn_file_actions_adddup2(&fa, high[1], 4);
+    int rc = high[0] < 0 || high[1] < 0 ? EMFILE : posix_spawn_file_actions_adddup2(&fa, high[0], 3);
+    rc = rc ? rc : posix_spawn_file_actions_adddup2(&fa, high[1], 4);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);      /* Ctrl-C is the caller's */
     posix_spawnattr_setsigmask(&attr, &none);
-    int rc = high[0] < 0 || high[1] < 0 ? EMFILE : posix_spawn(pid, helper, &fa, &attr, argv, env);
+    rc = rc ? rc : posix_spawn(pid, helper, &fa, &attr, argv, env);
     posix_spawn_file_actions_destroy(&fa);
     posix_spawnattr_destroy(&attr);
     for (int i = 0; i < 2; i++)
         if (high[i] >= 0)
             close(high[i]);
-    return rc == 0 ? FL_OK : fl_err_set(err, FL_E_IO, "%s: can't be started: %s", helper, strerror(rc));
+    return rc == 0 ? FL_OK : fl_err_set(err, rc == ENOMEM ? FL_E_NOMEM : FL_E_IO, "%s: can't be started: %s", helper, strerror(rc));
 }
 
 #define HDF5_LOOK_MS 10
@@ -238,9 +238,9 @@ int fl_pred_write_hdf5(const char *path, int fd, const struct fl_predictions *p,
     memcpy(rows, p->ids, p->n * 64);
     memcpy(rows + p->n * 64, p->p, p->n * p->L * sizeof *p->p);
     rc = fl_hdf5_run("write", path, fd, memfd, FL_HDF5_SECONDS, err);
-    if (rc != FL_OK)
+    if (rc == FL_E_INPUT)                /* as a reader would say it */
         rc = err != NULL ? err->code = FL_E_IO : FL_E_IO;
-    else if (w->status != FL_OK)
+    else if (rc == FL_OK && w->status != FL_OK)
         rc = fl_err_set(err, FL_E_IO, "%s: %.399s", path, w->text);
     munmap(map, bytes);
     close(memfd);

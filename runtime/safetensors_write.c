@@ -4,12 +4,14 @@
 #include <jansson.h>
 #include <libgen.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "proto/dtype.h"
+#include "runtime/json.h"
 #include "runtime/model.h"
 #include "runtime/safetensors_names.h"
 
@@ -102,11 +104,12 @@ static int safetensors_describe(const char *path, const struct fl_st_tensor *t, 
     if (t->name[0] == '\0' || strcmp(t->name, "__metadata__") == 0 || json_object_get(header, t->name) != NULL)
         return fl_err_set(err, FL_E_INPUT, "%s: tensor \"%s\": the name is empty, reserved or there twice", path, t->name);
     json_t *shape = json_array();
+    bool whole = true;
     for (uint32_t i = 0; i < t->ndim; i++)
-        json_array_append_new(shape, json_integer(t->shape[i]));
+        whole = json_array_append_new(shape, json_integer(t->shape[i])) == 0 && whole;
     json_t *v = json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtype, "shape", shape, "data_offsets", (json_int_t)*at,
                           (json_int_t)(*at + bytes));
-    if (v == NULL || json_object_set_new(header, t->name, v) != 0)
+    if (json_object_set_new(header, t->name, v) != 0 || !whole)
         return fl_err_set(err, FL_E_NOMEM, "%s: tensor \"%s\": no memory, or its name is not UTF-8", path, t->name);
     *at += bytes;
     return FL_OK;
@@ -122,7 +125,7 @@ static int safetensors_header(const char *path, const char *meta, const struct f
     for (uint32_t i = 0; i < n && code == FL_OK; i++)
         code = safetensors_describe(path, &t[i], &at, header, err);
     if (code == FL_OK) {
-        *text = json_dumps(header, JSON_COMPACT);
+        *text = fl_json_text(header, JSON_COMPACT);
         if (*text == NULL)
             code = fl_err_set(err, FL_E_NOMEM, "%s: no memory for the header", path);
     }
@@ -164,7 +167,7 @@ static int safetensors_store(const char *path, const char *header, const struct 
         return fl_err_set(err, FL_E_IO, "%s: the path is too long", path);
     FILE *f = fopen(temp, "wbe");
     if (f == NULL)
-        return fl_err_set(err, FL_E_IO, "%s: %s", temp, strerror(errno));
+        return fl_err_set(err, errno == ENOMEM ? FL_E_NOMEM : FL_E_IO, "%s: %s", temp, strerror(errno));
     errno = 0;
     safetensors_put(f, header, t, n);
     int bad = fflush(f) != 0 || ferror(f) || fsync(fileno(f)) != 0;

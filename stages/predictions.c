@@ -119,16 +119,19 @@ static int preds_called(struct fl_ctx *ctx, struct fl_err *err)
     if (told > 0 && told != n)
         return fl_err_set(err, FL_E_CONFIG, "names: %u names for %u models", told, n);
     char **all = calloc(n, sizeof *all);
+    bool lost = all == NULL;
     for (int folder = 0; all != NULL && folder < 2; folder++) {
         for (uint32_t m = 0; m < n; m++) {
             free(all[m]);
             all[m] = told > 0 ? strdup(s->names[m]) : preds_stem(s->found[m], folder);
+            lost |= all[m] == NULL;
         }
         if (preds_clash(n, all) == n)
             break;
     }
     clash = all != NULL ? preds_clash(n, all) : 0;
-    int rc = clash < n ? fl_err_set(err, FL_E_CONFIG, "names: model %u, %s, has no name of its own, want names: [...]", clash, s->found[clash])
+    int rc = lost ? fl_err_set(err, FL_E_NOMEM, "names of %u models", n)
+           : clash < n ? fl_err_set(err, FL_E_CONFIG, "names: model %u, %s, has no name of its own, want names: [...]", clash, s->found[clash])
                        : fl_set_models(ctx, n, (const char *const *)all);
     for (uint32_t m = 0; all != NULL && m < n; m++)
         free(all[m]);

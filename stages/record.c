@@ -12,6 +12,7 @@
 
 #include "proto/frame.h"
 #include "proto/recording.h"
+#include "runtime/json.h"
 #include "runtime/stage.h"
 #include "stages/lib/pace.h"
 
@@ -68,7 +69,7 @@ static char *record_text(const struct fl_ctx *ctx)
     for (uint32_t i = 0; i < ctx->nlabels; i++)
         json_array_append_new(labels, json_string(ctx->labels[i]));
     json_t *j = json_pack("{s:s, s:s, s:I, s:i, s:o}", "flowrun", FL_VERSION, "edge", record_edge(ctx), "seed", (json_int_t)ctx->seed, "batch", (int)ctx->B, "labels", labels);
-    char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
+    char *text = j != NULL ? fl_json_text(j, JSON_COMPACT) : NULL;
     json_decref(j);
     return text;
 }

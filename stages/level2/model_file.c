@@ -104,11 +104,15 @@ static int file_trees(struct file_out *o, const struct fl_l2_model *m)
     return leaf != NULL;
 }
 
-static json_t *file_names(uint32_t n, char *const *names)
+/* Those of the names whose bit is set; NULL without memory. */
+static json_t *file_names(uint32_t n, char *const *names, uint64_t bits)
 {
     json_t *list = json_array();
-    for (uint32_t i = 0; i < n; i++)
-        json_array_append_new(list, json_string(names[i]));
+    for (uint32_t i = 0; i < n && list != NULL; i++)
+        if ((i >= 64 || bits >> i & 1) && json_array_append_new(list, json_string(names[i])) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
     return list;
 }
 
@@ -117,20 +121,16 @@ static char *file_text(const struct fl_l2_model *m, const char *options)
     json_t *o = json_pack("{s:i, s:s, s:s, s:s, s:i, s:i, s:s}", "format", FILE_FORMAT, "kind", fl_l2_kind_names[m->kind], "transform",
                           fl_l2_transform_names[m->transform], "features", fl_l2_feature_names[m->features], "parts", (int)m->parts, "hidden",
                           m->mlp != NULL ? (int)m->mlp[0].H : 0, "created_by", "flowrun " FL_VERSION);
-    json_object_set_new(o, "models", file_names(m->M, m->models));
-    json_object_set_new(o, "labels", file_names(m->L, m->labels));
+    int bad = json_object_set_new(o, "models", file_names(m->M, m->models, UINT64_MAX)) != 0;
+    bad |= json_object_set_new(o, "labels", file_names(m->L, m->labels, UINT64_MAX)) != 0;
+    bad |= json_object_set_new(o, "exclusive", file_names(m->L, m->labels, m->exclusive)) != 0;
     if (m->features == FL_L2_ONE)
-        json_object_set_new(o, "model", json_string(m->models[m->only]));
-    json_t *exclusive = json_array();
-    for (uint32_t l = 0; l < m->L; l++)
-        if (m->exclusive >> l & 1)
-            json_array_append_new(exclusive, json_string(m->labels[l]));
-    json_object_set_new(o, "exclusive", exclusive);
+        bad |= json_object_set_new(o, "model", json_string(m->models[m->only])) != 0;
     if (m->rest_off < m->L)
-        json_object_set_new(o, "rest_off", json_string(m->labels[m->rest_off]));
+        bad |= json_object_set_new(o, "rest_off", json_string(m->labels[m->rest_off])) != 0;
     if (options != NULL)
-        json_object_set_new(o, "options", json_loads(options, 0, NULL));
-    char *text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
+        bad |= json_object_set_new(o, "options", json_loads(options, 0, NULL)) != 0;
+    char *text = bad ? NULL : fl_json_text(o, JSON_COMPACT | JSON_SORT_KEYS);
     json_decref(o);
     return text;
 }

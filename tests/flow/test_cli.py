@@ -11,8 +11,14 @@ import flow
 from flow import BUILD, FLOWRUN, LABELS, ROOT, TILES, chain, flowrun, holds, report, same, write_graph
 
 STAGES = ("augment", "decode", "decode_f2", "feed", "forward", "inlet", "outlet", "predictions", "recall", "record", "recording", "remote", "sheet", "sink", "source", "stack", "stack_fit", "stats", "tta_merge")
-COMMANDS = ("check", "plan", "stages", "describe", "score", "completion")
 FILES = [os.path.join(TILES, "sample_%05d.jpg" % i) for i in range(40)]
+
+
+def commands():
+    """All there are, from flowrun itself."""
+    found = re.findall(r"^  ([a-z-]+) +[A-Z]", flowrun("--help")[1].split("\ncommands:\n")[1], re.M)
+    holds({"check", "plan", "stages", "describe", "score", "completion"} <= set(found), "commands: %s" % found)
+    return found
 
 
 def version():
@@ -23,8 +29,8 @@ def version():
 
 def help_is_everywhere(tmp):
     out = flowrun("--help")[1]
-    holds(out.startswith("usage: flowrun FILE") and all(re.search(r"^  %s +\S" % c, out, re.M) for c in COMMANDS), "--help: %s" % out)
-    for command in COMMANDS:
+    holds(out.startswith("usage: flowrun FILE"), "--help: %s" % out)
+    for command in commands():
         out, err = flowrun(command, "--help")[1:]
         holds(out.startswith("usage: flowrun %s" % command) and "--help" in out and err == "", "%s --help: %s" % (command, out))
     for option in ("--threshold", "--subset", "--names", "--json"):
@@ -37,7 +43,7 @@ def help_is_everywhere(tmp):
 
 
 def versions_are_everywhere(tmp):
-    for command in COMMANDS:
+    for command in commands():
         same(flowrun(command, "--version")[1], "flowrun %s\n" % version(), command)
     for name in STAGES:
         same(stage(name, "--version"), "%s %s\n" % (name, version()), name)
@@ -175,9 +181,36 @@ def near_misses_are_named(tmp):
     holds("did you mean" not in flowrun("zebra", want=2, cwd=tmp)[2], "nothing is near to zebra")
 
 
+def the_default_graph_scores(tmp):
+    """What `make demo` shows: labels of the sample tiles, well above the best constant set."""
+    err = flowrun("pipeline.yaml", "--run", tmp + "/run", "--set", "sink.submission=" + tmp + "/p.csv", "--set", "sink.probabilities=" + tmp + "/q.csv", cwd=ROOT)[2]
+    said = {name: float(value) for name, value in re.findall(r"^  sink\.(\w+) = (\S+)$", err, re.M)}
+    holds(said["f2"] > 0.85 and said["f2"] > said["best_constant_f2"] + 0.10, "it says %s" % said)
+    holds(abs(said["f2"] - own_f2(tmp + "/p.csv")) < 1e-5, "%s, another program %r" % (said, own_f2(tmp + "/p.csv")))
+    with open(tmp + "/p.csv") as f:
+        same(len(f.read().splitlines()), 301, "a row for each of 300 tiles, and the header")
+
+
+def an_installed_one_is_found_by_path_and_link(tmp):
+    """`make install` into a folder that is moved afterwards; called through PATH and a symbolic link, from elsewhere."""
+    san = re.sub("^build-?", "", os.path.basename(BUILD)).replace("-", ",")
+    subprocess.run(["make", "-s", "install", "SAN=" + san, "DESTDIR=" + tmp + "/stage", "PREFIX=/opt/f"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    os.rename(tmp + "/stage/opt/f", tmp + "/a place")
+    os.mkdir(tmp + "/bin")
+    os.symlink(tmp + "/a place/bin/flowrun", tmp + "/bin/flowrun")
+    graph = write_graph(tmp + "/graph.yaml", chain(".", FILES[:4], batch=2))
+    os.mkdir(tmp + "/here")
+    p = subprocess.run(["flowrun", graph, "-q", "--run", "run"], cwd=tmp + "/here", env=dict(os.environ, PATH=tmp + "/bin:" + os.environ["PATH"], FLOWRUN_STAGES=""),
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    same([p.returncode, p.stdout], [0, b""], "status and output")
+    exe = json.loads(flow.slurp(tmp + "/here/run/versions.json"))
+    holds(tmp + "/a place/libexec/flowrun/stages/decode" in json.dumps(exe), "it ran the installed stages: %s" % json.dumps(exe)[:600])
+    same(flow.slurp(tmp + "/here/predictions.csv").count(b"\n"), 5, "rows, with the header")
+
+
 CASES = [help_is_everywhere, versions_are_everywhere, a_stage_alone_says_who_starts_it, stages_are_listed, describe_shows_what_the_stage_says,
          plan_shows_edges_and_memory, plan_dot_is_a_graph, check_says_good_or_all_that_is_wrong, score_agrees_with_the_sink,
-         completion_is_valid_bash, near_misses_are_named]
+         completion_is_valid_bash, near_misses_are_named, the_default_graph_scores, an_installed_one_is_found_by_path_and_link]
 
 if __name__ == "__main__":
     sys.exit(flow.run_cases(CASES))

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "proto/journal.h"
+#include "proto/recording.h"
 #include "runtime/csv.h"
 #include "runtime/folds.h"
 #include "runtime/labels.h"
@@ -17,6 +18,7 @@
 #include "runtime/predictions.h"
 #include "runtime/stage.h"
 #include "runtime/text.h"
+#include "stages/level2/model.h"
 #include "stages/lib/inputs.h"
 #include "stages/lib/jpeg.h"
 #include "stages/lib/sample.h"
@@ -267,6 +269,97 @@ static int keep_journal(struct fl_err *err)
     return off(rc);
 }
 
+/* Two batches of four tiles, stored and read again. */
+static int keep_recording(struct fl_err *err)
+{
+    static uint8_t ids[4 * FL_ID_SIZE];
+    static float prob[4 * 17];
+    struct fl_rec_out *out = NULL;
+    struct fl_rec *rec = NULL;
+    struct fl_rec_batch got = { 0 };
+    struct fl_batch b = { .run = 1, .n = 4 };
+    uint64_t *records = NULL, n = 0;
+    static int times;
+    char edge[32], path[400];
+    snprintf(edge, sizeof edge, "edge-%d", times++);
+    snprintf(path, sizeof path, "%s/%s", dir, edge);
+    *fl_batch_add(&b, "id") = (struct fl_tensor){ .name = "id", .dtype = FL_U8, .ndim = 2, .shape = { 4, FL_ID_SIZE }, .bytes = sizeof ids, .data = ids };
+    *fl_batch_add(&b, "prob") = (struct fl_tensor){ .name = "prob", .dtype = FL_F32, .ndim = 2, .shape = { 4, 17 }, .off = 256, .bytes = sizeof prob, .data = prob };
+    heap.on = true;
+    int rc = fl_rec_out_new(&(struct fl_rec_conf){ .dir = dir, .edge = edge, .run = 1, .B = 4, .text = "{}", .zstd = 3 }, &out, err);
+    for (b.batch = 0; rc == FL_OK && b.batch < 2; b.batch++)
+        rc = fl_rec_append(out, &b, NULL, 1000 + b.batch, err);
+    if (rc == FL_OK)
+        rc = fl_rec_finish(out, err);
+    fl_rec_out_free(out);
+    if (rc == FL_OK)
+        rc = fl_rec_open(path, &rec, err);
+    if (rc == FL_OK)
+        rc = fl_rec_batches(rec, &records, &n, err);
+    if (rc == FL_OK && n != 2)
+        rc = fl_err_set(err, FL_E_BUG, "%llu batches", (unsigned long long)n);
+    for (uint64_t i = 0; rc == FL_OK && i < n; i++)
+        rc = fl_rec_read(rec, records[i], &got, err);
+    fl_rec_batch_done(&got);
+    free(records);
+    fl_rec_close(rec);
+    return off(rc);
+}
+
+static char h5[400];
+
+/* The child that knows HDF5 has an allocator of its own. */
+static int keep_hdf5(struct fl_err *err)
+{
+    struct fl_predictions p = { 0 };
+    const float prob[2] = { 0.25f, 0.5f };
+    static const char *const labels[] = { "clear", "water" };
+    heap.on = true;
+    int rc = fl_predictions_label(&p, "clear", err);
+    if (rc == FL_OK)
+        rc = fl_predictions_label(&p, "water", err);
+    if (rc == FL_OK)
+        rc = fl_predictions_add(&p, "b", prob, err);
+    if (rc == FL_OK)
+        rc = fl_predictions_add(&p, "a", prob, err);
+    if (rc == FL_OK)
+        rc = fl_predictions_write(h5, &p, err);
+    fl_predictions_free(&p);
+    if (rc == FL_OK)
+        rc = fl_predictions_read(h5, &(struct fl_pred_want){ .L = 2, .labels = labels }, &p, err);
+    if (rc != FL_OK)
+        return off(rc);
+    rc = p.n == 2 && p.L == 2 ? FL_OK : fl_err_set(err, FL_E_BUG, "another table");
+    fl_predictions_free(&p);
+    return off(rc);
+}
+
+#define MODELS 2u
+
+/* A fitted second level: two folds of a linear map, written and read. */
+static int keep_level2(struct fl_err *err)
+{
+    static double coef[2 * MODELS * 17 * 17], intercept[17];
+    static char *models[] = { "m", "n" };
+    struct fl_l2_linear linear[2] = { { .P = MODELS * 17, .T = 17, .coef = coef, .intercept = intercept }, { .P = MODELS * 17, .T = 17, .coef = coef, .intercept = intercept } };
+    const struct fl_l2_model m = { .kind = FL_L2_RIDGE, .M = MODELS, .L = 17, .models = models, .labels = (char **)(uintptr_t)fl_default_labels, .rest_off = UINT32_MAX,
+                                   .parts = 2, .problems = 1, .linear = linear };
+    struct fl_l2_model got;
+    struct fl_l2_scratch *s = NULL;
+    char path[400];
+    snprintf(path, sizeof path, "%s/level2.safetensors", dir);
+    heap.on = true;
+    int rc = fl_l2_model_write(&m, path, NULL, err);
+    if (rc == FL_OK)
+        rc = fl_l2_model_read(path, &got, err);
+    if (rc != FL_OK)
+        return off(rc);
+    rc = got.parts == 2 && got.L == 17 ? fl_l2_scratch_new(&got, &s, err) : fl_err_set(err, FL_E_BUG, "another model");
+    fl_l2_scratch_free(s);
+    fl_l2_model_done(&got);
+    return off(rc);
+}
+
 /* ---- images ---- */
 
 static char *jpeg;
@@ -336,7 +429,7 @@ static int stage_run(const struct fl_stage *st, const struct fl_harness_conf *co
     return rc;
 }
 
-extern const struct fl_stage fl_stage_source, fl_stage_decode, fl_stage_augment, fl_stage_tta_merge, fl_stage_stack, fl_stage_decode_f2, fl_stage_sink, fl_stage_forward;
+extern const struct fl_stage fl_stage_predictions, fl_stage_recording, fl_stage_source, fl_stage_decode, fl_stage_augment, fl_stage_tta_merge, fl_stage_stack, fl_stage_decode_f2, fl_stage_sink, fl_stage_forward;
 
 #define SLAB ((size_t)1 << 20)
 #define TILES 2u
@@ -416,6 +509,38 @@ static int run_source(struct fl_err *err)
     return stage_run(&fl_stage_source, &(struct fl_harness_conf){ .slab = SLAB, .options = "{'files':['build/samples/tiles/sample_0000*.jpg'],'labels':'build/samples/labels.csv','shuffle':1}" }, NULL, err);
 }
 
+static struct fl_batch *feed_models(struct fl_harness *h)
+{
+    float prob[TILES * 17];
+    for (size_t i = 0; i < TILES * 17; i++)
+        prob[i] = (float)(i % 17) / 17;
+    struct fl_batch *b = fl_harness_batch(h, 0, TILES);
+    for (uint32_t e = 0; e < MODELS; e++)
+        fl_harness_tensor_edge(h, b, e, "prob", FL_F32, 2, (uint32_t[]){ TILES, 17 }, prob);
+    return b;
+}
+
+static int run_fitted(struct fl_err *err)
+{
+    static char options[600];
+    snprintf(options, sizeof options, "{'model':'%s/level2.safetensors','models':['n','m']}", dir);
+    return stage_run(&fl_stage_stack, &(struct fl_harness_conf){ .slab = SLAB, .edges = MODELS, .options = options }, feed_models, err);
+}
+
+static int run_predictions(struct fl_err *err)
+{
+    static char options[600];
+    snprintf(options, sizeof options, "{'files':['%s'],'labels':'%s'}", put("p.csv", "image_name,clear,water\na,0.25,0.5\nb,1,0\n"), put("l.csv", "image_name,tags\na,clear\nb,water\n"));
+    return stage_run(&fl_stage_predictions, &(struct fl_harness_conf){ .slab = SLAB, .options = options, .nlabels = 2, .labels = (const char *const[]){ "clear", "water" }, .rest_off = UINT32_MAX }, NULL, err);
+}
+
+static int run_recording(struct fl_err *err)
+{
+    static char options[600];
+    snprintf(options, sizeof options, "{'recording':'%s/edge-0'}", dir);
+    return stage_run(&fl_stage_recording, &(struct fl_harness_conf){ .slab = SLAB, .options = options }, NULL, err);
+}
+
 static int run_sink(struct fl_err *err)
 {
     static char options[900], run[400];
@@ -445,6 +570,23 @@ FL_TEST(weights) { exhaust(read_weights, 3); }
 FL_TEST(a_manifest) { exhaust(read_manifest, 10); }
 FL_TEST(a_list_of_tiles) { exhaust(list_tiles, 5); }
 FL_TEST(a_journal) { fresh(); exhaust(keep_journal, 3); }
+
+FL_TEST(a_recording) { fresh(); exhaust(keep_recording, 5); exhaust(run_recording, 5); }
+FL_TEST(predictions) { fresh(); exhaust(run_predictions, 10); }
+
+FL_TEST(predictions_in_hdf5)
+{
+    fresh();
+    snprintf(h5, sizeof h5, "%s/p.h5", dir);
+    exhaust(keep_hdf5, 5);
+}
+
+FL_TEST(a_second_level)
+{
+    fresh();
+    exhaust(keep_level2, 20);
+    exhaust(run_fitted, 10);
+}
 
 FL_TEST(a_jpeg)
 {
@@ -499,7 +641,8 @@ int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
         CASE(a_label_table), CASE(a_file_of_text), CASE(a_table_of_folds), CASE(a_sample_submission), CASE(a_table_of_predictions), CASE(weights), CASE(a_manifest),
-        CASE(a_list_of_tiles), CASE(a_journal), CASE(a_jpeg), CASE(tiffs), CASE(source), CASE(decode), CASE(decode_of_tiffs), CASE(augment), CASE(painting), CASE(tta_merge), CASE(stack),
+        CASE(a_list_of_tiles), CASE(a_journal), CASE(a_recording), CASE(predictions), CASE(predictions_in_hdf5), CASE(a_second_level),
+        CASE(a_jpeg), CASE(tiffs), CASE(source), CASE(decode), CASE(decode_of_tiffs), CASE(augment), CASE(painting), CASE(tta_merge), CASE(stack),
         CASE(decode_f2), CASE(sink), CASE(forward), { 0 }
     };
     return fl_run(cases, argc, argv);

@@ -86,6 +86,7 @@ static void main_help(const struct fl_tool *t)
     for (const struct fl_opt *o = t->opts; o->name != NULL; o++)
         printf("  --%-12s %s%s%s%s%s%s%s\n", o->name, o->help, o->choices ? " [" : "", o->choices ? o->choices : "", o->choices ? "]" : "",
                o->def ? " (" : "", o->def ? o->def : "", o->def ? ")" : "");
+    printf("  --help, --version\n");
 }
 
 static int main_run(const struct fl_tool *t, int argc, char **argv)
