@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -31,6 +32,12 @@ struct describe_job {
     double deadline;
 };
 
+/* Whoever stops flowrun while stages are asked stops these too: they are in groups of their own. */
+struct describe_guard {
+    sigset_t before;
+    int      fd;                  /* -1 = none */
+};
+
 static double describe_now(void)
 {
     struct timespec t;
@@ -38,7 +45,7 @@ static double describe_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static int describe_spawn(struct describe_job *j, int out, int err)
+static int describe_spawn(struct describe_job *j, const sigset_t *mask, int out, int err)
 {
     const struct fl_ask *a = j->ask;
     const char *argv[8] = { a->exe, "--describe" };
@@ -60,7 +67,8 @@ static int describe_spawn(struct describe_job *j, int out, int err)
         return ENOMEM;
     }
     /* A group of its own, so that a time-out ends what a script has started as well. */
-    int rc = posix_spawnattr_setflags(&at, POSIX_SPAWN_SETPGROUP);
+    int rc = posix_spawnattr_setflags(&at, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
+    rc = rc ? rc : posix_spawnattr_setsigmask(&at, mask);
     rc = rc ? rc : posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
     rc = rc ? rc : posix_spawn_file_actions_adddup2(&fa, out, 1);
     rc = rc ? rc : posix_spawn_file_actions_adddup2(&fa, err, 2);
@@ -77,11 +85,11 @@ static void describe_close(int *fd)
     *fd = -1;
 }
 
-static bool describe_start(struct describe_job *j, struct fl_ask *a, double seconds)
+static bool describe_start(struct describe_job *j, struct fl_ask *a, const sigset_t *mask, double seconds)
 {
     int out[2] = { -1, -1 }, err[2] = { -1, -1 };
     *j = (struct describe_job){ .ask = a, .fd = { -1, -1 }, .deadline = describe_now() + seconds };
-    int rc = pipe2(out, O_CLOEXEC) != 0 || pipe2(err, O_CLOEXEC) != 0 ? errno : describe_spawn(j, out[1], err[1]);
+    int rc = pipe2(out, O_CLOEXEC) != 0 || pipe2(err, O_CLOEXEC) != 0 ? errno : describe_spawn(j, mask, out[1], err[1]);
     describe_close(&out[1]);
     describe_close(&err[1]);
     j->fd[0] = out[0];
@@ -193,9 +201,41 @@ static bool describe_step(struct describe_job *j, short out_events, short err_ev
     return j->ask == NULL;
 }
 
-static void describe_poll(struct describe_job jobs[FL_DESCRIBE_JOBS])
+static void describe_watch(struct describe_guard *g)
 {
-    struct pollfd p[2 * FL_DESCRIBE_JOBS];
+    static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+    struct sigaction is;
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        if (sigaction(signals[i], NULL, &is) == 0 && is.sa_handler != SIG_IGN)
+            sigaddset(&set, signals[i]);
+    sigprocmask(SIG_BLOCK, &set, &g->before);
+    g->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void describe_unwatch(struct describe_guard *g)
+{
+    describe_close(&g->fd);
+    sigprocmask(SIG_SETMASK, &g->before, NULL);
+}
+
+/* A signal has come: it is let through when nobody is left. */
+static void describe_stop(struct describe_job jobs[FL_DESCRIBE_JOBS], struct describe_guard *g)
+{
+    struct signalfd_siginfo si;
+    if (read(g->fd, &si, sizeof si) != sizeof si)
+        return;
+    for (int i = 0; i < FL_DESCRIBE_JOBS; i++)
+        if (jobs[i].ask != NULL)
+            describe_finish(&jobs[i], "was interrupted");
+    sigprocmask(SIG_SETMASK, &g->before, NULL);
+    raise((int)si.ssi_signo);
+}
+
+static void describe_poll(struct describe_job jobs[FL_DESCRIBE_JOBS], struct describe_guard *g)
+{
+    struct pollfd p[2 * FL_DESCRIBE_JOBS + 1];
     double wait = 60, now = describe_now();
     for (int i = 0; i < FL_DESCRIBE_JOBS; i++) {
         bool on = jobs[i].ask != NULL;
@@ -204,9 +244,12 @@ static void describe_poll(struct describe_job jobs[FL_DESCRIBE_JOBS])
         if (on && jobs[i].deadline - now < wait)
             wait = jobs[i].deadline - now;
     }
-    if (poll(p, 2 * FL_DESCRIBE_JOBS, wait > 0 ? (int)(wait * 1000) + 1 : 0) < 0)
-        for (int i = 0; i < 2 * FL_DESCRIBE_JOBS; i++)
+    p[2 * FL_DESCRIBE_JOBS] = (struct pollfd){ .fd = g->fd, .events = POLLIN };
+    if (poll(p, 2 * FL_DESCRIBE_JOBS + 1, wait > 0 ? (int)(wait * 1000) + 1 : 0) < 0)
+        for (int i = 0; i < 2 * FL_DESCRIBE_JOBS + 1; i++)
             p[i].revents = 0;
+    if (p[2 * FL_DESCRIBE_JOBS].revents != 0)
+        describe_stop(jobs, g);
     for (int i = 0; i < FL_DESCRIBE_JOBS; i++)
         if (jobs[i].ask != NULL)
             describe_step(&jobs[i], p[2 * i].revents, p[2 * i + 1].revents);
@@ -230,7 +273,9 @@ static uint32_t describe_first(const struct fl_ask *asks, uint32_t i)
 void fl_ask_all(struct fl_ask *asks, uint32_t n, double seconds)
 {
     struct describe_job jobs[FL_DESCRIBE_JOBS] = { { 0 } };
+    struct describe_guard guard;
     uint32_t next = 0, *first = fl_need(n, sizeof *first);
+    describe_watch(&guard);
     for (uint32_t i = 0; i < n; i++)
         first[i] = describe_first(asks, i);
     for (;;) {
@@ -239,14 +284,15 @@ void fl_ask_all(struct fl_ask *asks, uint32_t n, double seconds)
             while (jobs[k].ask == NULL && next < n) {
                 uint32_t i = next++;
                 if (first[i] == i)
-                    describe_start(&jobs[k], &asks[i], seconds);
+                    describe_start(&jobs[k], &asks[i], &guard.before, seconds);
             }
             busy |= jobs[k].ask != NULL;
         }
         if (!busy)
             break;
-        describe_poll(jobs);
+        describe_poll(jobs, &guard);
     }
+    describe_unwatch(&guard);
     for (uint32_t i = 0; i < n; i++) {
         const struct fl_ask *a = &asks[first[i]];
         if (first[i] == i)

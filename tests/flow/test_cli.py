@@ -3,6 +3,7 @@ import csv
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -181,6 +182,24 @@ def near_misses_are_named(tmp):
     holds("did you mean" not in flowrun("zebra", want=2, cwd=tmp)[2], "nothing is near to zebra")
 
 
+def an_interrupt_ends_who_is_asked(tmp):
+    """A stage that doesn't answer --describe goes with flowrun."""
+    os.mkdir(tmp + "/slow")
+    with open(tmp + "/slow/nap", "w") as f:
+        f.write("#!/bin/sh\nexec sleep 60\n")
+    os.chmod(tmp + "/slow/nap", 0o755)
+    stages = chain(tmp, FILES[:4])
+    stages["decode"]["stage"] = "nap"
+    run = flow.Run("check", write_graph(tmp + "/graph.yaml", stages, stage_path=[tmp + "/slow"]))
+    try:
+        flow.wait_for(lambda: run.stages().get("sleep"), "the stage to be asked")
+        run.p.send_signal(signal.SIGTERM)
+        same(run.p.wait(flow.PATIENCE), -signal.SIGTERM, "status")
+        holds(flow.nothing_to_reap(), "the stage has outlived it")
+    finally:
+        run.kill()
+
+
 def the_default_graph_scores(tmp):
     """What `make demo` shows: labels of the sample tiles, well above the best constant set."""
     err = flowrun("pipeline.yaml", "--run", tmp + "/run", "--set", "sink.submission=" + tmp + "/p.csv", "--set", "sink.probabilities=" + tmp + "/q.csv", cwd=ROOT)[2]
@@ -210,7 +229,7 @@ def an_installed_one_is_found_by_path_and_link(tmp):
 
 CASES = [help_is_everywhere, versions_are_everywhere, a_stage_alone_says_who_starts_it, stages_are_listed, describe_shows_what_the_stage_says,
          plan_shows_edges_and_memory, plan_dot_is_a_graph, check_says_good_or_all_that_is_wrong, score_agrees_with_the_sink,
-         completion_is_valid_bash, near_misses_are_named, the_default_graph_scores, an_installed_one_is_found_by_path_and_link]
+         completion_is_valid_bash, near_misses_are_named, an_interrupt_ends_who_is_asked, the_default_graph_scores, an_installed_one_is_found_by_path_and_link]
 
 if __name__ == "__main__":
     sys.exit(flow.run_cases(CASES))
