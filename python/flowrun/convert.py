@@ -13,10 +13,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from typing import Any, Callable, Optional, Sequence
 
 import numpy as np
 
 from flowrun import pth, safetensors
+from flowrun.safetensors import Array, Path
+
+Tensors = dict[str, Array]
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)      # of ImageNet, RGB: torchvision's and most of timm's
 MODES = {"rgb": 3, "rgbn": 4, "ngb": 3}
@@ -39,7 +43,7 @@ class ConvertError(ValueError):
     """Weights or arguments that make no model."""
 
 
-def family(arch):
+def family(arch: str) -> tuple[str, str]:
     for name, value in FAMILIES.items():
         if arch.startswith(name):
             return value
@@ -49,7 +53,7 @@ def family(arch):
 # ---- names and shapes ----
 
 
-def strip(tensors, first):
+def strip(tensors: Tensors, first: str) -> Tensors:
     """Names without the prefixes that wrappers put before all of them; `first` is the name that the first convolution then has."""
     while first not in tensors:
         common = [p for p in PREFIXES if all(k.startswith(p) for k in tensors)]
@@ -59,7 +63,7 @@ def strip(tensors, first):
     return tensors
 
 
-def from_timm(tensors):
+def from_timm(tensors: Tensors) -> Tensors:
     """timm's VGG keeps its linear layers as convolutions: [4096,512,7,7] is [4096,25088], columns in the order channel, row, column."""
     out = {}
     for name, value in tensors.items():
@@ -71,7 +75,7 @@ def from_timm(tensors):
     return out
 
 
-def head_width(tensors, head, hidden):
+def head_width(tensors: Tensors, head: str, hidden: int) -> int:
     """Rows of the classifying layer, which is a two-layer head's second one where hidden > 0."""
     name = f"{head}.3.weight" if hidden else f"{head}.weight"
     if name not in tensors:
@@ -79,7 +83,7 @@ def head_width(tensors, head, hidden):
     return tensors[name].shape[0]
 
 
-def new_head(tensors, head, labels, seed):
+def new_head(tensors: Tensors, head: str, labels: int, seed: int) -> None:
     """A fresh classifying layer: weight and bias uniform in +-1/sqrt(inputs)."""
     old = tensors[f"{head}.weight"]
     inputs = int(np.prod(old.shape[1:]))
@@ -88,21 +92,22 @@ def new_head(tensors, head, labels, seed):
     tensors[f"{head}.bias"] = draw.uniform(-bound, bound, labels).astype(np.float32)
 
 
-def widen(w, how):
+def widen(w: Array, how: str) -> Array:
     """First convolution [O,3,k,k] to [O,4,k,k]: the near-infrared weights zero, the mean of R, G, B, or R's, and then all times 3/4."""
     if w.ndim != 4 or w.shape[1] != 3:
         raise ConvertError(f"--adapt: the first convolution is {list(w.shape)}, want three channels")
     w = w.astype(np.float64)
-    extra = {"zero": np.zeros_like(w[:, :1]), "mean": w.mean(1, keepdims=True), "timm": w[:, :1]}[how]
-    return (np.concatenate([w, extra], 1) * (1.0 if how == "zero" else 0.75)).astype(np.float32)
+    extra: Array = {"zero": np.zeros_like(w[:, :1]), "mean": w.mean(1, keepdims=True), "timm": w[:, :1]}[how]
+    wide: Array = np.concatenate([w, extra], 1) * (1.0 if how == "zero" else 0.75)
+    return wide.astype(np.float32)
 
 
-def widen_stats(stats, how):
+def widen_stats(stats: tuple[float, ...], how: str) -> tuple[float, ...]:
     """The fourth band takes the statistics that its weights come from."""
     return (*stats, sum(stats) / 3 if how == "mean" else stats[0]) if len(stats) == 3 else tuple(stats)
 
 
-def to_f32(name, value):
+def to_f32(name: str, value: Array) -> Array:
     if name.endswith(COUNTER):
         return np.asarray(value, np.int64)
     if value.dtype.kind != "f":
@@ -115,13 +120,13 @@ def to_f32(name, value):
     return out
 
 
-def read(path):
+def read(path: Path) -> Tensors:
     if str(path).endswith(".safetensors"):
         return safetensors.load(path)
     return pth.load(path)
 
 
-def convert(tensors, arch, nlabels, *, hidden=0, adapt=None, seed=None):
+def convert(tensors: Tensors, arch: str, nlabels: int, *, hidden: int = 0, adapt: Optional[str] = None, seed: Optional[int] = None) -> Tensors:
     """{name: float32 array} with torchvision's names; ConvertError where it can't be the arch's."""
     head, first = family(arch)
     tensors = strip(tensors, first)
@@ -146,7 +151,7 @@ def convert(tensors, arch, nlabels, *, hidden=0, adapt=None, seed=None):
 # ---- manifest ----
 
 
-def numbers(text, name, count):
+def numbers(text: str, name: str, count: int) -> tuple[float, ...]:
     try:
         values = tuple(float(v) for v in text.split(","))
     except ValueError:
@@ -156,7 +161,7 @@ def numbers(text, name, count):
     return values
 
 
-def labels_of(text):
+def labels_of(text: str) -> list[str]:
     """Names with commas between, or a file with one a line."""
     if os.path.isfile(text):
         with open(text, encoding="utf-8") as f:
@@ -164,7 +169,7 @@ def labels_of(text):
     return [word.strip() for word in text.split(",")]
 
 
-def manifest(args, labels, sha256):
+def manifest(args: argparse.Namespace, labels: list[str], sha256: str) -> dict[str, Any]:
     channels = MODES[args.mode]
     has = 3 if args.adapt else channels
     if args.mean is None and (args.std is not None or args.mode == "ngb" or (channels == 4 and not args.adapt)):
@@ -176,7 +181,7 @@ def manifest(args, labels, sha256):
     std = numbers(args.std, "--std", count) if args.std is not None else STD
     if args.adapt:
         mean, std = widen_stats(mean, args.adapt), widen_stats(std, args.adapt)
-    out = {"format": 1, "kind": "network", "arch": args.arch, "labels": labels}
+    out: dict[str, Any] = {"format": 1, "kind": "network", "arch": args.arch, "labels": labels}
     if args.exclusive:
         out["exclusive"] = labels_of(args.exclusive)
     if args.rest_off:
@@ -190,7 +195,7 @@ def manifest(args, labels, sha256):
 # ---- proof ----
 
 
-def find_forward(given):
+def find_forward(given: Optional[str]) -> str:
     """The forward stage that proves what was made."""
     here = os.path.dirname(os.path.abspath(__file__))
     places = [given] if given else [
@@ -203,7 +208,7 @@ def find_forward(given):
     raise ConvertError(f"no forward stage to prove the model with (looked at {', '.join(places)}): --forward PATH names one")
 
 
-def prove(forward, weights):
+def prove(forward: str, weights: Path) -> None:
     options = json.dumps({"weights": [str(weights)], "device": "ref"})
     ran = subprocess.run([forward, "--describe", "--options", options], capture_output=True, text=True, check=False)
     try:
@@ -214,7 +219,7 @@ def prove(forward, weights):
         raise ConvertError(error["text"])
 
 
-def sha256(path):
+def sha256(path: Path) -> str:
     h = hashlib.sha256()
     with open(path, "rb") as f:
         for block in iter(lambda: f.read(1 << 20), b""):
@@ -222,7 +227,7 @@ def sha256(path):
     return h.hexdigest()
 
 
-def write(out, tensors, make_manifest, forward):
+def write(out: str, tensors: Tensors, make_manifest: Callable[[str], dict[str, Any]], forward: str) -> None:
     """Both files beside the place where they go, proven, then renamed; the manifest last, since nothing reads weights without it."""
     folder, name = os.path.split(os.path.abspath(out))
     with tempfile.TemporaryDirectory(prefix=".convert-", dir=folder) as tmp:
@@ -239,8 +244,8 @@ def write(out, tensors, make_manifest, forward):
         os.replace(described, old)
 
 
-def arguments():
-    p = argparse.ArgumentParser(prog="python -m flowrun.convert", description=__doc__.splitlines()[0])
+def arguments() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="python -m flowrun.convert", description=(__doc__ or "").split("\n")[0])
     p.add_argument("weights", help=".pth or .pt state dict, or .safetensors")
     p.add_argument("--arch", required=True, help="network, by torchvision's name: resnet50, densenet121, ...")
     p.add_argument("--labels", required=True, help="names with commas between, or a file with one a line; in the order of the logits")
@@ -259,7 +264,7 @@ def arguments():
     return p
 
 
-def run(argv):
+def run(argv: Sequence[str]) -> None:
     args = arguments().parse_args(argv)
     if not args.out.endswith(".safetensors"):
         raise ConvertError("--out: want NAME.safetensors")
@@ -272,7 +277,7 @@ def run(argv):
     print(f"{args.out}: {args.arch}, {len(tensors)} tensors, {len(labels)} labels, {args.mode} {args.size}x{args.size}")
 
 
-def main(argv=None):
+def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         run(sys.argv[1:] if argv is None else argv)
     except (ConvertError, pth.PthError, safetensors.SafetensorsError, OSError) as e:

@@ -11,10 +11,11 @@ import pickle
 import pickletools
 import struct
 import zipfile
+from typing import IO, Any, Callable, Iterable, Sequence
 
 import numpy as np
 
-from flowrun.safetensors import BF16
+from flowrun.safetensors import BF16, Array, Path
 
 PICKLE_MAX = 64 << 20
 DIMS_MAX = 6
@@ -42,33 +43,33 @@ class _Plain:
 
     __slots__ = ()
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         raise PthError("its pickle sets the state of a tensor")
 
 
 class _Kind(_Plain):
     __slots__ = ("name",)
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self.name = name
 
 
 class _Storage(_Plain):
     __slots__ = ("kind", "key", "count", "data")
 
-    def __init__(self, kind, key, count):
-        self.kind, self.key, self.count, self.data = kind, key, count, None
+    def __init__(self, kind: str, key: str, count: int) -> None:
+        self.kind, self.key, self.count, self.data = kind, key, count, b""
 
-    def item(self):
+    def item(self) -> int:
         return 2 if STORAGES[self.kind] == "bf16" else np.dtype(STORAGES[self.kind]).itemsize
 
-    def flat(self):
+    def flat(self) -> Array:
         if STORAGES[self.kind] == "bf16":
             return BF16(np.frombuffer(self.data, "<u2")).float32()
         return np.frombuffer(self.data, STORAGES[self.kind])
 
 
-def _whole(values):
+def _whole(values: Any) -> bool:
     return isinstance(values, (tuple, list)) and all(type(v) is int and 0 <= v <= 1 << 40 for v in values)
 
 
@@ -77,7 +78,7 @@ class _Tensor(_Plain):
 
     __slots__ = ("storage", "offset", "shape", "strides")
 
-    def __init__(self, storage, offset, shape, strides):
+    def __init__(self, storage: Any, offset: Any, shape: Any, strides: Any) -> None:
         if not isinstance(storage, _Storage) or not _whole((offset,)) or not _whole(shape) or not _whole(strides):
             raise PthError("a tensor without storage, shape or strides")
         if len(shape) != len(strides) or len(shape) > DIMS_MAX:
@@ -87,7 +88,7 @@ class _Tensor(_Plain):
             raise PthError(f"a tensor of shape {tuple(shape)} reaches beyond its {storage.count} elements")
         self.storage, self.offset, self.shape, self.strides = storage, offset, tuple(shape), tuple(strides)
 
-    def array(self):
+    def array(self) -> Array:
         flat = self.storage.flat()
         if 0 in self.shape:
             return np.empty(self.shape, flat.dtype)
@@ -95,21 +96,21 @@ class _Tensor(_Plain):
         return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, strides, writeable=False).copy()
 
 
-def _rebuild_tensor(storage, offset, shape, strides, *_):
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
     return _Tensor(storage, offset, shape, strides)
 
 
-def _rebuild_parameter(tensor, *_):
+def _rebuild_parameter(tensor: Any, *_: Any) -> _Tensor:
     if not isinstance(tensor, _Tensor):
         raise PthError("a parameter without a tensor")
     return tensor
 
 
-def _size(values=()):
+def _size(values: Iterable[Any] = ()) -> tuple[Any, ...]:
     return tuple(values)
 
 
-NAMES = {
+NAMES: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
@@ -118,19 +119,22 @@ NAMES = {
 }
 
 
+Finder = Callable[[str, str, int], _Storage]      # kind, key, number of elements
+
+
 class _Reader(pickle.Unpickler):
-    def __init__(self, file, storage):
+    def __init__(self, file: IO[bytes], storage: Finder) -> None:
         super().__init__(file, encoding="utf-8")
         self.storage = storage
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) in NAMES:
             return NAMES[module, name]
         if module == "torch" and name in STORAGES:
             return _Kind(name)
         raise PthError(f"its pickle asks for {module}.{name}: only tensors are read (save model.state_dict() alone)")
 
-    def persistent_load(self, pid):
+    def persistent_load(self, pid: Any) -> _Storage:
         if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage" or not isinstance(pid[1], _Kind):
             raise PthError("its pickle refers to something that is no storage")
         _, kind, key, _, count = pid[:5]
@@ -141,13 +145,13 @@ class _Reader(pickle.Unpickler):
         return self.storage(kind.name, key, count)
 
 
-def _unpickle(file, storage):
+def _unpickle(file: IO[bytes], storage: Finder) -> Any:
     try:
         start = file.tell()
         for i, (op, arg, _) in enumerate(pickletools.genops(file)):
             if op.name not in OPCODES:
                 raise PthError(f"its pickle holds {op.name}, which torch.save doesn't write")
-            if op.name == "LONG_BINPUT" and arg > i:      # the table of things to refer to is as long as its largest number
+            if op.name == "LONG_BINPUT" and (arg or 0) > i:      # the table of things to refer to is as long as its largest number
                 raise PthError("its pickle numbers things that aren't there")
         file.seek(start)
         return _Reader(file, storage).load()
@@ -157,19 +161,20 @@ def _unpickle(file, storage):
         raise PthError(f"its pickle can't be read: {type(e).__name__}: {e}") from None
 
 
-def _zip(file):
+def _zip(file: IO[bytes]) -> Any:
     with zipfile.ZipFile(file) as z:
         infos = {i.filename: i for i in z.infolist()}
         roots = [n[: -len("data.pkl")] for n in infos if n.endswith("/data.pkl")]
         if len(roots) != 1:
             raise PthError("a zip archive without one data.pkl: not written by torch.save")
-        root, stores = roots[0], {}
+        root = roots[0]
+        stores: dict[str, _Storage] = {}
         if infos[root + "data.pkl"].file_size > PICKLE_MAX:
             raise PthError(f"a pickle of {infos[root + 'data.pkl'].file_size} bytes, at most {PICKLE_MAX}")
         if root + "byteorder" in infos and z.read(root + "byteorder")[:8] != b"little":
             raise PthError("written on a big-endian machine")
 
-        def storage(kind, key, count):
+        def storage(kind: str, key: str, count: int) -> _Storage:
             if key in stores:
                 if (stores[key].kind, stores[key].count) != (kind, count):
                     raise PthError(f"storage {key[:40]} is there twice")
@@ -185,15 +190,15 @@ def _zip(file):
         return _unpickle(io.BytesIO(z.read(root + "data.pkl")), storage)
 
 
-def _legacy(file, size):
-    stores = {}
+def _legacy(file: IO[bytes], size: int) -> Any:
+    stores: dict[str, _Storage] = {}
 
-    def storage(kind, key, count):
+    def storage(kind: str, key: str, count: int) -> _Storage:
         if stores.setdefault(key, s := _Storage(kind, key, count)) is not s and (stores[key].kind, stores[key].count) != (kind, count):
             raise PthError(f"storage {key[:40]} is there twice")
         return stores[key]
 
-    def none(*_):
+    def none(*_: Any) -> _Storage:
         raise PthError("a storage where none may be")
 
     if _unpickle(file, none) != MAGIC or _unpickle(file, none) != PROTOCOL:
@@ -213,7 +218,7 @@ def _legacy(file, size):
     return root
 
 
-def _tensors(root):
+def _tensors(root: Any) -> dict[str, _Tensor]:
     """The state dict in what was saved: itself, or under the key that training programs use."""
     for _ in range(3):
         if not isinstance(root, dict):
@@ -227,7 +232,7 @@ def _tensors(root):
     raise PthError("no dict of tensors in it, nor under state_dict, model_state_dict, model or net")
 
 
-def load(path):
+def load(path: Path) -> dict[str, Array]:
     """{name: array} in the file's order; bfloat16 as float32. PthError names the fault and the file."""
     with open(path, "rb") as f:
         try:

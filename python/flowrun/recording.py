@@ -13,9 +13,16 @@ import mmap
 import os
 import re
 import struct
+import subprocess
+import tempfile
+from typing import Any, Iterator, Optional, Union
 
-import msgpack
 import numpy as np
+import numpy.typing as npt
+
+from flowrun import msgpack
+
+Array = npt.NDArray[Any]
 
 DTYPES = {"u8": "u1", "u16": "<u2", "i32": "<i4", "u32": "<u4", "i64": "<i8", "u64": "<u8", "f16": "<f2", "bf16": "<u2", "f32": "<f4", "f64": "<f8"}
 TENSOR_MAX = 1 << 32
@@ -26,7 +33,7 @@ class DamagedError(ValueError):
     """A checksum or a length that doesn't hold."""
 
 
-def _table():
+def _table() -> list[int]:
     rows = []
     for i in range(256):
         c = i
@@ -37,10 +44,10 @@ def _table():
 
 
 _CRC = _table()
-_ZEROS = {}
+_ZEROS: dict[int, npt.NDArray[np.uint32]] = {}
 
 
-def _advance(length):
+def _advance(length: int) -> npt.NDArray[np.uint32]:
     """The linear map of a CRC over `length` zero bytes, as 4 tables of 256."""
     if length not in _ZEROS:
         columns = []
@@ -60,7 +67,7 @@ def _advance(length):
     return _ZEROS[length]
 
 
-def crc32c(data, crc=0):
+def crc32c(data: Union[bytes, memoryview], crc: int = 0) -> int:
     """CRC-32C of bytes, going on from `crc`; large ones in strips side by side."""
     data = memoryview(data).cast("B")
     c = ~crc & 0xFFFFFFFF
@@ -80,11 +87,11 @@ def crc32c(data, crc=0):
     return ~c & 0xFFFFFFFF
 
 
-def _align(n):
+def _align(n: int) -> int:
     return (n + 63) // 64 * 64
 
 
-def _zstd_size(data):
+def _zstd_size(data: bytes) -> Optional[int]:
     """What a zstd frame states as its content's size, or None (RFC 8878, 3.1.1.1)."""
     if len(data) < 6 or data[:4] != b"\x28\xb5\x2f\xfd":
         return None
@@ -97,41 +104,50 @@ def _zstd_size(data):
     return int.from_bytes(data[at:at + bytes_], "little") + (256 if bytes_ == 2 else 0)
 
 
-def _zstd(data, size):
+def _zstd(data: bytes, size: int) -> Optional[bytes]:
     """None: not a zstd frame that states this size, or one that holds another."""
     if _zstd_size(data) != size or size // ZSTD_MOST > len(data):
         return None
     try:
         import zstandard
     except ImportError:
-        import subprocess
-        import tempfile
-        with tempfile.TemporaryFile() as f:
-            f.write(data)
-            f.seek(0)
-            with subprocess.Popen(["zstd", "-dcq"], stdin=f, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
-                out = p.stdout.read(size + 1)              # and no more, whatever it holds
-                p.kill() if len(out) > size else p.wait()
-        return out if p.returncode == 0 else None
+        return _zstd_program(data, size)
     try:
-        return zstandard.ZstdDecompressor().decompress(bytes(data), max_output_size=size)
+        out: bytes = zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
     except zstandard.ZstdError:
         return None
+    return out
+
+
+def _zstd_program(data: bytes, size: int) -> Optional[bytes]:
+    with tempfile.TemporaryFile() as f:
+        f.write(data)
+        f.seek(0)
+        try:
+            p = subprocess.Popen(["zstd", "-dcq"], stdin=f, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        except FileNotFoundError:
+            raise RuntimeError("a compressed recording: reading it needs the package zstandard or the program zstd") from None
+        with p:
+            assert p.stdout is not None
+            out = p.stdout.read(size + 1)                  # and no more, whatever it holds
+            p.kill() if len(out) > size else p.wait()
+        return out if p.returncode == 0 else None
+
 
 
 class Batch:
     """One record. tensors: name -> array (bf16 as its 16 bits)."""
 
-    def __init__(self, batch, attempt, n, time, header, tensors):
+    def __init__(self, batch: int, attempt: int, n: int, time: int, header: dict[str, Any], tensors: dict[str, Array]) -> None:
         self.batch, self.attempt, self.n, self.time, self.header, self.tensors = batch, attempt, n, time, header, tensors
 
     @property
-    def ids(self):
+    def ids(self) -> list[str]:
         return [bytes(row).split(b"\0")[0].decode() for row in self.tensors["id"]]
 
 
 class _Segment:
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         self.path = path
         size = os.path.getsize(path)
         if size < 128:
@@ -153,7 +169,7 @@ class _Segment:
             raise DamagedError("%s: its head is no text: %s" % (path, why)) from None
         self.entries = self._index(first) or self._walk(first)
 
-    def _index(self, first):
+    def _index(self, first: int) -> Optional[list[tuple[int, int, int]]]:
         m = self.map
         if len(m) < first + 96 or m[-32:-24] != b"FLRCTAIL" or struct.unpack_from("<I", m, len(m) - 4)[0] != crc32c(m[-32:-4]):
             return None
@@ -163,7 +179,7 @@ class _Segment:
         rows = [struct.unpack_from("<QQQII", m, off + 64 + 32 * i) for i in range(n)]
         return [(b, a, at) for b, at, _, a, _ in rows]
 
-    def _head(self, at):
+    def _head(self, at: int) -> Optional[tuple[int, int, int, int]]:
         """hlen, bytes, time, ntensors of the record that begins here, or None."""
         m = self.map
         if at + 40 > len(m) or m[at:at + 4] != b"FLRC":
@@ -174,10 +190,10 @@ class _Segment:
             return None
         return (hlen, size, time, n) if crc32c(m[at + 40:at + whole], crc32c(m[at:at + 36])) == crc else None
 
-    def _wire(self, at, hlen, ntensors):
+    def _wire(self, at: int, hlen: int, ntensors: int) -> Optional[dict[str, Any]]:
         """The wire header of a record as a dict, proven: what a reader needs is there and tensors are what their shapes say. None: it isn't so."""
         try:
-            h = msgpack.unpackb(self.map[at + 40:at + 40 + hlen], strict_map_key=False)
+            h: dict[str, Any] = msgpack.unpack(self.map[at + 40:at + 40 + hlen])
             for key in ("run", "batch", "attempt", "n"):
                 if type(h[key]) is not int or h[key] < 0:
                     return None
@@ -190,20 +206,20 @@ class _Segment:
                 if type(name) is not str or size != want:
                     return None
             return h if len(h["t"]) == ntensors else None
-        except (ValueError, KeyError, TypeError, msgpack.UnpackException):
+        except (ValueError, KeyError, TypeError):
             return None
 
-    def _walk(self, first):
+    def _walk(self, first: int) -> list[tuple[int, int, int]]:
         at, found = first, []
         while at < len(self.map) and self.map[at:at + 4] != b"FLIX":
             head = self._head(at)
             h = self._wire(at, head[0], head[3]) if head else None
             if h:
                 found.append((h["batch"], h["attempt"], at))
-            at += head[1] if h else 64
+            at += head[1] if head and h else 64
         return found
 
-    def read(self, at):
+    def read(self, at: int) -> Batch:
         m, head = self.map, self._head(at)
         if head is None:
             raise DamagedError("%s: offset %d: damaged head of a record" % (self.path, at))
@@ -211,7 +227,8 @@ class _Segment:
         h = self._wire(at, hlen, n)
         if h is None:
             raise DamagedError("%s: offset %d: a wire header that can't be" % (self.path, at))
-        off, tensors = at + _align(40 + hlen + 16 * n), {}
+        tensors: dict[str, Array] = {}
+        off = at + _align(40 + hlen + 16 * n)
         for i, (name, dtype, shape, _, _, size) in enumerate(h["t"]):
             stored, codec, crc = struct.unpack_from("<QII", m, at + 40 + hlen + 16 * i)
             if stored > len(m) - off or codec > 1 or size > TENSOR_MAX or crc32c(memoryview(m)[off:off + stored]) != crc:
@@ -227,7 +244,7 @@ class _Segment:
 class Recording:
     """All segments of an edge (DIR/EDGE), or one file."""
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         paths = [path] if os.path.isfile(path) else sorted((p for p in glob.glob(glob.escape(path) + ".*.flr") if re.fullmatch(r"\.\d+\.flr", p[len(path):])),
                                                            key=lambda p: int(p[len(path) + 1:-4]))
         if not paths:
@@ -242,28 +259,28 @@ class Recording:
         self.edge, self.run, self.B, self.text = first.edge, first.run, first.B, first.text
         self.entries = [(b, a, s, at) for s in self.segments for b, a, at in s.entries]
 
-    def __enter__(self):
+    def __enter__(self) -> "Recording":
         return self
 
-    def __exit__(self, *exc):
-        return False
+    def __exit__(self, *exc: object) -> None:
+        return None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.entries)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Batch]:
         for i in range(len(self)):
             yield self.read(i)
 
-    def read(self, i):
+    def read(self, i: int) -> Batch:
         _, _, segment, at = self.entries[i]
         return segment.read(at)
 
-    def batches(self):
+    def batches(self) -> list[int]:
         """Numbers of the batches, ascending, each once."""
         return sorted({e[0] for e in self.entries})
 
-    def last(self, batch):
+    def last(self, batch: int) -> Batch:
         """The last attempt of a batch; KeyError when it isn't there."""
         for b, _, segment, at in reversed(self.entries):
             if b == batch:

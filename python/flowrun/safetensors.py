@@ -10,8 +10,13 @@ import mmap
 import os
 import struct
 import tempfile
+from typing import Any, Iterable, Mapping, Optional, Union
 
 import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Path = Union[str, "os.PathLike[str]"]
 
 HEADER_MAX = 100 * 1000 * 1000
 DIMS_MAX = 6
@@ -28,11 +33,11 @@ class SafetensorsError(ValueError):
 class BF16:
     """bits: uint16 array of bfloat16 values; what save() writes as BF16."""
 
-    def __init__(self, bits):
+    def __init__(self, bits: npt.ArrayLike) -> None:
         self.bits = np.ascontiguousarray(bits, "<u2")
 
     @classmethod
-    def rounded(cls, values):
+    def rounded(cls, values: npt.ArrayLike) -> "BF16":
         """To nearest, ties to even; NaN stays NaN."""
         u = np.ascontiguousarray(values, "<f4").view("<u4")
         up = ((u >> 16) & 1) + np.uint32(0x7FFF)
@@ -41,24 +46,24 @@ class BF16:
         bits[nan] = ((u[nan] >> 16) | 0x40).astype("<u2")
         return cls(bits)
 
-    def float32(self):
+    def float32(self) -> npt.NDArray[np.float32]:
         return (self.bits.astype("<u4") << 16).view("<f4")
 
 
 class Tensor:
     """One entry: dtype ("F32", ...), shape, and the data as a read-only view."""
 
-    def __init__(self, dtype, shape, data):
+    def __init__(self, dtype: str, shape: tuple[int, ...], data: memoryview) -> None:
         self.dtype, self.shape, self.data = dtype, shape, data
 
-    def array(self):
+    def array(self) -> Array:
         """A read-only array in the mapping; BF16 comes converted to float32, in memory of its own."""
         a = np.frombuffer(self.data, TYPES[self.dtype]).reshape(self.shape)
         return BF16(a).float32() if self.dtype == "BF16" else a
 
 
-def _pairs(pairs):
-    out = {}
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
     for key, value in pairs:
         if key in out:
             raise ValueError(f'"{key}" is there twice')
@@ -66,11 +71,11 @@ def _pairs(pairs):
     return out
 
 
-def _count(value, limit):
+def _count(value: Any, limit: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= limit
 
 
-def _entry(where, name, v, size):
+def _entry(where: str, name: str, v: Any, size: int) -> tuple[str, tuple[int, ...], int, int]:
     at = f'{where}: tensor "{name[:100]}"'
     if not 1 <= len(name.encode()) <= NAME_MAX:
         raise SafetensorsError(f"{at}: a name has 1 to {NAME_MAX} bytes")
@@ -89,13 +94,13 @@ def _entry(where, name, v, size):
     return dtype, tuple(shape), offsets[0], offsets[1]
 
 
-def _metadata(where, meta):
+def _metadata(where: str, meta: Any) -> dict[str, str]:
     if not isinstance(meta, dict) or not all(isinstance(v, str) for v in meta.values()):
         raise SafetensorsError(f"{where}: __metadata__ is not an object of texts")
     return meta
 
 
-def parse(where, buffer):
+def parse(where: str, buffer: Union[bytes, bytearray, memoryview, mmap.mmap]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """{name: Tensor} in the order of the header, and the metadata; the tensors are views of buffer (bytes, mmap, memoryview)."""
     view = memoryview(buffer).cast("B").toreadonly()
     if len(view) < 8:
@@ -120,7 +125,7 @@ def parse(where, buffer):
     return {name: Tensor(dtype, shape, data[begin:stop]) for name, (dtype, shape, begin, stop) in found.items()}, meta
 
 
-def open_file(path):
+def open_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """As parse, of a mapped file; the mapping lives as long as a tensor does."""
     with open(path, "rb") as f:
         size = os.fstat(f.fileno()).st_size
@@ -129,32 +134,33 @@ def open_file(path):
         return parse(str(path), mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def load(path):
+def load(path: Path) -> dict[str, Array]:
     """{name: array}; read-only, BF16 as float32."""
     return {name: t.array() for name, t in open_file(path)[0].items()}
 
 
-def _kind(name, a):
+def _kind(name: str, a: Array) -> str:
     for dtype, kind in TYPES.items():
         if dtype != "BF16" and a.dtype == np.dtype(kind):
             return dtype
     raise SafetensorsError(f'tensor "{name}": {a.dtype} elements can\'t be written')
 
 
-def _plan(tensors, metadata):
-    header, parts, at = {}, [], 0
+def _plan(tensors: Mapping[str, Union[npt.ArrayLike, BF16]], metadata: Optional[Mapping[str, str]]) -> tuple[bytes, list[Array]]:
+    header: dict[str, Any] = {}
+    parts: list[Array] = []
+    at = 0
     if metadata:
         header["__metadata__"] = _metadata("metadata", dict(metadata))
     for name, value in tensors.items():
         if name == "__metadata__" or not 1 <= len(name.encode()) <= NAME_MAX:
             raise SafetensorsError(f'tensor "{name[:100]}": the name is reserved, or not of 1 to {NAME_MAX} bytes')
-        bf16 = isinstance(value, BF16)
-        a = value.bits if bf16 else np.asarray(value)
+        a: Array = value.bits if isinstance(value, BF16) else np.asarray(value)
         shape = a.shape                              # ascontiguousarray makes [1] of []
         if len(shape) > DIMS_MAX:
             raise SafetensorsError(f'tensor "{name}": {len(shape)} dimensions, at most {DIMS_MAX}')
         a = np.ascontiguousarray(a, a.dtype.newbyteorder("<"))
-        header[name] = {"dtype": "BF16" if bf16 else _kind(name, a), "shape": list(shape), "data_offsets": [at, at + a.nbytes]}
+        header[name] = {"dtype": "BF16" if isinstance(value, BF16) else _kind(name, a), "shape": list(shape), "data_offsets": [at, at + a.nbytes]}
         parts.append(a)
         at += a.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -164,7 +170,7 @@ def _plan(tensors, metadata):
     return text, parts
 
 
-def write_new(path, chunks):
+def write_new(path: Path, chunks: Iterable[Union[bytes, memoryview]]) -> None:
     """Bytes to a temporary name in the same folder, fsync, rename: path holds the old or the new file, never a part."""
     folder = os.path.dirname(os.path.abspath(path))
     fd, name = tempfile.mkstemp(prefix=os.path.basename(path) + ".", dir=folder)
@@ -186,7 +192,7 @@ def write_new(path, chunks):
         os.close(folder_fd)
 
 
-def save(path, tensors, metadata=None):
+def save(path: Path, tensors: Mapping[str, Union[npt.ArrayLike, BF16]], metadata: Optional[Mapping[str, str]] = None) -> None:
     """tensors: {name: array or BF16}, written in their order."""
     text, parts = _plan(tensors, metadata)
-    write_new(path, [struct.pack("<Q", len(text)), text, *(memoryview(a.reshape(-1)).cast("B") if a.size else b"" for a in parts)])
+    write_new(path, [struct.pack("<Q", len(text)), text, *(a.reshape(-1).data.cast("B") if a.size else b"" for a in parts)])

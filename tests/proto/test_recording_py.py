@@ -1,6 +1,5 @@
 """The Python reader of recordings against what the C writer wrote: a real run's edges, damaged copies, zstd."""
 import ctypes
-import importlib.util
 import os
 import sys
 
@@ -11,9 +10,8 @@ from flow import ROOT, TILES, flowrun, holds, same, slurp, write_graph   # noqa:
 import numpy as np                                         # noqa: E402
 from PIL import Image                                      # noqa: E402
 
-spec = importlib.util.spec_from_file_location("recording", ROOT + "/python/flowrun/recording.py")
-recording = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(recording)
+sys.path.insert(0, ROOT + "/python")
+from flowrun import recording                              # noqa: E402
 
 
 def checksum(tmp):
