@@ -51,7 +51,7 @@ def graph(a, split, epochs):
     views = {"views": "identity", "out": "f32"}
     if split == "train":
         tiles.update(shuffle=True, last="drop")
-        views = {"preset": a.preset, "augs": {"0": "full", str(a.head + a.epochs + (a.cycles - 1) * a.cycle_epochs): "unbiased"}}
+        views = {**({"ops": a.ops} if a.ops else {"preset": a.preset}), "augs": {"0": "full", str(a.head + a.epochs + (a.cycles - 1) * a.cycle_epochs): "unbiased"}}
     return {"name": f"train-{split}", "seed": a.seed, "memory": a.memory, **({"labels": read_labels(a)} if a.label_names else {}), "stages": {
         "tiles": {"stage": "source", "options": tiles},
         "decode": {"from": "tiles", "options": {"mode": a.mode, "size": a.size, "allow_size": "resize", **({"tifs": a.tifs} if a.tifs else {})}},
@@ -180,7 +180,7 @@ def train_only(net, head, everything):
 
 
 def optimiser_of(a, net):
-    return torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=a.rate, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    return torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=a.rate, momentum=0.9, nesterov=True, weight_decay=a.decay)
 
 
 def save(path, state):
@@ -270,6 +270,7 @@ def arguments(argv=None):
     for name, default, text in (("tiles", None, "files, a folder or a tar archive"), ("labels", None, "table image_name,tags"), ("folds", None, "table of folds"),
                                 ("fold-column", "fold", "its column"), ("label-names", "", "file of label names (the 17 of Planet's set)"), ("arch", "resnet18", "torchvision's name"),
                                 ("init", "", "state dict to begin with"), ("preset", "n01z3", "augmentations"),
+                                ("ops", "", "augmentations of one's own instead, as JSON: [\"d4\", {\"offset\": {\"dx\": [-0.03, 0.03]}}]"),
                                 ("mode", "rgb", "bands: rgb, rgbn (16-bit TIFFs) or ngb"), ("tifs", "", "with ngb: folder of the tiles' TIFFs"),
                                 ("stats", "", "what flowrun stats wrote: mean and std of the bands (ImageNet's for three)"), ("memory", "256MB", "of the graph"), ("out", "models", "folder")):
         p.add_argument("--" + name, default=default, required=default is None, help=text)
@@ -278,9 +279,14 @@ def arguments(argv=None):
         p.add_argument("--" + name, type=int, default=default)
     p.add_argument("--rate", type=float, default=0.05)
     p.add_argument("--cycle-rate", type=float, default=0.03)
+    p.add_argument("--decay", type=float, default=1e-4, help="of the weights")
     a = p.parse_args(argv)
     if a.mode not in BANDS:
         p.error(f"--mode {a.mode}: want {', '.join(BANDS)}")
+    try:
+        a.ops = json.loads(a.ops) if a.ops else []
+    except ValueError as why:
+        p.error(f"--ops: {why}")
     return a
 
 

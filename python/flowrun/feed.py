@@ -184,7 +184,11 @@ class Feed:
 
     def _join(self) -> None:
         wire = self._open()
-        wire.send(join_message(self.rank, self.world, self._next, self._tensors))
+        try:
+            wire.send(join_message(self.rank, self.world, self._next, self._tensors))
+        except Gone as why:
+            self._lost(why)                                      # joins the next one, or tells why there is none
+            return
         self._joined = True
 
     def _lost(self, why: Gone) -> None:

@@ -48,6 +48,21 @@ def read_welcome(message: bytes) -> dict[str, Any]:
     return w
 
 
+def read_address(path: str) -> dict[str, str]:
+    """RUN/feed.json: address and keys."""
+    try:
+        with open(path) as f:
+            where = json.load(f)
+    except (OSError, ValueError) as why:
+        raise FeedError(f"{path}: {why}") from None
+    if not isinstance(where, dict) or where.get("flowrun_feed") != 1:
+        raise FeedError(f"{path}: no feed's address")
+    for key in ("address", "server_key", "public_key", "secret_key"):
+        if not isinstance(where.get(key), str):
+            raise FeedError(f"{path}: {key} is missing")
+    return where
+
+
 def text_of(body: bytes) -> str:
     return body.decode(errors="replace")
 
@@ -199,20 +214,22 @@ class RemoteWire:
             import zmq.utils.monitor
         except ImportError:
             raise FeedError("a feed on another host needs pyzmq (pip install flowrun[remote], apt install python3-zmq)") from None
-        with open(path) as f:
-            where = json.load(f)
-        if not isinstance(where, dict) or where.get("flowrun_feed") != 1:
-            raise FeedError(f"{path}: no feed's address")
+        where = read_address(path)
         self.zmq, self.parser = zmq, Parser()
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.linger = 0
-        self.socket.curve_serverkey = where["server_key"].encode()
-        self.socket.curve_publickey, self.socket.curve_secretkey = where["public_key"].encode(), where["secret_key"].encode()
         self.socket.rcvhwm = self.socket.sndhwm = 0
         self.socket.heartbeat_ivl, self.socket.heartbeat_timeout = 5000, 20000
         self.monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
-        self.socket.connect(where["address"])
+        try:
+            self.socket.curve_serverkey = where["server_key"].encode()
+            self.socket.curve_publickey, self.socket.curve_secretkey = where["public_key"].encode(), where["secret_key"].encode()
+            self.socket.connect(where["address"])
+        except zmq.ZMQError as why:
+            self.socket.disable_monitor()
+            self.context.destroy(0)
+            raise FeedError(f"{path}: its keys or its address are none: {why}") from None
         self.poller = zmq.Poller()
         self.poller.register(self.socket, zmq.POLLIN)
         self.poller.register(self.monitor, zmq.POLLIN)

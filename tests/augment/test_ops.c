@@ -47,6 +47,9 @@ FL_TEST(numbers_go_by_preorder)
 static const struct { const char *text, *says; } refused[] = {
     { "[]", "empty" }, { "'d4'", "list" }, { "['d5']", "did you mean d4" }, { "[7]", "entry 1" }, { "[{'d4':{},'blur':{}}]", "entry 1" },
     { "[{'scale':{'s':[1.1,0.9]}}]", "in order" }, { "[{'scale':{'s':[0,1]}}]", "from 0.01" }, { "[{'scale':{'p':1.5}}]", "from 0 to 1" },
+    { "[{'scale':{'p':-0.1}}]", "from 0 to 1" }, { "[{'group':{'p':-1,'ops':['d4']}}]", "from 0 to 1" }, { "[{'offset':{'dy':[0.1,-0.1]}}]", "in order" },
+    { "[{'hsv':{'dv':[5,-5]}}]", "in order" }, { "[{'random_sized_crop':{'ratio':[2,1]}}]", "in order" }, { "[{'one_of':['blur',{'rotate':{'theta':[9,-9]}}]}]", "in order" },
+    { "[{'channel_add':{'a':300}}]", "from -255 to 255" }, { "['contrst']", "did you mean contrast" }, { "[{'one_of':['d4','blurr']}]", "did you mean blur" },
     { "[{'scale':{'q':1}}]", "unknown key" }, { "[{'scale':{'s':'big'}}]", "[LOW, HIGH]" }, { "[{'scale':3}]", "map" }, { "['one_of']", "list of ops" },
     { "[{'one_of':[]}]", "empty" }, { "[{'group':{'p':2,'ops':['d4']}}]", "from 0 to 1" }, { "[{'distort_grid':{'n':33}}]", "32" },
     { "[{'distort_grid':{'n':2.5}}]", "whole" }, { "[{'distort_elastic':{'sigma':0}}]", "sigma" }, { "[{'rotate':{'integer':1}}]", "true or false" },

@@ -24,7 +24,8 @@ def inputs(tmp):
 
 def command(tmp, out):
     return [sys.executable, SCRIPT, "--tiles", "@" + tmp + "/list", "--labels", LABELS, "--folds", tmp + "/folds.csv", "--fold", "0", "--size", "32", "--batch", "8",
-            "--head", "1", "--epochs", "1", "--cycles", "2", "--cycle-epochs", "1", "--every", "3", "--threads", "1", "--out", out]
+            "--head", "1", "--epochs", "1", "--cycles", "2", "--cycle-epochs", "1", "--every", "3", "--threads", "1",
+            "--ops", '["d4", {"offset": {"dx": [-0.05, 0.05], "dy": [-0.05, 0.05]}}, {"contrast": {}}]', "--decay", "5e-4", "--out", out]
 
 
 def environment():
