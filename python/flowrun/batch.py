@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from flowrun.dlpack import Exporter
 from flowrun.errors import FeedError, ReleasedError
-from flowrun.header import DTYPES, Header, Tensor
+from flowrun.header import KINDS, Header, Tensor
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ class _View:
 
     def __init__(self, lease: Lease, address: int, t: Tensor) -> None:
         self.lease = lease
-        self.__array_interface__ = {"version": 3, "shape": t.shape, "typestr": np.dtype(DTYPES.get(t.dtype, np.uint16)).str, "data": (address, True)}
+        self.__array_interface__ = {"version": 3, "shape": t.shape, "typestr": KINDS[t.dtype], "data": (address, True)}
 
 
 class Batch(Mapping[str, Array]):

@@ -1,5 +1,5 @@
 """A graph that ends in the stage `feed`, as an iterable of batches."""
-import glob
+import json
 import os
 import time
 from types import TracebackType
@@ -142,10 +142,15 @@ class Feed:
     def _find(self, folder: str) -> str:
         if self._name is not None:
             return os.path.join(folder, f"{self._name}.feed")
-        found = glob.glob(os.path.join(glob.escape(folder), "*.feed"))
-        if len(found) > 1:
-            raise FeedError(f"several feeds, want a name: {', '.join(sorted(os.path.basename(f)[:-5] for f in found))}")
-        return found[0] if found else ""
+        try:
+            with open(os.path.join(os.path.dirname(folder), "config.json")) as f:
+                stages = json.load(f)["stages"]
+        except OSError:
+            return ""                                        # not yet
+        found = sorted(name for name, s in stages.items() if s["stage"] == "feed")
+        if len(found) != 1:
+            raise FeedError(f"several feeds, want a name: {', '.join(found)}" if found else "no stage of this graph is a feed")
+        return os.path.join(folder, f"{found[0]}.feed")
 
     def _connect_local(self, folder: str) -> Wire:
         end = time.monotonic() + self._timeout
@@ -213,10 +218,10 @@ class Feed:
         if stale is not None:
             raise StaleBatch(f"the feed died while batch {stale} was in use, and its memory may have been written to since")
 
-    def _receive(self) -> Optional[Batch]:
+    def _receive(self, per_epoch: int) -> Optional[Batch]:
         """This rank's next batch; None at the end of its share."""
         while True:
-            wire = self._open()
+            wire = self._wire or self._open()
             try:
                 got = wire.receive(1.0)
             except Gone as why:
@@ -227,7 +232,7 @@ class Feed:
             message, more = got
             kind, body = message[:1], message[4:]
             if kind == b"B":
-                batch = wire.batch(body, more, self.per_epoch)
+                batch = wire.batch(body, more, per_epoch)
                 if batch is not None and batch.epoch == self._serving and batch.number >= self._next:      # else it is of an epoch that was left
                     return batch
             elif kind == b"F":
@@ -241,7 +246,8 @@ class Feed:
                 raise EndOfRun("the graph was stopped")
 
     def __iter__(self) -> Iterator[Batch]:
-        epoch, end = self.epoch, (self.epoch + 1) * self.per_epoch
+        epoch, per_epoch = self.epoch, self.per_epoch
+        end = (epoch + 1) * per_epoch
         if epoch >= self.epochs:
             raise EndOfRun(f"all {self.epochs} epochs have been had")
         self._serving = epoch
@@ -250,12 +256,12 @@ class Feed:
             if self._next < end:
                 self._join()
         while self._joined:
-            box = [self._receive()]                      # not a variable: this frame must not keep the batch while it waits at yield
+            box = [self._receive(per_epoch)]                      # not a variable: this frame must not keep the batch while it waits at yield
             if box[0] is None:
                 break
             number = box[0].number
-            self._position = min(number - self.rank + self.world, end)
             self._next = number + self.world
+            self._position = min(self._next - self.rank, end)
             yield box.pop()  # type: ignore[misc]
         if self._wire is not None:
             self._fresh(self._wire)                      # the end of the share may have been told before the feed died

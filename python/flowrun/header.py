@@ -8,12 +8,13 @@ from flowrun.msgpack import MessageError, Reader
 
 DTYPES = {"u8": np.uint8, "u16": np.uint16, "i32": np.int32, "u32": np.uint32, "i64": np.int64, "u64": np.uint64,
           "f16": np.float16, "f32": np.float32, "f64": np.float64}
+KINDS = {**{k: np.dtype(v).str for k, v in DTYPES.items()}, "bf16": "<u2"}           # as NumPy writes them; it has no bf16
 SIZES = {**{k: np.dtype(v).itemsize for k, v in DTYPES.items()}, "bf16": 2}
 ALIGN, DIMS, TENSORS, NAME = 64, 6, 64, 31
 NUMBERS = ("v", "run", "batch", "attempt", "slot", "gen", "n", "crit")
-# A header as flowrun writes it: the eight numbers in order, then the list of tensors.
+# A header as flowrun writes it: the eight numbers in order, of which two are what they are, then the list of tensors.
 _NUMBER = rb"([\x00-\x7f]|\xcc.|\xcd.{2}|\xce.{4}|\xcf.{8})"
-_QUICK = re.compile(rb"\x89" + b"".join(re.escape(bytes([0xA0 | len(k)]) + k.encode()) + _NUMBER for k in NUMBERS) + rb"\xa1t", re.DOTALL)
+_QUICK = re.compile(rb"\x89" + b"".join(re.escape(bytes([0xA0 | len(k)]) + k.encode()) + {"v": rb"\x01", "crit": rb"\x00"}.get(k, _NUMBER) for k in NUMBERS) + rb"\xa1t", re.DOTALL)
 
 
 class Tensor(NamedTuple):
@@ -73,8 +74,8 @@ class Parser:
         tensors = self._known.get(data[m.end():]) if m is not None else None
         if m is None or tensors is None:
             return None
-        v, run, batch, attempt, slot, gen, n, crit = [g[0] if len(g) == 1 else int.from_bytes(g[1:], "big") for g in m.groups()]
-        return Header(run, batch, attempt, slot, gen, n, tensors) if v == 1 and crit == 0 else None
+        run, batch, attempt, slot, gen, n = [g[0] if len(g) == 1 else int.from_bytes(g[1:], "big") for g in m.groups()]
+        return Header(run, batch, attempt, slot, gen, n, tensors)
 
     def parse(self, data: bytes) -> Header:
         if len(data) > 4096:

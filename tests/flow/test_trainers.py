@@ -246,6 +246,12 @@ def what_is_wrong_is_said(tmp):
     refused(tmp + "/nothing.yaml", ["nothing.yaml"])
     refused(tmp, ["no graph is at work"], timeout=1)
     refused(graph(), ["no feed within 1 s"], name="other", timeout=1)
+    two = graph()
+    two["stages"]["second"] = {"stage": "feed", "from": ["decode"]}
+    refused(two, ["several feeds, want a name: feed, second"])
+    del two["stages"]["feed"], two["stages"]["second"]
+    two["stages"]["sink"] = {"from": "decode"}
+    refused(two, ["no stage of this graph is a feed"])
     refused(graph(), ["is no program"], flowrun=tmp + "/nowhere")
     bad = file("bad.jpg", "no picture")
     g = graph(files=[*FILES[:8], bad])
