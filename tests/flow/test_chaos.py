@@ -48,6 +48,44 @@ def results_are_those_of_a_quiet_run(tmp):
     holds(not os.path.exists(tmp + "/predictions.csv"), "the files that the graph names are left alone")
 
 
+def expanded(out):
+    """Networks and merges out of a matrix."""
+    return {
+        "tiles": {"stage": "source", "options": {"files": TILES + "/*.jpg", "batch": 4}},
+        "decode": {"from": "tiles", "instances": 2},
+        "augment": {"from": "decode", "options": {"views": "flips", "size": 96}},
+        "net": {"stage": "forward", "from": "augment", "matrix": {"m": [1, 2, 3]}, "options": {"weights": [flow.ROOT + "/samples/models/tilenet-{m}.safetensors"], "rows": 16}},
+        "merge": {"stage": "tta_merge", "from": "net-{m}", "matrix": {"m": [1, 2, 3]}},
+        "stack": {"from": "merge", "instances": 2},
+        "decode_f2": {"from": "stack"},
+        "sink": {"from": ["stack", "decode_f2"], "options": {"submission": out + "/predictions.csv", "probabilities": out + "/probs.csv"}},
+    }
+
+
+def epochs(out):
+    return chain(out, TILES + "/*[0-4].jpg", batch=4, tiles={"epochs": 3, "shuffle": True, "last": "pad"}, instances=2)
+
+
+def poisoned(out):
+    """Two tiles that kill a stage, two that kill the sink: halved in the midst of it all."""
+    stages = chain(out, TILES + "/*.jpg", batch=8, instances=2)
+    stages["tripwire"] = {"from": "decode", "instances": 2, "options": {"tiles": ["sample_00037", "sample_00150"]}}
+    stages["augment"]["from"] = "tripwire"
+    stages["sink"]["stage"] = "tripsink"
+    return stages
+
+
+def graphs_of_other_kinds_under_fire(tmp):
+    """Each with a kill of flowrun and a resume. FLOWRUN_LONG=1: three seeds and more kills."""
+    long = os.environ.get("FLOWRUN_LONG")
+    env = dict(os.environ, TRIP_SINK="sample_00002,sample_00299")
+    for seed in range(int(SEED), int(SEED) + (3 if long else 1)):
+        for kind in (expanded, epochs, poisoned):
+            path = write_graph(tmp + "/kind.json", kind(tmp), stage_path=[flow.BUILD + "/tests/flow/stages"])
+            rc, out, err = Run("chaos", path, "--seed", str(seed), "--kills", "30" if long else "5", "--supervisor-kills", "1", cwd=tmp, env=env).end(600)
+            same([rc, ": all equal\n" in out], [0, True], "%s, seed %d: %s%s" % (kind.__name__, seed, out[-600:], err[-600:]))
+
+
 def a_difference_is_told(tmp):
     shutil.copytree(TILES, tmp + "/tiles", ignore=lambda d, names: sorted(names)[60:])
     tiles = sorted(os.listdir(tmp + "/tiles"))
@@ -85,4 +123,4 @@ def what_is_wrong_is_refused(tmp):
 
 
 if __name__ == "__main__":
-    sys.exit(flow.run_cases([results_are_those_of_a_quiet_run, a_difference_is_told, an_interrupted_one_leaves_nothing, what_is_wrong_is_refused]))
+    sys.exit(flow.run_cases([results_are_those_of_a_quiet_run, graphs_of_other_kinds_under_fire, a_difference_is_told, an_interrupted_one_leaves_nothing, what_is_wrong_is_refused]))

@@ -407,6 +407,30 @@ def a_tile_of_an_epoch_has_the_same_bytes_whoever_made_it(tmp):
     same(got, first, "after a stop in the middle")
 
 
+def epochs_under_kills(tmp):
+    """Stages but the feed are killed at random while a trainer takes three epochs."""
+    want = {}
+    with Feed(painted(instances=2)) as f:
+        for _ in range(f.epochs):
+            by_tile(f, want)
+    for seed in range(3 if os.environ.get("FLOWRUN_LONG") else 1):
+        rng, got, kills = random.Random(seed), {}, 0
+        with Feed(painted(instances=2)) as f:
+            for _ in range(f.epochs):
+                for b in f:
+                    for row, tile in enumerate(b.ids):
+                        key = (tile, int(b["epoch"][row]))
+                        holds(key not in got, "%r comes once" % (key,))
+                        got[key] = hash(b["input"][row].tobytes())
+                    if rng.random() < 0.5:
+                        victims = children(f._run.process.pid, rng.choice(("source", "decode", "augment")))
+                        if victims:
+                            os.kill(rng.choice(victims), signal.SIGKILL)
+                            kills += 1
+                    del b
+        same([got == want, kills > 3], [True, True], "seed %d, %d kills" % (seed, kills))
+
+
 def ranks_come_and_go_between_epochs(tmp):
     seen = {e: [] for e in range(3)}
     with Feed(painted(), world=1) as f:
@@ -518,6 +542,6 @@ if __name__ == "__main__":
         ranks_share_the_same_order_in_any_world, a_rank_over_tcp_gets_the_same_bytes, encoded_tiles_come_as_they_lie_on_disk, another_key_is_not_let_in,
         arrays_keep_the_batch_and_can_not_be_written, a_trainer_goes_on_where_it_was_in_another_world, a_run_that_began_later_says_so,
         a_rank_that_dies_gets_its_batches_again, the_share_of_a_rank_that_stays_away_is_reported, killed_stages_change_nothing,
-        a_tile_of_an_epoch_has_the_same_bytes_whoever_made_it, ranks_come_and_go_between_epochs, the_input_is_that_of_inference,
+        a_tile_of_an_epoch_has_the_same_bytes_whoever_made_it, epochs_under_kills, ranks_come_and_go_between_epochs, the_input_is_that_of_inference,
         memory_stays_within_the_plan_over_epochs, a_feed_that_is_killed_comes_back, a_batch_in_use_when_the_feed_died_is_called_stale, no_position_counts_a_batch_that_went_stale, a_graph_that_fails_says_why, hostile_clients_hurt_nobody,
         too_many_clients_are_turned_away, no_run_goes_back_behind_its_sinks]))

@@ -39,7 +39,7 @@ def natural(tmp):
         return [row["image_name"] for row in csv.DictReader(f)]
 
 
-def run(tmp, trip, want=3, instances=1, args=(), env=None, **top):
+def run(tmp, trip, want=3, instances=1, args=(), env=None, patience=flow.PATIENCE, **top):
     """A quiet run, then one with the wire set over trip(ids); its ids, lines of both results, what it said."""
     for name in ("quiet", "out"):
         os.mkdir(tmp + "/" + name)
@@ -48,7 +48,8 @@ def run(tmp, trip, want=3, instances=1, args=(), env=None, **top):
     os.remove(tmp + "/log")
     trips.clear()
     trips.update(env(ids) if env else {})
-    rc, _, err = flowrun(graph(tmp, tmp + "/out", trip(ids), instances, **top), "--run", tmp + "/run", *args, want=want, env=dict(os.environ, **trips))
+    rc, _, err = flow.Run(graph(tmp, tmp + "/out", trip(ids), instances, **top), "--run", tmp + "/run", *args, env=dict(os.environ, **trips)).end(patience)
+    same(rc, want, "status; it said %s" % err[-1500:])
     return ids, err
 
 
@@ -243,7 +244,7 @@ def a_short_batch_that_kills_in_company(tmp):
 def too_many_are_no_matter_of_tiles(tmp):
     if not os.environ.get("FLOWRUN_LONG"):
         raise flow.Skip("FLOWRUN_LONG is not set")
-    _, err = run(tmp, lambda ids: {"tiles": ids[:70], "how": "exit"}, batch=1, want=1)
+    _, err = run(tmp, lambda ids: {"tiles": ids[:70], "how": "exit"}, batch=1, want=1, patience=600)      # back-off: no batch of the window is good
     holds("no matter of single tiles" in err and "tripwire" in err, "the person is told: %r" % err)
 
 
