@@ -8,8 +8,9 @@
 #endif
 
 #define WALK_LANES 8u
-#define WALK_DOWN  4u                  /* nodes that a lane goes down before it is asked whether it has come to a leaf, where it stays */
+#define WALK_DOWN  2u                  /* nodes that a lane goes down before it is asked whether it has come to a leaf, where it stays */
 #define WALK_NONE  UINT32_MAX
+#define WALK_AHEAD 1024u               /* values: where rows lie in memory one after another, the next are on their way */
 
 /* ---- plain ---- */
 
@@ -85,6 +86,7 @@ L2_AVX512 void trees_wide_steps(const float *x, uint32_t n, double lo, double sc
     uint32_t i = 0;
     for (; i + 16 <= n; i += 16) {
         __m512 v = _mm512_loadu_ps(x + i);
+        _mm_prefetch((const char *)((uintptr_t)(x + i) + WALK_AHEAD * sizeof *x), _MM_HINT_T0);
         __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(wide_eight(v, 0, l, s)), wide_eight(v, 1, l, s), 1);
         _mm256_storeu_si256((__m256i *)(void *)(steps + i), _mm512_cvtepi32_epi16(both));
     }
