@@ -32,7 +32,7 @@ struct describe_job {
     double deadline;
 };
 
-/* Whoever stops flowrun while stages are asked stops these too: they are in groups of their own. */
+/* Whoever stops flowrun while stages are asked stops these too: they are in groups of their own. A signal that is held back or handled is somebody's already. */
 struct describe_guard {
     sigset_t before;
     int      fd;                  /* -1 = none */
@@ -207,10 +207,11 @@ static void describe_watch(struct describe_guard *g)
     struct sigaction is;
     sigset_t set;
     sigemptyset(&set);
+    sigprocmask(SIG_BLOCK, NULL, &g->before);
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        if (sigaction(signals[i], NULL, &is) == 0 && is.sa_handler != SIG_IGN)
+        if (sigismember(&g->before, signals[i]) == 0 && sigaction(signals[i], NULL, &is) == 0 && is.sa_handler == SIG_DFL)
             sigaddset(&set, signals[i]);
-    sigprocmask(SIG_BLOCK, &set, &g->before);
+    sigprocmask(SIG_BLOCK, &set, NULL);
     g->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
