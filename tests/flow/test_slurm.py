@@ -85,6 +85,8 @@ class Cluster:
                 skip("no " + tool)
         if os.getuid() != 0:
             skip("slurmd needs root")
+        if not os.path.ismount("/sys/fs/cgroup"):
+            skip("slurmd needs /sys/fs/cgroup")
         os.chmod(tmp, 0o755)                               # munged's clients must reach its socket
         for sub in ["/state"] + ["/spool/" + n for n in NODES]:
             os.makedirs(self.dir + sub)
