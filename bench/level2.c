@@ -155,6 +155,7 @@ static int trees(const char *dir, uint32_t ntrees, int fit)
     start = now();
     if (predict(&m, t.n, x, out, &err) != FL_OK) {
         fprintf(stderr, "%s\n", err.text);
+        free(out);
         return 1;
     }
     if (!fit)

@@ -174,7 +174,7 @@ FL_TEST(distinct_rows_are_fitted_exactly)
         struct fl_l2_trees m;
         struct fl_err err = { 0 };
         struct fl_l2_trees_conf c = { .seed = 3, .trees = 5, .columns = drawn ? 1 : 12, .n_min = 2, .min_leaf = 1, .threads = 2, .hi = 1 };
-        double out[500 * 4], one[4];
+        double out[500 * 4] = { 0 }, one[4] = { 0 };
         CHECK_OK(fl_l2_trees_fit(&t, &c, &m, &err), err);
         apply(&m, &t, out);
         for (uint32_t i = 0; i < 500 * 4; i++)
