@@ -173,30 +173,18 @@ static int tiles_first(struct fl_tool_tiles *t, uint32_t w, uint32_t h, struct f
     return code;
 }
 
-static int tiles_size(struct fl_tool_tiles *t, uint32_t w, uint32_t h, struct fl_err *err)
+static int tiles_decode(struct fl_tool_tiles *t, bool jpeg, const char *bytes, size_t len, struct fl_err *err)
 {
-    int code = t->side == 0 ? tiles_first(t, w, h, err) : FL_OK;
+    uint32_t w = 0, h = 0;
+    int code = jpeg ? fl_jpeg_header(t->jpeg, bytes, len, &w, &h, err) : fl_tiff_header(t->tiff, bytes, len, &w, &h, err);
+    if (code == FL_OK && t->side == 0)
+        code = tiles_first(t, w, h, err);
     if (code == FL_OK && (w != t->side || h != t->side))
         code = fl_err_set(err, FL_E_SHAPE, "%u x %u pixels, but the first tile has %u x %u", w, h, t->side, t->side);
-    return code;
-}
-
-static int tiles_jpeg(struct fl_tool_tiles *t, const char *bytes, size_t len, struct fl_err *err)
-{
-    uint32_t w = 0, h = 0;
-    int code = fl_jpeg_header(t->jpeg, bytes, len, &w, &h, err);
-    if (code == FL_OK)
-        code = tiles_size(t, w, h, err);
-    return code == FL_OK ? fl_jpeg_read(t->jpeg, t->tifs != NULL ? t->picture : t->pixels, err) : code;
-}
-
-static int tiles_tiff(struct fl_tool_tiles *t, const char *bytes, size_t len, struct fl_err *err)
-{
-    uint32_t w = 0, h = 0;
-    int code = fl_tiff_header(t->tiff, bytes, len, &w, &h, err);
-    if (code == FL_OK)
-        code = tiles_size(t, w, h, err);
-    return code == FL_OK ? fl_tiff_read(t->tiff, t->tifs != NULL ? t->bands : t->pixels, err) : code;
+    if (code != FL_OK)
+        return code;
+    void *out = t->tifs == NULL ? t->pixels : jpeg ? (void *)t->picture : t->bands;
+    return jpeg ? fl_jpeg_read(t->jpeg, out, err) : fl_tiff_read(t->tiff, out, err);
 }
 
 /* NIR, G and B of the tile's TIFF, brought to the range of its JPEG. */
@@ -210,7 +198,7 @@ static int tiles_match(struct fl_tool_tiles *t, uint64_t i, struct fl_err *err)
     int code = fl_read_file(path, TILES_LIMIT, &bytes, &len, err);
     if (code != FL_OK)
         return code;
-    code = tiles_tiff(t, bytes, len, err);
+    code = tiles_decode(t, false, bytes, len, err);
     free(bytes);
     if (code != FL_OK)
         return fl_err_context(err, "%s", path);
@@ -225,7 +213,7 @@ int fl_tool_tiles_paint(struct fl_tool_tiles *t, uint64_t i, float *out, struct 
     int code = tiles_bytes(t, i, &bytes, &len, err);
     if (code != FL_OK)
         return code;
-    code = t->jpeg != NULL ? tiles_jpeg(t, bytes, len, err) : tiles_tiff(t, bytes, len, err);
+    code = tiles_decode(t, t->jpeg != NULL, bytes, len, err);
     free(bytes);
     if (code == FL_OK && t->tifs != NULL)
         code = tiles_match(t, i, err);
