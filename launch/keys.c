@@ -17,7 +17,7 @@ const struct fl_key fl_top_keys[] = {
       "Records what leaves these stages (all: every one that is read) into RUN/recordings, at most `keep` (10GB) of all together; every: each k-th batch; ring: the last N, when something dies (docs/recording.md).", false, true },
     { "matrix", "map of variables", NULL,
       "Lists that several entries expand over, named by their key `matrix`. A variable is a list of values, or a map of values to attributes ({model.views}).", false, true },
-    { "hosts", "map of groups, each a list of NAME or {host, gpus, rate}", NULL, "Other hosts, by group, for `place` (docs/hosts.md).", true, true },
+    { "hosts", "map of groups, each a list of NAME or {host, gpus, rate, join}", NULL, "Other hosts, by group, for `place` (docs/hosts.md).", true, true },
     { "cluster", "{launcher, command, flowrun, listen, silence, insecure, mixed, link}", NULL,
       "How they are reached. launcher: ssh, slurm or exec; listen: this host's address as they reach it; flowrun: its path there; silence: seconds until a host without a sign of life counts as gone (3); insecure: no encryption; mixed: other processors may join; link: rate of the link to them, as 1Gbit: with the hosts' rate it decides whether decoded tiles travel.", true, true },
     { "local", "true or false", "false", "Everything runs on this host, whatever `place` says (--local).", true, true },

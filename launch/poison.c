@@ -209,7 +209,7 @@ static void poison_quarantine(struct fl_super *s, const struct fl_inst *in, uint
 void fl_poison_far(struct fl_super *s, const struct fl_inst *in, const struct fl_control *c)
 {
     const struct fl_killer k = { .batch = c->batch, .row = c->first, .id = c->id, .stage = c->name, .instance = (uint32_t)c->code, .cause = c->text, .alone = c->rows > 0 };
-    const char *host = json_string_value(json_object_get(json_array_get(json_object_get(s->g->stages[in->stage].options, "hosts"), in->index), "name"));
+    const char *host = fl_super_host(s, in->stage, in->index);
     struct fl_err err = { 0 };
     if (k.row >= s->g->B || (s->total > 0 && k.batch >= s->total))
         return;

@@ -19,7 +19,7 @@ static uint64_t report_counter(const struct fl_super *s, uint32_t stage, const c
 static json_t *report_hosts(const struct fl_super *s, uint32_t stage)
 {
     const struct fl_stage_node *n = &s->g->stages[stage];
-    const json_t *names = json_object_get(n->describe, "counters"), *hosts = json_object_get(n->options, "hosts");
+    const json_t *names = json_object_get(n->describe, "counters");
     json_t *all = json_object();
     for (uint32_t k = 0; k < n->instances; k++) {
         const struct fl_inst *in = &s->inst[s->first[stage] + k];
@@ -27,8 +27,7 @@ static json_t *report_hosts(const struct fl_super *s, uint32_t stage)
                               "tiles", (json_int_t)(atomic_load(&in->page->tiles) + in->base.tiles), "deaths", (json_int_t)in->deaths);
         for (size_t c = 0; c < json_array_size(names) && c < FL_MAX_COUNTERS; c++)
             json_object_set_new(j, json_string_value(json_array_get(names, c)), json_integer((json_int_t)(atomic_load(&in->page->counters[c]) + in->base.counters[c])));
-        const char *host = json_string_value(json_object_get(json_array_get(hosts, k), "name"));
-        json_object_set_new(all, host != NULL ? host : "?", j);
+        json_object_set_new(all, fl_super_host(s, stage, k), j);
     }
     return all;
 }

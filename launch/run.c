@@ -60,6 +60,12 @@ static void run_tell_all(struct fl_super *s, const char *type)
         fl_super_tell(&s->inst[i], &c);
 }
 
+const char *fl_super_host(const struct fl_super *s, uint32_t stage, uint32_t index)
+{
+    const char *name = json_string_value(json_object_get(json_array_get(json_object_get(s->g->stages[stage].options, "hosts"), index), "name"));
+    return name != NULL ? name : "?";
+}
+
 void fl_super_kill_all(struct fl_super *s)
 {
     s->killed = true;

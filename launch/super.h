@@ -109,6 +109,7 @@ void fl_super_flush(struct fl_inst *);                         /* sends what wai
 uint64_t fl_super_sink_bit(const struct fl_super *, uint32_t stage);   /* of a sink in fl_slot.acked; of nstages: one past the last */
 void fl_super_fail(struct fl_super *, const char *stage, uint32_t instance, const char *text);    /* says why, kills all */
 void fl_super_kill_all(struct fl_super *);
+const char *fl_super_host(const struct fl_super *, uint32_t stage, uint32_t index);   /* name of the host that an instance of a remote stage stands for */
 void fl_super_issue(struct fl_super *, uint32_t slot);         /* the next batch into a free slot, if there is one and a source to make it */
 void fl_super_finish(struct fl_super *);                       /* tells the source the end, if there is nothing more to do */
 void fl_super_issue_all(struct fl_super *);                    /* into all free slots */

@@ -69,11 +69,10 @@ static void table_row(const char *name, uint32_t instances, const struct sums *m
 /* A stage that is elsewhere: how each host fares. What is busy here says nothing of there. */
 static void table_host(const struct fl_super *s, const struct fl_inst *in, const struct sums *m)
 {
-    const char *host = json_string_value(json_object_get(json_array_get(json_object_get(s->g->stages[in->stage].options, "hosts"), in->index), "name"));
     char lost[32] = "";
     if (in->deaths > 0)
         snprintf(lost, sizeof lost, "lost %u time%s", in->deaths, in->deaths == 1 ? "" : "s");
-    fprintf(stderr, "\033[K  %-21.21s %10.0f %27s %7llu\n", host != NULL ? host : "?", m->rate, lost, (unsigned long long)m->waiting);
+    fprintf(stderr, "\033[K  %-21.21s %10.0f %27s %7llu\n", fl_super_host(s, in->stage, in->index), m->rate, lost, (unsigned long long)m->waiting);
 }
 
 static struct sums table_stage(struct fl_super *s, uint32_t stage, double dt, bool hosts)
