@@ -1,5 +1,5 @@
 /* The inner loops of painting, in several instruction sets. Every version gives the same bits: each element takes the same operations in the
- * same order, nothing is fused, and sums run in eight fixed lanes. */
+ * same order, nothing is fused, and sums run in 32 fixed lanes. */
 #ifndef FL_AUGMENT_LOOPS_H
 #define FL_AUGMENT_LOOPS_H
 

@@ -90,16 +90,21 @@ LOOPS_FN void LOOPS_NAME(mac)(float *restrict out, const float *restrict in, flo
         out[i] += in[i] * w;
 }
 
+#define LOOPS_LANES 32u                    /* of doubles: four vectors whose additions don't wait for each other */
+
 LOOPS_FN double LOOPS_NAME(sum)(const float *x, size_t n)
 {
-    double lane[8] = { 0 };
+    double lane[LOOPS_LANES] = { 0 };
     size_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (int k = 0; k < 8; k++)
-            lane[k] += (double)x[i + (size_t)k];
-    for (; i < n; i++)
-        lane[i % 8] += (double)x[i];
-    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+    for (; i + LOOPS_LANES <= n; i += LOOPS_LANES)
+        for (size_t k = 0; k < LOOPS_LANES; k++)
+            lane[k] += (double)x[i + k];
+    for (size_t k = 0; i < n; i++, k++)
+        lane[k] += (double)x[i];
+    for (size_t half = LOOPS_LANES / 2; half > 0; half /= 2)
+        for (size_t k = 0; k < half; k++)
+            lane[k] += lane[k + half];
+    return lane[0];
 }
 
 /* Share of the colour that band `at` (5 red, 3 green, 1 blue) lacks at hue h in [0, 6). */

@@ -108,10 +108,18 @@ LOOPS_FN inline __m512i loops_avx512_load(const uint8_t *tile, __m256i at, __m25
     return _mm512_srlv_epi64(_mm512_i32gather_epi64(from, (const long long *)(const void *)tile, 1), _mm512_cvtepu32_epi64(by));
 }
 
-LOOPS_FN inline struct loops_avx512_pair loops_avx512_gather(const uint8_t *tile, __m512i at, __m256i last)
+LOOPS_FN inline struct loops_avx512_pair loops_avx512_gather(const uint8_t *tile, __m512i at, __m512i last)
 {
     const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    __m512i a = loops_avx512_load(tile, _mm512_castsi512_si256(at), last), b = loops_avx512_load(tile, _mm512_extracti64x4_epi64(at, 1), last);
+    const __m256i low = _mm512_castsi512_si256(at), high = _mm512_extracti64x4_epi64(at, 1);
+    __m512i a, b;
+    if (_mm512_cmpgt_epi32_mask(at, last) == 0) {
+        a = _mm512_i32gather_epi64(low, (const long long *)(const void *)tile, 1);
+        b = _mm512_i32gather_epi64(high, (const long long *)(const void *)tile, 1);
+    } else {
+        a = loops_avx512_load(tile, low, _mm512_castsi512_si256(last));
+        b = loops_avx512_load(tile, high, _mm512_castsi512_si256(last));
+    }
     return (struct loops_avx512_pair){ _mm512_permutex2var_epi32(a, even, b),
                                        _mm512_permutex2var_epi32(a, _mm512_add_epi32(even, _mm512_set1_epi32(1)), b) };
 }
@@ -121,9 +129,15 @@ LOOPS_FN inline __m512 loops_avx512_lerp(__m512 a, __m512 b, __m512 part)
     return _mm512_add_ps(a, _mm512_mul_ps(_mm512_sub_ps(b, a), part));
 }
 
-LOOPS_FN inline __m512 loops_avx512_byte(__m512i v, unsigned shift)
+/* Byte `at` of each 32 bits: one instruction each, on either of the two ports. */
+LOOPS_FN inline __m512 loops_avx512_byte(__m512i v, int at)
 {
-    return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(v, shift), _mm512_set1_epi32(255)));
+    if (at == 3)
+        return _mm512_cvtepi32_ps(_mm512_srli_epi32(v, 24));
+    if (at == 0)
+        return _mm512_cvtepi32_ps(_mm512_and_si512(v, _mm512_set1_epi32(255)));
+    const __m128i four = _mm_setr_epi8((char)at, -1, -1, -1, (char)(at + 4), -1, -1, -1, (char)(at + 8), -1, -1, -1, (char)(at + 12), -1, -1, -1);
+    return _mm512_cvtepi32_ps(_mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(four)));
 }
 
 LOOPS_FN inline __m512i loops_avx512_left16(const int32_t *at, __m512i most, __m512 *part)
@@ -137,7 +151,7 @@ LOOPS_FN void loops_avx512_sample_rgb(const uint8_t *tile, uint32_t side, uint32
                                       float *const *out)
 {
     const __m512i most = _mm512_set1_epi32((int)side - 2), row = _mm512_set1_epi32((int)side);
-    const __m256i last = _mm256_set1_epi32((int)(side * side * 3 - 8));
+    const __m512i last = _mm512_set1_epi32((int)(side * side * 3 - 8));
     uint32_t i = 0;
     if (!loops_x86_rgb(side, channels)) {
         loops_avx512_sample_u8(tile, side, channels, x, y, n, out);
@@ -149,12 +163,12 @@ LOOPS_FN void loops_avx512_sample_rgb(const uint8_t *tile, uint32_t side, uint32
         __m512i at = _mm512_add_epi32(_mm512_mullo_epi32(y0, row), x0);
         at = _mm512_add_epi32(at, _mm512_add_epi32(at, at));
         struct loops_avx512_pair t = loops_avx512_gather(tile, at, last), b = loops_avx512_gather(tile, _mm512_add_epi32(at, _mm512_set1_epi32(3 * (int)side)), last);
-        __m512 r = loops_avx512_lerp(loops_avx512_byte(t.lo, 0), loops_avx512_byte(t.lo, 24), px);
-        __m512 g = loops_avx512_lerp(loops_avx512_byte(t.lo, 8), loops_avx512_byte(t.hi, 0), px);
-        __m512 u = loops_avx512_lerp(loops_avx512_byte(t.lo, 16), loops_avx512_byte(t.hi, 8), px);
-        _mm512_storeu_ps(out[0] + i, loops_avx512_lerp(r, loops_avx512_lerp(loops_avx512_byte(b.lo, 0), loops_avx512_byte(b.lo, 24), px), py));
-        _mm512_storeu_ps(out[1] + i, loops_avx512_lerp(g, loops_avx512_lerp(loops_avx512_byte(b.lo, 8), loops_avx512_byte(b.hi, 0), px), py));
-        _mm512_storeu_ps(out[2] + i, loops_avx512_lerp(u, loops_avx512_lerp(loops_avx512_byte(b.lo, 16), loops_avx512_byte(b.hi, 8), px), py));
+        __m512 r = loops_avx512_lerp(loops_avx512_byte(t.lo, 0), loops_avx512_byte(t.lo, 3), px);
+        __m512 g = loops_avx512_lerp(loops_avx512_byte(t.lo, 1), loops_avx512_byte(t.hi, 0), px);
+        __m512 u = loops_avx512_lerp(loops_avx512_byte(t.lo, 2), loops_avx512_byte(t.hi, 1), px);
+        _mm512_storeu_ps(out[0] + i, loops_avx512_lerp(r, loops_avx512_lerp(loops_avx512_byte(b.lo, 0), loops_avx512_byte(b.lo, 3), px), py));
+        _mm512_storeu_ps(out[1] + i, loops_avx512_lerp(g, loops_avx512_lerp(loops_avx512_byte(b.lo, 1), loops_avx512_byte(b.hi, 0), px), py));
+        _mm512_storeu_ps(out[2] + i, loops_avx512_lerp(u, loops_avx512_lerp(loops_avx512_byte(b.lo, 2), loops_avx512_byte(b.hi, 1), px), py));
     }
     loops_avx512_sample_u8(tile, side, channels, x + i, y + i, n - i, (float *const[]){ out[0] + i, out[1] + i, out[2] + i });
 }
