@@ -64,7 +64,7 @@ int bench_forward_d4(struct bench *, double *, struct fl_err *);
 /* cases.c. Tiles a second of the plain augmenting loop: of processor time on one core, of the clock on several. */
 int bench_floor_augment(struct bench *, unsigned cores, double *rate, struct fl_err *);
 
-/* feed.c. Tiles a second through the feed into NumPy, on `arg` cores; of the plain loop; of other loaders. Consumer: CPU us a batch. */
+/* feed.c. Tiles a second through the feed into NumPy, on `arg` cores; of the plain loop; of other loaders. Consumer: CPU us a batch; first: seconds to it. */
 int bench_feed_ours(struct bench *, double *, struct fl_err *);
 int bench_feed_floor(struct bench *, double *, struct fl_err *);
 int bench_feed_two(struct bench *, double *, struct fl_err *);
@@ -73,6 +73,7 @@ int bench_feed_opencv(struct bench *, double *, struct fl_err *);
 int bench_feed_dali(struct bench *, double *, struct fl_err *);
 int bench_feed_spdl(struct bench *, double *, struct fl_err *);
 int bench_feed_consumer(struct bench *, double *, struct fl_err *);
+int bench_feed_first(struct bench *, double *, struct fl_err *);
 
 /* hosts.c. Batches a second of a stage of fixed time on `arg` hosts (arg 124: of speeds 1, 2, 4), and of one times as many. MB/s of payload to a host over a link
  * of `arg` Mbit/s, encrypted and open; CPU ms a MB of that. Links need root. */

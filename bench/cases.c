@@ -409,6 +409,7 @@ const struct bench_case bench_cases[] = {
     { .name = "feed/opencv", .what = "the feed against a DataLoader with OpenCV, two workers, malloc tuned", .unit = "tiles/s", .goal = 10, .more = true,
       .ours = bench_feed_two, .other = bench_feed_opencv },
     { .name = "feed/consumer", .what = "what a batch costs the consuming Python", .unit = "CPU us", .goal = 1, .ours = bench_feed_consumer, .limit = 20 },
+    { .name = "feed/first", .what = "from flowrun.Feed(...) to the first batch in the program's hands", .unit = "s", .goal = 1, .ours = bench_feed_first, .limit = 1 },
     { .name = "graph/fused", .what = "source, decode, augment, look, sink: five processes against one", .unit = "tiles/CPU s", .goal = 0.95, .more = true,
       .ours = case_five_ours, .other = case_fused_other },
     { .name = "delivery/none", .what = "the same five processes against a sink that acknowledges and keeps nothing: journal, its syncs, the files made from it", .unit = "tiles/CPU s",

@@ -70,17 +70,21 @@ int bench_feed_opencv(struct bench *b, double *rate, struct fl_err *err)
     return feed_python(b, PYTHON, "opencv", RIVAL_FILES, 2, "wall", rate, err);
 }
 
-int bench_feed_consumer(struct bench *b, double *us, struct fl_err *err)
+/* On both cores, whatever the bench is pinned to. */
+static int feed_alone(struct bench *b, const char *side, double *value, struct fl_err *err)
 {
     char list[700], count[16];
     snprintf(list, sizeof list, "%s/jpeg.%d.list", b->dir, BENCH_JPEGS);
     snprintf(count, sizeof count, "%d", BENCH_JPEGS);
     int cpu = b->cpu;
     b->cpu = -1;
-    int rc = feed_says(b, (const char *[]){ PYTHON, "-B", "bench/feed.py", "consumer", list, count, NULL }, us, err);
+    int rc = feed_says(b, (const char *[]){ PYTHON, "-B", "bench/feed.py", side, list, count, NULL }, value, err);
     b->cpu = cpu;
     return rc;
 }
+
+int bench_feed_consumer(struct bench *b, double *us, struct fl_err *err) { return feed_alone(b, "consumer", us, err); }
+int bench_feed_first(struct bench *b, double *s, struct fl_err *err) { return feed_alone(b, "first", s, err); }
 
 /* A venv of pinned versions, made once. */
 static int feed_rival(struct bench *b, const char *side, double *rate, struct fl_err *err)

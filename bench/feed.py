@@ -2,6 +2,7 @@
 
 feed.py ours LIST N CORES cpu|wall        tiles a second, through flowrun.Feed into NumPy
 feed.py consumer LIST N                   microseconds of the consuming process's CPU a batch
+feed.py first LIST N                      seconds from flowrun.Feed(...) to the first batch
 feed.py torchvision|opencv LIST N cpu|wall    a DataLoader with two workers
 feed.py dali|spdl LIST N wall             NVIDIA DALI, SPDL with OpenCV in two threads; their packages in this Python
 
@@ -76,6 +77,16 @@ def consumer(listed, n):
         used = time.process_time() - start
     assert batches == n // 4, batches
     return used / (batches - 1) * 1e6
+
+
+def first(listed, n):
+    start = time.perf_counter()
+    with feed_of(listed, BATCH, 2) as feed:
+        for b in feed:
+            assert b.n == BATCH and b["input"].shape[2:] == (3, SIZE, SIZE) and len(feed) == (n + BATCH - 1) // BATCH
+            took = time.perf_counter() - start
+            del b
+            return took
 
 
 # ---- DataLoader ----
@@ -207,8 +218,8 @@ def spdl(listed, n, how):
 def main(argv):
     if len(argv) == 5 and argv[0] == "ours":
         print("%.6f" % ours(argv[1], int(argv[2]), int(argv[3]), argv[4]))
-    elif len(argv) == 3 and argv[0] == "consumer":
-        print("%.6f" % consumer(argv[1], int(argv[2])))
+    elif len(argv) == 3 and argv[0] in ("consumer", "first"):
+        print("%.6f" % {"consumer": consumer, "first": first}[argv[0]](argv[1], int(argv[2])))
     elif len(argv) == 4 and argv[0] in ("torchvision", "opencv"):
         print("%.6f" % loader(argv[0], argv[1], int(argv[2]), argv[3]))
     elif len(argv) == 4 and argv[0] in ("dali", "spdl"):
