@@ -11,6 +11,7 @@
 #include "launch/mem.h"
 #include "launch/programme.h"
 #include "launch/run.h"
+#include "launch/versions.h"
 
 struct fl_graph *fl_cmd_load(const char *file, const struct fl_args *a)
 {
@@ -38,26 +39,23 @@ static int run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)
     return status;
 }
 
-static int run_resume(const struct fl_args *a)
+/* run: the run directory; now: FILE, or NULL for the configuration that it was begun with. */
+static int run_go_on(const struct fl_args *a, const char *run, const char *now)
 {
     struct stat st;
-    if (a->run_dir != NULL || a->start > 0) {
-        fprintf(stderr, "flowrun: --resume RUN goes with neither --run nor --start\n");
-        return 2;
-    }
-    if (fl_programme_is_dir(a->resume)) {
+    if (fl_programme_is_dir(run)) {
         if (a->nfiles == 0 && a->nsets == 0)
-            return fl_programme_resume(&(struct fl_run_conf){ .run_dir = a->resume, .quiet = a->quiet, .metrics = a->metrics });
+            return fl_programme_resume(&(struct fl_run_conf){ .run_dir = run, .quiet = a->quiet, .metrics = a->metrics });
         fprintf(stderr, "flowrun: a programme goes on as it was begun: want --resume %s alone\n", a->resume);
         return 2;
     }
-    char *file = fl_need_text("%s/config.json", a->resume);
+    char *file = fl_need_text("%s/config.json", run);
     if (stat(file, &st) != 0) {
-        fprintf(stderr, "flowrun: %s is no run directory: there is no %s\n", a->resume, file);
+        fprintf(stderr, "flowrun: %s is no run directory: there is no %s\n", run, file);
         free(file);
         return 2;
     }
-    struct fl_graph *g = fl_cmd_load(a->nfiles > 0 ? a->files[0] : file, a);
+    struct fl_graph *g = fl_cmd_load(now != NULL ? now : file, a);
     json_t *was = json_load_file(file, 0, NULL);         /* one that can't be read is complained of when it is compared */
     free(file);
     if (g != NULL)
@@ -65,9 +63,25 @@ static int run_resume(const struct fl_args *a)
     json_decref(was);
     if (g == NULL)
         return 2;
-    const struct fl_run_conf conf = { .run_dir = a->resume, .quiet = a->quiet, .metrics = a->metrics, .resume = true, .force = a->force };
+    const struct fl_run_conf conf = { .run_dir = run, .quiet = a->quiet, .metrics = a->metrics, .resume = true, .force = a->force };
     int status = run_graph(g, &conf);
     fl_graph_free(g);
+    return status;
+}
+
+/* What it reads and writes is where the run was started, wherever it goes on from. */
+static int run_resume(const struct fl_args *a)
+{
+    if (a->run_dir != NULL || a->start > 0) {
+        fprintf(stderr, "flowrun: --resume RUN goes with neither --run nor --start\n");
+        return 2;
+    }
+    const char *file = a->nfiles > 0 ? a->files[0] : NULL;
+    char *run = realpath(a->resume, NULL), *now = file != NULL ? realpath(file, NULL) : NULL;
+    bool moved = run != NULL && fl_versions_go(run);
+    int status = run_go_on(a, moved ? run : a->resume, moved && now != NULL ? now : file);
+    free(run);
+    free(now);
     return status;
 }
 
@@ -123,13 +137,16 @@ int fl_cmd_run(const struct fl_args *a)
 static int run_look(const struct fl_args *a, struct fl_programme **p)
 {
     bool begun = fl_programme_is_dir(a->files[0]);
-    char *file = begun ? fl_need_text("%s/programme.json", a->files[0]) : NULL;
+    char *full = begun ? realpath(a->files[0], NULL) : NULL;
+    const char *dir = full != NULL && fl_versions_go(full) ? full : a->files[0];
+    char *file = begun ? fl_need_text("%s/programme.json", dir) : NULL;
     int rc = fl_programme_load(begun ? file : a->files[0], a->sets, a->nsets, p);
     if (rc == FL_OK && *p != NULL && begun)
-        rc = fl_programme_done(*p, a->files[0]);
+        rc = fl_programme_done(*p, dir);
     if (rc == FL_OK && *p != NULL)
         rc = fl_programme_check(*p);
     free(file);                          /* complaints have been told */
+    free(full);
     if (rc != FL_OK) {
         fl_programme_free(*p);
         *p = NULL;

@@ -1,9 +1,10 @@
 /* Runs a programme pass after pass, each an ordinary run in a folder of its own, and goes on with one that was broken off.
  *
- * DIR/programme.json is the programme as it was begun, DIR/passes.json how its steps were cut and what is done, DIR/PASS the run
- * directory of each pass. */
+ * DIR/programme.json is the programme as it was begun, DIR/versions.json the folder it was started in, DIR/passes.json how its steps
+ * were cut and what is done, DIR/PASS the run directory of each pass. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -251,7 +252,10 @@ static int run_begin(struct fl_programme *p, const char *dir)
 {
     json_t *tree = fl_need_json(fl_node_json(p->root));
     fl_need_put(tree, "name", fl_need_str(p->name));
+    char here[PATH_MAX];
     int rc = state_save(p, dir);
+    if (rc == FL_OK && getcwd(here, sizeof here) != NULL)
+        rc = state_write(dir, "versions.json", fl_need_json(json_pack("{s:s, s:o}", "flowrun", FL_VERSION, "folder", fl_need_str(here))));
     if (rc == FL_OK)
         rc = state_write(dir, "programme.json", tree);       /* last: what has one can be resumed */
     else

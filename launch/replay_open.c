@@ -11,6 +11,7 @@
 
 #include "launch/archive.h"
 #include "launch/mem.h"
+#include "launch/versions.h"
 
 static bool replay_is_dir(const char *path)
 {
@@ -141,18 +142,6 @@ static int replay_unpack_tiles(struct fl_replay *r, struct fl_err *err)
     return rc;
 }
 
-/* Names of files in the run are those of the folder it was started in, where that is still there. */
-static void replay_go_there(const struct fl_replay *r)
-{
-    char *path = fl_need_text("%s/versions.json", r->run);
-    json_t *versions = json_load_file(path, 0, NULL);
-    const char *folder = json_string_value(json_object_get(versions, "folder"));
-    if (folder != NULL && folder[0] == '/' && chdir(folder) != 0)
-        fprintf(stderr, "flowrun: the folder that the run was started in: %s: %s\n", folder, strerror(errno));
-    json_decref(versions);
-    free(path);
-}
-
 int fl_replay_open(const char *what, struct fl_replay *r, struct fl_err *err)
 {
     size_t len = strlen(what);
@@ -189,7 +178,7 @@ int fl_replay_open(const char *what, struct fl_replay *r, struct fl_err *err)
     free(path);
     r->stages = fl_need_json(json_object());
     if (rc == FL_OK && !r->foreign)
-        replay_go_there(r);
+        fl_versions_go(r->run);
     if (rc == FL_OK && r->foreign)
         replay_unpack_config(r);
     if (rc == FL_OK && r->foreign)

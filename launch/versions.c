@@ -2,6 +2,7 @@
 #include "launch/versions.h"
 
 #include <elf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -405,4 +406,19 @@ int fl_versions_settle(struct fl_super *s)
     int rc = versions_resume(s, was);
     json_decref(was);
     return rc;
+}
+
+bool fl_versions_go(const char *run)
+{
+    char *path = fl_need_text("%s/versions.json", run), here[PATH_MAX];
+    json_t *versions = json_load_file(path, 0, NULL);
+    const char *folder = json_string_value(json_object_get(versions, "folder"));
+    bool other = folder != NULL && folder[0] == '/' && (getcwd(here, sizeof here) == NULL || strcmp(here, folder) != 0);
+    if (other && chdir(folder) != 0) {
+        fprintf(stderr, "flowrun: the folder that the run was started in: %s: %s\n", folder, strerror(errno));
+        other = false;
+    }
+    json_decref(versions);
+    free(path);
+    return other;
 }

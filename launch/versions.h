@@ -2,6 +2,7 @@
 #ifndef FL_LAUNCH_VERSIONS_H
 #define FL_LAUNCH_VERSIONS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct fl_super;
@@ -21,5 +22,8 @@ int  fl_versions_settle(struct fl_super *);
 void fl_versions_complete(struct fl_super *);
 /* Says on stderr what differs between the run in `run` and the replay whose run directory is `replay`, as far as it concerns these stages. */
 void fl_versions_compare(const char *run, const char *replay, const char *const *stages, uint32_t n);
+/* Goes to the folder that the run (or programme) in `run` was started in: relative names of files in it are that folder's. Where it is not there
+ * any more, that is told, and nothing happens. True: it is another one than before; `run`, too, must be absolute from here on. */
+bool fl_versions_go(const char *run);
 
 #endif

@@ -201,10 +201,10 @@ def under_fire(place):
     done = [p["pass"] for p in passes(place) if p["exit"] is not None]
     holds(done and "test.1" not in done, "some passes are done, the one at work is not: %r" % done)
     stamps = {p: os.stat(place + "/run/" + p + "/report.json").st_mtime_ns for p in done}
-    _, out, _ = flowrun("plan", "run", cwd=place)
+    _, out, _ = flowrun("plan", place + "/run", cwd="/")   # from any folder: names are those of the one it was started in
     holds(re.search(r"total: %d jobs in \d+ passes, %d of them done" % (2 * NETS * FOLDS, len(done)), out), out)
 
-    flowrun("--resume", "run", "-q", cwd=place)
+    flowrun("--resume", place + "/run", "-q", cwd="/")
     holds(report(place + "/run/test.1")["resumed_batches"] >= 1, "within the pass it went on")
     same({p: os.stat(place + "/run/" + p + "/report.json").st_mtime_ns for p in done}, stamps, "what was done was not done again")
 

@@ -1,4 +1,5 @@
 """Resuming under another configuration: what changes no result is allowed, the rest is refused or mixed knowingly."""
+import glob
 import hashlib
 import json
 import os
@@ -50,6 +51,33 @@ def sets_go_with_the_configuration_as_it_was(tmp):
     _, want = begun(tmp)
     flowrun("--resume", tmp + "/run", "--set", "net.instances=2", "-q")
     same(results(tmp), want, "results")
+
+
+def it_goes_on_from_another_folder(tmp):
+    """Names in configuration and file are relative: they are those of the folder that the run was started in."""
+    os.makedirs(tmp + "/a/out")
+    os.mkdir(tmp + "/b")
+    for path in sorted(glob.glob(TILES + "/*1.jpg"))[:12]:
+        os.symlink(path, tmp + "/a/" + os.path.basename(path))
+    for ext in (".safetensors", ".json"):
+        os.symlink(MODELS[0][:-12] + ext, tmp + "/a/net" + ext)
+    graph = flow.chain("out", "*.jpg", batch=4, models=["net.safetensors"])
+    write_graph(tmp + "/a/g.json", graph)
+    flowrun("g.json", "--run", "run", "-q", cwd=tmp + "/a")
+    want = slurp(tmp + "/a/out/probs.csv")
+    graph["decode"]["instances"] = 2
+    write_graph(tmp + "/b/now.json", graph)
+    for files in [], ["now.json"]:
+        segment = tmp + "/a/run/journal/sink/00000000.j"
+        os.truncate(segment, os.path.getsize(segment) - 1)             # its last batch is torn
+        os.remove(tmp + "/a/out/probs.csv")
+        flowrun(*files, "--resume", "../a/run", "-q", cwd=tmp + "/b")
+        same((slurp(tmp + "/a/out/probs.csv"), report(tmp + "/a/run")["resumed_batches"]), (want, 2), "results")
+    same(os.listdir(tmp + "/b"), ["now.json"], "nothing is written here")
+    os.rename(tmp + "/a", tmp + "/c")
+    os.truncate(tmp + "/c/run/journal/sink/00000000.j", 64)
+    _, _, err = flowrun("--resume", "run", "-q", cwd=tmp + "/c")
+    holds("%s/a: No such file" % tmp in err and slurp(tmp + "/c/out/probs.csv") == want, "moved, it goes on where it is: " + err)
 
 
 def another_network_is_refused_and_shown(tmp):
@@ -150,7 +178,7 @@ def force_alone_is_no_command(tmp):
 
 if __name__ == "__main__":
     sys.exit(flow.run_cases([
-        what_changes_no_result_is_allowed, sets_go_with_the_configuration_as_it_was, another_network_is_refused_and_shown, force_mixes,
+        what_changes_no_result_is_allowed, sets_go_with_the_configuration_as_it_was, it_goes_on_from_another_folder, another_network_is_refused_and_shown, force_mixes,
         other_weights_are_refused_and_shown, another_executable_is_refused,
         other_batches_cannot_be_mixed, a_stage_that_is_gone_or_new_is_shown, force_alone_is_no_command,
     ]))
