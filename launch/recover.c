@@ -388,10 +388,10 @@ void fl_recover_ready(struct fl_super *s, struct fl_inst *in)
     if (!in->mourned)
         return;                        /* recover_mourn calls again */
     fl_super_tell(in, &start);
+    if (s->interrupted)
+        fl_super_tell(in, &partial);
     if (s->finishing) {
         recover_tell_ended(s, in);
-        if (s->interrupted)
-            fl_super_tell(in, &partial);
         fl_super_tell(in, &finish);
         return;
     }

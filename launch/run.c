@@ -142,8 +142,6 @@ void fl_super_finish(struct fl_super *s)
         return;
     s->finishing = true;
     fl_versions_complete(s);
-    if (s->interrupted)
-        run_tell_all(s, "partial");
     struct fl_control c = { .type = "finish" };
     fl_super_tell(&s->inst[s->first[0]], &c);
 }
@@ -357,6 +355,7 @@ static void run_signal(struct fl_super *s, int fd)
     s->interrupted = true;
     if (!s->conf->quiet)
         fprintf(stderr, "%s: draining %llu batches; once more to stop at once\n", strsignal((int)si.ssi_signo), (unsigned long long)s->in_flight);
+    run_tell_all(s, "partial");
     fl_super_finish(s);
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "runtime/labels.h"
 
@@ -632,4 +633,13 @@ void fl_result(struct fl_ctx *ctx, const char *name, double value)
 void fl_alive(struct fl_ctx *ctx)
 {
     ctx->host->ops->alive(ctx->host->owner);
+}
+
+bool fl_pause(struct fl_ctx *ctx, int64_t ns)
+{
+    if (ctx->host->ops->pause != NULL)
+        return ctx->host->ops->pause(ctx->host->owner, ns);
+    struct timespec t = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
+    nanosleep(&t, NULL);
+    return true;
 }

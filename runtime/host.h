@@ -20,6 +20,7 @@ struct fl_host_ops {
     void (*log)(void *owner, int level, const char *text);
     void (*result)(void *owner, const char *name, double value);
     void (*alive)(void *owner);
+    bool (*pause)(void *owner, int64_t ns);                   /* NULL: time passes, nothing is heard */
     uint32_t (*pools)(void *owner, struct fl_shared *out, uint32_t max);     /* NULL: none */
     int  (*gens)(void *owner);                                /* NULL: none */
     void (*grant)(void *owner, uint32_t batches);             /* NULL: no links */

@@ -152,7 +152,7 @@ static void proc_killer(void *owner, const struct fl_killer *k)
 const struct fl_host_ops fl_proc_ops = {
     .emit = proc_emit, .release = fl_proc_release, .ack = proc_ack, .slab = proc_slab,
     .log = proc_log, .result = proc_result, .alive = fl_proc_alive, .pools = proc_pools, .gens = proc_gens,
-    .grant = proc_grant, .more = proc_more, .held = fl_hold_has, .killer = proc_killer,
+    .grant = proc_grant, .more = proc_more, .held = fl_hold_has, .killer = proc_killer, .pause = fl_proc_pause,
 };
 
 static bool proc_stale(const struct proc *p, const struct fl_batch *b)

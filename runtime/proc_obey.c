@@ -1,10 +1,14 @@
 /* What the supervisor tells a stage process, and what is done about it. */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "runtime/proc_state.h"
+
+#define PAUSE_MS 100             /* between signs of life */
 
 static int proc_connect(struct proc *p, uint32_t out, uint32_t reader, const char *endpoint)
 {
@@ -130,4 +134,22 @@ int fl_proc_listen(struct proc *p)
         if (rc != FL_OK)
             return rc;
     }
+}
+
+/* What goes wrong here the loop sees when it has its turn. */
+bool fl_proc_pause(void *owner, int64_t ns)
+{
+    struct proc *p = owner;
+    const int64_t most = PAUSE_MS * INT64_C(1000000);
+    while (ns > 0 && !p->gone && !p->host.ctx.partial && p->err.code == FL_OK) {
+        struct pollfd fd = { .fd = p->s.control, .events = POLLIN };
+        struct timespec now, then, nap = { .tv_nsec = ns < most ? ns : most };
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        fl_proc_alive(p);
+        if (ppoll(&fd, 1, &nap, NULL) > 0)
+            fl_proc_listen(p);
+        clock_gettime(CLOCK_MONOTONIC, &then);
+        ns -= (then.tv_sec - now.tv_sec) * INT64_C(1000000000) + then.tv_nsec - now.tv_nsec;
+    }
+    return ns <= 0;
 }

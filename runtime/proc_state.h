@@ -58,5 +58,6 @@ int  fl_hold_back(struct proc *, struct fl_batch *);           /* marks them */
 
 /* proc_obey.c */
 int  fl_proc_listen(struct proc *);                            /* hears all that the supervisor has said */
+bool fl_proc_pause(void *proc, int64_t ns);                    /* listens while time passes; false: go on at once */
 
 #endif

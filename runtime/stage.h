@@ -154,6 +154,8 @@ void fl_info(struct fl_ctx *, const char *fmt, ...) __attribute__((format(printf
 void fl_count(struct fl_ctx *, int counter, uint64_t n);            /* index into counters */
 void fl_result(struct fl_ctx *, const char *name, double value);    /* a figure for the final report ("f2") */
 void fl_alive(struct fl_ctx *);                                     /* progress inside long work */
+/* Source, in produce: lets so much time pass; what happens meanwhile is heard. False as soon as the run is interrupted: nothing is waited for any more. */
+bool fl_pause(struct fl_ctx *, int64_t ns);
 
 /* ---- for stages that work with processes outside the graph (feed; remote, inlet) ---- */
 

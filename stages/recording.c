@@ -4,8 +4,6 @@
 
 #include "stages/lib/recall.h"
 
-#define RECORDING_NAP INT64_C(50000000)      /* ns between signs of life while it waits for a batch's time */
-
 enum { NUMBERS_DENSE, NUMBERS_STORED };
 enum { SPEED_FULL, SPEED_RECORDED };
 
@@ -52,12 +50,9 @@ static void recording_wait(struct fl_ctx *ctx, uint64_t time)
         s->start = recording_now();
         s->first = time;
     }
-    int64_t due = s->start + (int64_t)(time > s->first ? time - s->first : 0), left;
-    while ((left = due - recording_now()) > 0) {
-        struct timespec nap = { .tv_nsec = left < RECORDING_NAP ? left : RECORDING_NAP };
-        nanosleep(&nap, NULL);
-        fl_alive(ctx);
-    }
+    int64_t left = s->start + (int64_t)(time > s->first ? time - s->first : 0) - recording_now();
+    if (left > 0)
+        fl_pause(ctx, left);
 }
 
 static int recording_produce(struct fl_ctx *ctx, struct fl_batch *b)

@@ -65,13 +65,6 @@ def a_ring_is_written_when_a_stage_is_killed(tmp):
     holds("written out: died of signal 9" in slurp(tmp + "/run/log.jsonl").decode(), "the log tells why")
 
 
-def attempts(run):
-    """Of each batch in the sink's journal, the attempt that was committed (proto/journal.h)."""
-    data = b"".join(slurp(p) for p in glob.glob(run + "/journal/sink/*"))
-    heads = [m.start() for m in re.finditer(b"FLJR", data)]
-    return {int.from_bytes(data[at + 8:at + 16], "little"): int.from_bytes(data[at + 16:at + 20], "little") for at in heads}
-
-
 def what_is_on_its_way_to_a_ring_is_waited_for(tmp):
     """The tap stands still while a network dies: each batch that had been given to it, which is therefore issued again, is in the ring as it was given."""
     os.mkdir(tmp + "/o")
@@ -91,7 +84,7 @@ def what_is_on_its_way_to_a_ring_is_waited_for(tmp):
     from flowrun.recording import Recording
     with Recording(tmp + "/run/recordings/augment") as r:
         first = {b for b, attempt, _, _ in r.entries if attempt == 0}
-    again = {b for b, attempt in attempts(tmp + "/run").items() if attempt > 0}
+    again = {b for b, attempt in flow.attempts(tmp + "/run").items() if attempt > 0}
     holds(again and again <= first, "issued again: %r, in the ring: %r" % (sorted(again), sorted(first)))
 
 

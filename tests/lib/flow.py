@@ -1,5 +1,6 @@
 """What the Python tests of whole runs share: cases that count, graphs as dictionaries, runs under watch."""
 import ctypes
+import glob
 import json
 import os
 import re
@@ -195,6 +196,13 @@ def committed(run_dir, sink="sink"):
             except OSError:
                 pass
     return total
+
+
+def attempts(run):
+    """Of each batch in the sink's journal, the attempt that was committed (proto/journal.h)."""
+    data = b"".join(slurp(p) for p in glob.glob(glob.escape(run) + "/journal/sink/*"))
+    heads = [m.start() for m in re.finditer(b"FLJR", data)]
+    return {int.from_bytes(data[at + 8:at + 16], "little"): int.from_bytes(data[at + 16:at + 20], "little") for at in heads}
 
 
 # ---- what processes hold ----
