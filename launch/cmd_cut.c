@@ -14,8 +14,8 @@
 #include "proto/crc32c.h"
 #include "proto/journal.h"
 
-/* have: of each "EDGE BATCH" that is in already, a checksum of its tiles' ids; seen: batches and tiles that were found. */
-struct cut { const struct fl_args *a; char *dir; uint64_t run, kept, missing, damaged; bool begun; struct fl_batches batches; json_t *have, *seen; struct fl_err err; };
+/* have: of each "EDGE BATCH" that is in already, a checksum of its tiles' ids; seen: batches and tiles that were found; tiles: ids of those that are in. */
+struct cut { const struct fl_args *a; char *dir; uint64_t run, kept, missing, damaged; bool begun; struct fl_batches batches; json_t *have, *seen, *tiles; struct fl_err err; };
 
 static bool cut_word(const char *list, const char *word, size_t len)
 {
@@ -73,6 +73,16 @@ static void cut_rows(struct cut *c, struct fl_batch *b)
     free(row);
 }
 
+static void cut_tiles(struct cut *c, const struct fl_batch *b)
+{
+    const struct fl_tensor *id = fl_batch_find(b, "id");
+    for (uint32_t r = 0; id != NULL && id->bytes == (uint64_t)b->n * FL_ID_SIZE && r < b->n; r++) {
+        char *name = fl_need_text("%.*s", FL_ID_SIZE, (const char *)id->data + (size_t)r * FL_ID_SIZE);
+        json_object_set_new(c->tiles, name, json_true());          /* one that is no text names no file */
+        free(name);
+    }
+}
+
 /* FL_END: this batch is in already, with the same tiles. */
 static int cut_once(struct cut *c, const char *edge, const struct fl_batch *b)
 {
@@ -95,6 +105,7 @@ static int cut_record(struct cut *c, const char *within, const char *edge, struc
     char number[24];
     cut_see(c, "batch", number, (size_t)snprintf(number, sizeof number, "%" PRIu64, b->b.batch));
     cut_rows(c, &b->b);
+    cut_tiles(c, &b->b);
     int rc = b->b.n > 0 ? cut_once(c, edge, &b->b) : FL_END;
     if (rc == FL_OK)
         rc = fl_archive_tiles(c->dir, within, &b->b, &found, &c->missing, &c->err);
@@ -196,6 +207,8 @@ static int cut_take(struct cut *c, const char *what, bool first)
         free(edges[i]);
     }
     free(edges);
+    if (rc == FL_OK)
+        rc = fl_cut_tiles(c->dir, &r, c->tiles, &c->err);
     json_object_foreach(json_object_get(r.config, "stages"), name, e) {
         char *journal = fl_need_text("%s/journal/%s", r.run, name);
         if (rc == FL_OK && access(journal, R_OK) == 0)
@@ -254,6 +267,7 @@ int fl_cmd_cut(const struct fl_args *a)
     c.dir = fl_need_text("%s/cut", place.path);
     c.have = fl_need_json(json_object());
     c.seen = fl_need_json(json_object());
+    c.tiles = fl_need_json(json_object());
     int rc = cut_folders(&c);
     for (uint32_t i = 0; rc == FL_OK && i < a->nfiles; i++)
         rc = cut_take(&c, a->files[i], i == 0);
@@ -265,10 +279,13 @@ int fl_cmd_cut(const struct fl_args *a)
         printf("%s: %" PRIu64 " records\n", a->out, c.kept);
     else
         fprintf(stderr, "flowrun: %s\n", c.err.text);
+    if (rc == FL_OK)
+        fl_cut_lacks(c.dir, c.tiles);
     if (rc == FL_OK && c.missing > 0)
         fprintf(stderr, "flowrun: %" PRIu64 " original files are not there any more: what reads them can't be replayed elsewhere\n", c.missing);
     json_decref(c.have);
     json_decref(c.seen);
+    json_decref(c.tiles);
     free(c.batches.v);
     free(c.dir);
     fl_folder_done(&place);

@@ -126,6 +126,37 @@ def a_recording_is_a_source(tmp):
     holds("pixels has 256" in err, err)
 
 
+def no_gap_is_waited_for_when_it_is_interrupted(tmp):
+    """At recorded speed, an hour lies before batch 2; Ctrl-C: what was issued is given at once, and the run has drained."""
+    run = record(tmp, edges="stack")
+    sys.path.insert(0, ROOT + "/python")
+    from flowrun.recording import crc32c
+    path = run + "/recordings/stack.0000.flr"
+    data = bytearray(slurp(path))
+    at, n = int.from_bytes(data[-24:-16], "little"), int.from_bytes(data[-16:-12], "little")
+    for i in range(n):                                     # times of the index are those that count
+        entry = at + 64 + 32 * i
+        time_ = int.from_bytes(data[entry + 16:entry + 24], "little") + (3600 * 10 ** 9 if int.from_bytes(data[entry:entry + 8], "little") > 1 else 0)
+        data[entry + 16:entry + 24] = time_.to_bytes(8, "little")
+    data[-12:-8] = crc32c(data[at:-32]).to_bytes(4, "little")
+    data[-4:] = crc32c(data[-32:-4]).to_bytes(4, "little")
+    with open(path, "wb") as f:
+        f.write(data)
+    os.mkdir(tmp + "/o")
+    g = write_graph(tmp + "/again.json", {
+        "again": {"stage": "recording", "options": {"recording": run + "/recordings/stack", "speed": "recorded"}}, "decode_f2": {"from": "again"},
+        "sink": {"from": "decode_f2", "options": {"probabilities": tmp + "/o/probs.csv"}}})
+    again = Run(g, "--run", tmp + "/again")
+    flow.wait_for(lambda: len(flow.attempts(tmp + "/again")) == 2 or again.p.poll() is not None, "the batches before the gap")
+    holds(again.p.poll() is None, "it has ended: %r" % (again.said(),))
+    first = again.stages()["decode_f2"]
+    os.kill(first[0], signal.SIGKILL)                      # what dies next to it is heard of in the gap, too
+    flow.wait_for(lambda: again.stages().get("decode_f2", first) != first or again.p.poll() is not None, "its successor")
+    again.p.send_signal(signal.SIGINT)
+    rc, _, err = again.end()
+    same((rc, sorted(flow.attempts(tmp + "/again"))), (4, list(range(8))), "status, batches: " + err)
+
+
 def what_was_recorded_is_listed(tmp):
     run = record(tmp)
     out = flowrun("show", run)[1]
@@ -296,6 +327,28 @@ def a_reproducer_is_one_file(tmp):
     holds("holds what is neither file nor folder" in err, err)
 
 
+def second_files_of_tiles_are_in_an_archive(tmp):
+    """Of the folder of TIFFs beside the tiles those of the chosen tiles, and no more; one that isn't there is told."""
+    subprocess.run([BUILD + "/samples/paint", "--out", tmp + "/t", "--n", "8", "--size", "64", "--seed", "5", "--tif"], check=True, stdout=subprocess.DEVNULL)
+    g = write_graph(tmp + "/g.json", {
+        "tiles": {"stage": "source", "options": {"files": tmp + "/t/tiles/*.jpg", "batch": 4}},
+        "decode": {"from": "tiles", "options": {"mode": "ngb", "tifs": tmp + "/t/tif/", "size": 64}}, "sheet": {"from": "decode", "options": {"out": tmp + "/s.png", "cell": 64}}})
+    flowrun(g, "--run", tmp + "/run", "-q", "--record", "all")
+    flowrun("cut", tmp + "/run", "--tile", "sample_00001,sample_00003", "--out", tmp + "/a.tar")
+    flowrun("cut", tmp + "/run", "--batch", "1", "--out", tmp + "/b.tar")
+    os.remove(tmp + "/t/tif/sample_00005.tif")
+    _, _, err = flowrun("cut", tmp + "/run", "--batch", "1", "--out", tmp + "/c.tar")
+    holds("decode: tifs: 3 of its files are called after the 4 chosen tiles" in err, err)
+    os.rename(tmp + "/t", tmp + "/gone")
+    os.rename(tmp + "/run", tmp + "/gone-run")
+    _, _, err = flowrun("merge", tmp + "/a.tar", tmp + "/b.tar", "--out", tmp + "/m.tar")
+    same(err, "", "nothing is missing")
+    for tar, tiles, batches in ("a", [1, 3], 1), ("m", [1, 3, 4, 5, 6, 7], 2):
+        names = subprocess.run(["tar", "-tf", tmp + "/%s.tar" % tar], stdout=subprocess.PIPE, check=True).stdout.decode().split()
+        same(sorted(n for n in names if n.endswith(".tif")), ["./files/tif/sample_%05d.tif" % i for i in tiles], "TIFFs in " + tar)
+        same(replay(tmp + "/%s.tar" % tar, "--stage", "decode", "--diff"), "the same: %d batches compared\n" % batches, tar)
+
+
 def names_are_those_of_the_folder_it_was_started_in(tmp):
     """Tiles, weights and results of the run have relative names; replay, why, show and cut are used elsewhere, with relative names of their own."""
     os.makedirs(tmp + "/a/tiles")
@@ -420,6 +473,6 @@ def what_is_refused(tmp):
 
 if __name__ == "__main__":
     sys.exit(flow.run_cases([every_stage_of_a_quiet_run, every_stage_of_a_run_with_kills, joins_are_fed_from_several_recordings, a_wrong_build_is_caught,
-                             under_a_debugger, a_recording_is_a_source, what_was_recorded_is_listed, a_contact_sheet, the_sheet_tells_the_sink_it_was_asked_for, why_a_tile_got_its_labels, sixteen_bits_are_stretched,
-                             a_reproducer_is_one_file, names_are_those_of_the_folder_it_was_started_in, a_damaged_record_is_left_out, what_was_killed_is_swept, what_came_out_can_be_kept,
+                             under_a_debugger, a_recording_is_a_source, no_gap_is_waited_for_when_it_is_interrupted, what_was_recorded_is_listed, a_contact_sheet, the_sheet_tells_the_sink_it_was_asked_for, why_a_tile_got_its_labels, sixteen_bits_are_stretched,
+                             a_reproducer_is_one_file, second_files_of_tiles_are_in_an_archive, names_are_those_of_the_folder_it_was_started_in, a_damaged_record_is_left_out, what_was_killed_is_swept, what_came_out_can_be_kept,
                              a_batch_that_does_not_come_out_differs, what_is_refused]))
