@@ -22,22 +22,33 @@ static int64_t recording_now(void)
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
+static void recording_total(struct fl_ctx *ctx)
+{
+    struct recording *s = ctx->state;
+    fl_set_total(ctx, s->numbers == NUMBERS_STORED ? s->in.last + 1 : s->in.n, s->in.tiles);
+}
+
+/* Batches are numbered anew without the damaged ones; by stored numbers those are not asked for. */
 static int recording_open(struct fl_ctx *ctx)
 {
     struct recording *s = ctx->state;
     int rc = fl_recall_open(ctx, &s->in, s->path);
+    if (rc == FL_OK && s->numbers == NUMBERS_DENSE)
+        rc = fl_recall_whole(ctx, &s->in);
     if (rc == FL_OK)
-        fl_set_total(ctx, s->numbers == NUMBERS_STORED ? s->in.last + 1 : s->in.n, s->in.tiles);
+        recording_total(ctx);
     return rc;
 }
 
 static int recording_describe(struct fl_ctx *ctx)
 {
     struct recording *s = ctx->state;
-    int rc = recording_open(ctx);
+    int rc = fl_recall_open(ctx, &s->in, s->path);
+    if (rc == FL_OK)
+        rc = fl_recall_give(ctx, &s->in);
     if (rc == FL_OK) {
         fl_bind(ctx, 'B', fl_rec_info(s->in.rec)->B);
-        rc = fl_recall_give(ctx, &s->in);
+        recording_total(ctx);
     }
     fl_recall_done(&s->in);
     return rc;

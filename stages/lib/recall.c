@@ -7,22 +7,11 @@
 
 struct recall_seen { char name[FL_NAME_MAX]; int dtype; uint32_t ndim, shape[FL_MAX_DIMS]; bool rows; uint64_t times; };
 
-/* An index may name records whose heads were damaged since: they are left out, as those are that a walk doesn't find. */
-static int recall_whole(struct fl_ctx *ctx, struct fl_recall *r)
+static void recall_sum(struct fl_recall *r)
 {
-    struct fl_err err = { 0 };
-    uint64_t kept = 0;
-    for (uint64_t i = 0; i < r->n; i++) {
-        int rc = fl_rec_peek(r->rec, r->records[i], &r->read, &err);
-        if (rc == FL_OK)
-            r->records[kept++] = r->records[i];
-        else if (rc == FL_E_INPUT)
-            fl_warn(ctx, "%s; it is left out", err.text);
-        else
-            return fl_fail(ctx, rc, "%s", err.text);
-    }
-    r->n = kept;
-    return FL_OK;
+    r->tiles = 0;
+    for (uint64_t i = 0; i < r->n; i++)
+        r->tiles += fl_rec_at(r->rec, r->records[i])->n;
 }
 
 int fl_recall_open(struct fl_ctx *ctx, struct fl_recall *r, const char *path)
@@ -31,14 +20,10 @@ int fl_recall_open(struct fl_ctx *ctx, struct fl_recall *r, const char *path)
     fl_recall_done(r);
     if (fl_rec_open(path, &r->rec, &err) != FL_OK || fl_rec_batches(r->rec, &r->records, &r->n, &err) != FL_OK)
         return fl_fail(ctx, err.code, "%s", err.text);
-    int rc = recall_whole(ctx, r);
-    if (rc != FL_OK)
-        return rc;
     if (r->n == 0)
         return fl_fail(ctx, FL_E_INPUT, "%s: holds no batch", path);
-    for (uint64_t i = 0; i < r->n; i++)
-        r->tiles += fl_rec_at(r->rec, r->records[i])->n;
     r->last = fl_rec_at(r->rec, r->records[r->n - 1])->batch;
+    recall_sum(r);
     return FL_OK;
 }
 
@@ -94,19 +79,42 @@ static int recall_state(struct fl_ctx *ctx, const struct recall_seen *s, uint64_
     return fl_give(ctx, s->name, fl_dtype_name(s->dtype), shape, s->times < batches ? FL_OPTIONAL : 0);
 }
 
+/* An index may name records whose heads were damaged since: they are left out, as those are that a walk doesn't find. seen: NULL = what they hold
+ * isn't asked. */
+static int recall_look(struct fl_ctx *ctx, struct fl_recall *r, struct recall_seen *seen, uint32_t *n)
+{
+    struct fl_err err = { 0 };
+    uint64_t kept = 0;
+    for (uint64_t i = 0; i < r->n; i++) {
+        int rc = fl_rec_peek(r->rec, r->records[i], &r->read, &err);
+        if (rc == FL_E_INPUT)
+            fl_warn(ctx, "%s; it is left out", err.text);
+        else if (rc != FL_OK)
+            return fl_fail(ctx, rc, "%s", err.text);
+        if (rc != FL_OK)
+            continue;
+        r->records[kept++] = r->records[i];
+        for (uint32_t k = 0; rc == FL_OK && seen != NULL && k < r->read.b.ntensors; k++)
+            if (fl_batch_find(&r->read.b, r->read.b.t[k].name) == &r->read.b.t[k])
+                rc = recall_merge(ctx, seen, n, &r->read, &r->read.b.t[k]);
+        if (rc != FL_OK)
+            return rc;
+    }
+    r->n = kept;
+    recall_sum(r);
+    return kept > 0 ? FL_OK : fl_fail(ctx, FL_E_INPUT, "%s: every batch in it is damaged", fl_rec_file(r->rec, 0));
+}
+
+int fl_recall_whole(struct fl_ctx *ctx, struct fl_recall *r)
+{
+    return recall_look(ctx, r, NULL, NULL);
+}
+
 int fl_recall_give(struct fl_ctx *ctx, struct fl_recall *r)
 {
     struct recall_seen *seen = calloc(FL_MAX_TENSORS, sizeof *seen);
-    struct fl_err err = { 0 };
     uint32_t n = 0;
-    int rc = seen != NULL ? FL_OK : fl_fail(ctx, FL_E_NOMEM, "no memory");
-    for (uint64_t i = 0; rc == FL_OK && i < r->n; i++) {
-        if (fl_rec_peek(r->rec, r->records[i], &r->read, &err) != FL_OK)
-            rc = fl_fail(ctx, err.code, "%s", err.text);
-        for (uint32_t k = 0; rc == FL_OK && k < r->read.b.ntensors; k++)
-            if (fl_batch_find(&r->read.b, r->read.b.t[k].name) == &r->read.b.t[k])
-                rc = recall_merge(ctx, seen, &n, &r->read, &r->read.b.t[k]);
-    }
+    int rc = seen != NULL ? recall_look(ctx, r, seen, &n) : fl_fail(ctx, FL_E_NOMEM, "no memory");
     for (uint32_t i = 0; rc == FL_OK && i < n; i++)
         rc = recall_state(ctx, &seen[i], r->n);
     free(seen);

@@ -15,7 +15,9 @@ struct fl_recall {
 /* Opens the recording (one segment, or DIR/EDGE) and finds its batches. fl_fail's code; done may follow. */
 int  fl_recall_open(struct fl_ctx *, struct fl_recall *, const char *path);
 void fl_recall_done(struct fl_recall *);
-/* In describe: gives the tensors that the batches hold. A first dimension that is the number of tiles in all of them is B. */
+/* Leaves out the batches whose heads are damaged. Reads every head. */
+int  fl_recall_whole(struct fl_ctx *, struct fl_recall *);
+/* In describe: gives the tensors that the batches hold. A first dimension that is the number of tiles in all of them is B. Leaves out as fl_recall_whole does. */
 int  fl_recall_give(struct fl_ctx *, struct fl_recall *);
 /* Index in records of this batch, or FL_REC_NONE. */
 uint64_t fl_recall_find(const struct fl_recall *, uint64_t batch);
