@@ -21,8 +21,9 @@ int fl_archive_tiles(const char *dir, const char *within, struct fl_batch *b, ui
 char *fl_archive_tiles_here(const char *dir, struct fl_batch *b);
 
 struct fl_replay;
-/* DIR/config.json, versions.json and files/: the run's, with the files that options name (cut_files.c); what stages write is left out. */
-int fl_cut_config(const char *dir, const struct fl_replay *, struct fl_err *);
+/* DIR/config.json, versions.json and files/: the run's, with the files that options name (cut_files.c); what stages write is left out. *folders: an
+ * option names a folder. */
+int fl_cut_config(const char *dir, const struct fl_replay *, bool *folders, struct fl_err *);
 /* Of folders that options of the run name: copies the files that are called after one of the tiles (an object whose keys are ids). */
 int fl_cut_tiles(const char *dir, const struct fl_replay *, const json_t *tiles, struct fl_err *);
 /* Tells on stderr of such folders that don't have a file for each tile. */

@@ -14,8 +14,9 @@
 #include "proto/crc32c.h"
 #include "proto/journal.h"
 
-/* have: of each "EDGE BATCH" that is in already, a checksum of its tiles' ids; seen: batches and tiles that were found; tiles: ids of those that are in. */
-struct cut { const struct fl_args *a; char *dir; uint64_t run, kept, missing, damaged; bool begun; struct fl_batches batches; json_t *have, *seen, *tiles; struct fl_err err; };
+/* have: of each "EDGE BATCH" that is in already, a checksum of its tiles' ids, where several are put together; seen: of the batches and tiles
+ * that were asked for, those that were found; tiles: ids of those that are in, where an option names a folder (kept). */
+struct cut { const struct fl_args *a; char *dir; uint64_t run, kept, missing, damaged; bool begun, folders; struct fl_batches batches; json_t *have, *seen, *tiles; struct fl_err err; };
 
 static bool cut_word(const char *list, const char *word, size_t len)
 {
@@ -76,7 +77,7 @@ static void cut_rows(struct cut *c, struct fl_batch *b)
 static void cut_tiles(struct cut *c, const struct fl_batch *b)
 {
     const struct fl_tensor *id = fl_batch_find(b, "id");
-    for (uint32_t r = 0; id != NULL && id->bytes == (uint64_t)b->n * FL_ID_SIZE && r < b->n; r++) {
+    for (uint32_t r = 0; c->folders && id != NULL && id->bytes == (uint64_t)b->n * FL_ID_SIZE && r < b->n; r++) {
         char *name = fl_need_text("%.*s", FL_ID_SIZE, (const char *)id->data + (size_t)r * FL_ID_SIZE);
         json_object_set_new(c->tiles, name, json_true());          /* one that is no text names no file */
         free(name);
@@ -87,6 +88,8 @@ static void cut_tiles(struct cut *c, const struct fl_batch *b)
 static int cut_once(struct cut *c, const char *edge, const struct fl_batch *b)
 {
     const struct fl_tensor *id = fl_batch_find(b, "id");
+    if (c->a->nfiles == 1)
+        return FL_OK;
     json_int_t sum = id != NULL ? (json_int_t)fl_crc32c(0, id->data, id->bytes) : b->n;
     char *key = fl_need_text("%s %" PRIu64, edge, b->batch);
     const json_t *had = json_object_get(c->have, key);
@@ -103,7 +106,8 @@ static int cut_record(struct cut *c, const char *within, const char *edge, struc
     uint32_t n = b->b.n;
     uint64_t found = 0;
     char number[24];
-    cut_see(c, "batch", number, (size_t)snprintf(number, sizeof number, "%" PRIu64, b->b.batch));
+    if (!c->batches.all)
+        cut_see(c, "batch", number, (size_t)snprintf(number, sizeof number, "%" PRIu64, b->b.batch));
     cut_rows(c, &b->b);
     cut_tiles(c, &b->b);
     int rc = b->b.n > 0 ? cut_once(c, edge, &b->b) : FL_END;
@@ -200,7 +204,7 @@ static int cut_take(struct cut *c, const char *what, bool first)
     int rc = fl_replay_open(what, &r, &c->err);
     char **edges = rc == FL_OK ? fl_replay_edges(&r, &n) : NULL;
     if (rc == FL_OK && first)
-        rc = fl_cut_config(c->dir, &r, &c->err);
+        rc = fl_cut_config(c->dir, &r, &c->folders, &c->err);
     for (uint32_t i = 0; i < n; i++) {
         if (rc == FL_OK)
             rc = cut_edge(c, &r, edges[i]);

@@ -143,6 +143,10 @@ int fl_cmd_show(const struct fl_args *a)
     struct fl_batches batches;
     struct fl_err err = { 0 };
     uint64_t shown = 0;
+    if (a->png == NULL ? a->tile != NULL || a->stage != NULL : a->tensor) {
+        fprintf(stderr, a->png == NULL ? "flowrun: --tile and --stage go with --png\n" : "flowrun: --tensor or --png, not both\n");
+        return 2;
+    }
     if (fl_batches_read(a->batch, &batches, &err) != FL_OK) {
         fprintf(stderr, "flowrun: %s\n", err.text);
         return 2;

@@ -14,7 +14,7 @@
 #include "launch/replay.h"
 
 /* within: fl_archive_may; names: of files that are in, by their path. */
-struct cut_files { const char *dir, *within; json_t *names; struct fl_err *err; };
+struct cut_files { const char *dir, *within; json_t *names; bool folders; struct fl_err *err; };
 
 static int cut_copy(const char *from, const char *to, struct fl_err *err)
 {
@@ -69,6 +69,7 @@ static int cut_folder(struct cut_files *c, json_t **value)
     char *name = had != NULL ? fl_need_copy(had) : cut_name(c, base, strlen(base)), *to = fl_need_text("%s/files/%s", c->dir, name);
     int rc = had != NULL || mkdir(to, 0777) == 0 ? FL_OK : fl_err_set(c->err, FL_E_IO, "%.300s: %s", to, strerror(errno));
     fl_need_put(c->names, path, fl_need_str(name));
+    c->folders = true;
     char *text = fl_need_text("archive:%s", name);
     *value = fl_need_str(text);
     free(text);
@@ -168,15 +169,16 @@ static int cut_options(struct cut_files *c, const char *stage, const json_t *ent
     return rc;
 }
 
-int fl_cut_config(const char *dir, const struct fl_replay *r, struct fl_err *err)
+int fl_cut_config(const char *dir, const struct fl_replay *r, bool *folders, struct fl_err *err)
 {
-    struct cut_files c = { dir, r->foreign ? r->run : NULL, fl_need_json(json_object()), err };
+    struct cut_files c = { .dir = dir, .within = r->foreign ? r->run : NULL, .names = fl_need_json(json_object()), .err = err };
     const char *name;
     json_t *e, *config = fl_need_json(json_deep_copy(r->config));
     int rc = FL_OK;
     json_object_foreach(json_object_get(config, "stages"), name, e)
         if (rc == FL_OK && json_array_size(json_object_get(e, "from")) > 0)
             rc = cut_options(&c, name, e);
+    *folders = c.folders;
     char *path = fl_need_text("%s/config.json", dir), *versions = fl_need_text("%s/versions.json", r->run), *to = fl_need_text("%s/versions.json", dir);
     if (rc == FL_OK && json_dump_file(config, path, JSON_INDENT(2)) != 0)
         rc = fl_err_set(err, FL_E_IO, "%s can't be written", path);

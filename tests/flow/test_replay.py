@@ -170,6 +170,9 @@ def what_was_recorded_is_listed(tmp):
     holds("none of these batches was recorded" in err, err)
     _, _, err = flowrun("show", run, "--batch", "x", want=2)
     holds("--batch x: want numbers" in err, err)
+    for more, want in (["--tile", "x"], "--tile and --stage go with --png"), (["--tensor", "--png", tmp + "/s.png"], "--tensor or --png"):
+        _, _, err = flowrun("show", run, *more, want=2)
+        holds(want in err, err)
     _, _, err = flowrun("show", run + "/recordings/tta", want=2)
     holds("no run directory, recording or archive is there" in err, err)
 
