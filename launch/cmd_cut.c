@@ -127,6 +127,13 @@ static int cut_edge(struct cut *c, struct fl_replay *r, const char *edge)
     uint64_t *records = NULL, n = 0;
     char *dir = fl_need_text("%s/recordings", c->dir);
     int rc = fl_rec_open(fl_replay_path(r, edge), &rec, &c->err);
+    if (rc == FL_E_INPUT) {
+        fprintf(stderr, "flowrun: %s; edge %s is left out\n", c->err.text, edge);
+        c->err = (struct fl_err){ 0 };
+        c->damaged++;
+        free(dir);
+        return FL_OK;
+    }
     if (rc == FL_OK) {
         const struct fl_rec_info *i = fl_rec_info(rec);
         rc = c->begun && i->run != c->run ? fl_err_set(&c->err, FL_E_INPUT, "%s is of another run; recordings of one run can be merged", fl_replay_path(r, edge)) : FL_OK;

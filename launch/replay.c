@@ -82,11 +82,14 @@ static void replay_entry(struct fl_replay *r, const char *name, const char *stag
 int fl_replay_feed(struct fl_replay *r, const char *edge, struct fl_err *err)
 {
     const char *name, *source = NULL;
+    struct fl_rec *rec;
+    struct fl_err why = { 0 };
     json_t *e;
     if (json_object_get(r->stages, edge) != NULL)
         return FL_OK;
-    if (!fl_replay_recorded(r, edge))
-        return fl_err_set(err, FL_E_INPUT, "edge %s was not recorded: nothing that can be read is in %.300s.0000.flr and so on", edge, fl_replay_path(r, edge));
+    if (fl_rec_open(fl_replay_path(r, edge), &rec, &why) != FL_OK)
+        return fl_err_set(err, FL_E_INPUT, "edge %s was not recorded, or can't be read: %.400s", edge, why.text);
+    fl_rec_close(rec);
     json_object_foreach(r->stages, name, e)
         if (strcmp(json_string_value(json_object_get(e, "stage")), "recording") == 0)
             source = name;

@@ -146,6 +146,7 @@ int fl_replay_open(const char *what, struct fl_replay *r, struct fl_err *err)
 {
     size_t len = strlen(what);
     struct fl_rec *rec = NULL;
+    struct fl_err why = { 0 };
     bool there = true;
     *r = (struct fl_replay){ 0 };
     if (fl_folder_make("replay", &r->tmp, err) != FL_OK)
@@ -164,7 +165,7 @@ int fl_replay_open(const char *what, struct fl_replay *r, struct fl_err *err)
         r->run = realpath(what, NULL);
     } else {
         r->run = access(what, F_OK) == 0 ? replay_run_of(what) : replay_run_of_prefix(what);
-        there = access(what, F_OK) == 0 || fl_rec_open(what, &rec, NULL) == FL_OK;
+        there = access(what, F_OK) == 0 || fl_rec_open(what, &rec, &why) == FL_OK;
         fl_rec_close(rec);
     }
     char *path = fl_need_text("%s/config.json", r->run != NULL ? r->run : what);
@@ -172,7 +173,7 @@ int fl_replay_open(const char *what, struct fl_replay *r, struct fl_err *err)
     r->config = r->run != NULL ? json_load_file(path, JSON_REJECT_DUPLICATES, &je) : NULL;
     int rc = FL_OK;
     if (!there)
-        rc = fl_err_set(err, FL_E_INPUT, "%.300s: no run directory, recording or archive is there", what);
+        rc = fl_err_set(err, FL_E_INPUT, "%.200s: no run directory, recording or archive is there (%.300s)", what, why.text);
     else if (!json_is_object(json_object_get(r->config, "stages")))
         rc = fl_err_set(err, FL_E_INPUT, "%.300s belongs to no run (no %.300s), and is no archive (NAME.tar)", what, path);
     free(path);

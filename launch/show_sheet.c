@@ -84,27 +84,71 @@ static const char *show_edge(const struct fl_replay *r, char *const *edges, uint
     return NULL;
 }
 
-static int show_all_batches(struct fl_replay *r, const char *edge, const char *list, struct fl_err *err)
+static bool show_has_tile(const struct fl_batch *b, const char *name, size_t len)
+{
+    const struct fl_tensor *id = fl_batch_find(b, "id");
+    for (uint32_t r = 0; id != NULL && id->bytes == (uint64_t)b->n * FL_ID_SIZE && r < b->n; r++) {
+        const char *is = (const char *)id->data + (size_t)r * FL_ID_SIZE;
+        if (strnlen(is, FL_ID_SIZE) == len && memcmp(is, name, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Of the tiles A,B,C those that b has become seen; true: there is one, or none was asked for. */
+static bool show_tiles(const char *list, const struct fl_batch *b, json_t *seen)
+{
+    bool any = list == NULL;
+    for (const char *p = list; p != NULL && *p != '\0'; p += strcspn(p, ","), p += *p == ',') {
+        size_t len = strcspn(p, ",");
+        if (!show_has_tile(b, p, len))
+            continue;
+        char *name = fl_need_text("%.*s", (int)len, p);
+        fl_need_put(seen, name, json_true());
+        free(name);
+        any = true;
+    }
+    return any;
+}
+
+static int show_unseen(const char *list, const json_t *seen, bool all, struct fl_err *err)
+{
+    for (const char *p = list; p != NULL && *p != '\0'; p += strcspn(p, ","), p += *p == ',') {
+        char *name = fl_need_text("%.*s", (int)strcspn(p, ","), p);
+        if (json_object_get(seen, name) == NULL)
+            fl_err_set(err, FL_E_INPUT, "tile %s was not recorded%s", name, all ? "" : " in these batches");
+        free(name);
+        if (err->code != FL_OK)
+            return err->code;
+    }
+    return FL_OK;
+}
+
+static int show_all_batches(struct fl_replay *r, const char *edge, const struct fl_args *a, struct fl_err *err)
 {
     struct fl_rec *rec;
     struct fl_rec_batch b = { 0 };
     struct fl_batches wanted;
     uint64_t *records, n;
-    int rc = fl_batches_read(list, &wanted, err);
+    int rc = fl_batches_read(a->batch, &wanted, err);
     if (rc == FL_OK && (rc = fl_rec_open(fl_replay_path(r, edge), &rec, err)) != FL_OK)
         free(wanted.v);
     if (rc != FL_OK)
         return rc;
     rc = fl_rec_batches(rec, &records, &n, err);
+    json_t *seen = fl_need_json(json_object());
     r->batches = rc == FL_OK ? fl_need(n + 1, sizeof *r->batches) : NULL;
     for (uint64_t i = 0; rc == FL_OK && i < n; i++) {
         if (!fl_batches_have(&wanted, fl_rec_at(rec, records[i])->batch))
             continue;
         rc = fl_replay_read(r, rec, records[i], &b, err);
-        if (rc == FL_OK)
+        if (rc == FL_OK && show_tiles(a->tile, &b.b, seen))
             r->batches[r->nbatches++] = fl_rec_at(rec, records[i])->batch;
         rc = rc == FL_END ? FL_OK : rc;
     }
+    if (rc == FL_OK)
+        rc = show_unseen(a->tile, seen, wanted.all, err);
+    json_decref(seen);
     fl_rec_batch_done(&b);
     free(records);
     free(wanted.v);
@@ -142,7 +186,7 @@ static int show_graph(struct fl_replay *r, const char *edge, const struct fl_arg
     fl_need_put(e, "from", fl_need_str(from));
     fl_need_put(e, "options", show_options(r, network, sink, a));
     fl_need_put(r->stages, "sheet", e);
-    return rc == FL_OK ? show_all_batches(r, edge, a->batch, err) : rc;
+    return rc == FL_OK ? show_all_batches(r, edge, a, err) : rc;
 }
 
 int fl_show_sheet(struct fl_replay *r, char *const *edges, uint32_t n, const struct fl_args *a)

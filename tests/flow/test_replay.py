@@ -205,6 +205,8 @@ def a_contact_sheet(tmp):
         holds((sheet[y + cell:y + cell + 27] > 200).sum() > 100, "words below " + tile)
     _, _, err = flowrun("show", run, "--png", tmp + "/s.png", "--batch", "99", want=2)
     holds("none of these batches" in err, err)
+    _, _, err = flowrun("show", run, "--png", tmp + "/s.png", "--tile", first[0][0] + ",nobody", want=2)
+    holds("tile nobody was not recorded" in err, err)
     run = record(tmp, "pixels", edges="decode")             # views that were not recorded are made again
     flowrun("show", run, "--png", tmp + "/t.png", "--batch", "0")
     same(slurp(tmp + "/t.png"), slurp(tmp + "/s.png"), "the sheet of pixels alone")
@@ -406,6 +408,12 @@ def a_damaged_record_is_left_out(tmp):
     _, out, err = flowrun("replay", run, "--stage", "augment", "--diff", want=3)
     holds(out in ("the same: 6 batches compared\n", "the same: 7 batches compared\n") and "decode.12345.flr: batch " in err, out + err)
     holds("\ndecode: run " in "\n" + flowrun("show", run, want=1)[1], "the edge is listed")
+    with open(run + "/recordings/augment.0000.flr", "r+b") as f:        # a whole edge: its head is damaged
+        f.write(b"X")
+    _, out, err = flowrun("cut", run, "--batch", "2", "--out", tmp + "/cut2.tar", want=3)
+    holds("augment.0000.flr: not a recording; edge augment is left out" in err, err)
+    for args in ["show", run + "/recordings/augment"], ["replay", run, "--stage", "net"]:
+        holds("augment.0000.flr: not a recording" in flowrun(*args, want=2)[2], args)
     _, _, err = flowrun("replay", tmp + "/cut.tar", "--stage", "tiles", want=2)
     holds("tiles reads the original files" in err, err)
 
