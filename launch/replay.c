@@ -113,8 +113,11 @@ int fl_replay_read(struct fl_replay *r, struct fl_rec *rec, uint64_t i, struct f
 
 void fl_replay_tap(struct fl_replay *r, const char *name)
 {
-    char tap[FL_NAME_MAX + 8];
-    snprintf(tap, sizeof tap, "replay-%.20s", name);
+    char tap[FL_NAME_MAX];
+    size_t i = json_object_size(r->stages);
+    do                                               /* a name that no stage of the run has */
+        snprintf(tap, sizeof tap, "replay-%zu", i++);
+    while (fl_replay_stage(r, tap) != NULL || json_object_get(r->stages, tap) != NULL);
     json_t *options = fl_need_json(json_object());
     fl_need_put(options, "limit", json_integer(0));
     replay_entry(r, tap, "record", name, options);

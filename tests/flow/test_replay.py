@@ -59,13 +59,16 @@ def every_stage_of_a_run_with_kills(tmp):
 def joins_are_fed_from_several_recordings(tmp):
     os.mkdir(tmp + "/o")
     stages = flow.chain(tmp + "/o", TILES + "/*1.jpg", batch=4)
-    stages["net2"] = {"stage": "forward", "from": "augment", "options": {"weights": MODELS[1:2]}}
-    stages["merge2"] = {"stage": "tta_merge", "from": "net2"}
+    stages["net-of-a-long-name-fold-1"] = stages.pop("net")
+    stages["net-of-a-long-name-fold-2"] = {"stage": "forward", "from": "augment", "options": {"weights": MODELS[1:2]}}
+    stages["tta_merge"]["from"] = "net-of-a-long-name-fold-1"
+    stages["merge2"] = {"stage": "tta_merge", "from": "net-of-a-long-name-fold-2"}
     stages["stack"]["from"] = ["tta_merge", "merge2"]
     stages["sink"]["from"] = ["stack", "decode_f2"]
     flowrun(write_graph(tmp + "/g.json", stages), "--run", tmp + "/run", "-q", "--record", "all")
     for s in ("stack", "sink"):
         same(replay(tmp + "/run", "--stage", s, "--diff"), "the same: 8 batches compared\n", s)
+    same(replay(tmp + "/run", "--from", "augment", "--to", "stack", "--diff", "--batch", "3,4"), "the same: 12 batches compared\n", "a stretch with two ways")
 
 
 def build_wrong(tmp):
