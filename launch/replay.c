@@ -11,6 +11,17 @@
 #include "launch/mem.h"
 #include "launch/run.h"
 
+/* Files of one name that lay in several folders. */
+static bool replay_taken(json_t *options, const char *path)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach(options, key, v)
+        if (json_is_string(v) && strcmp(json_string_value(v), path) == 0)
+            return true;
+    return false;
+}
+
 /* Asks the executable what it is, and makes sure that it is `stage`. What it writes must not fall on the files of the run: names of files
  * to write move into the replay's run directory. */
 static int replay_ask(const struct fl_replay *r, const char *exe, const char *name, const char *stage, json_t *options, struct fl_err *err)
@@ -35,6 +46,10 @@ static int replay_ask(const struct fl_replay *r, const char *exe, const char *na
             continue;
         const char *value = json_string_value(json_object_get(options, key)), *slash = strrchr(value, '/');
         char *to = fl_need_text("%s/%s-%s", r->out, name, slash != NULL ? slash + 1 : value);
+        if (replay_taken(options, to)) {
+            free(to);
+            to = fl_need_text("%s/%s-%s-%s", r->out, name, key, slash != NULL ? slash + 1 : value);
+        }
         fl_need_put(options, key, fl_need_str(to));
         free(to);
     }

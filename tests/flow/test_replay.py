@@ -365,7 +365,10 @@ def names_are_those_of_the_folder_it_was_started_in(tmp):
         shutil.copy(path, tmp + "/a/tiles")
     for ext in (".safetensors", ".json"):
         shutil.copy(MODELS[0][:-12] + ext, tmp + "/a/net" + ext)
-    g = write_graph(tmp + "/a/g.json", flow.chain(".", "tiles/*.jpg", batch=4, models=["net.safetensors"]))
+    stages = flow.chain(".", "tiles/*.jpg", batch=4, models=["net.safetensors"])
+    os.mkdir(tmp + "/a/labels")
+    stages["sink"]["options"] = {"submission": "labels/of.csv", "probabilities": "of.csv"}       # one name in two folders
+    g = write_graph(tmp + "/a/g.json", stages)
     flowrun(g, "--run", "run", "-q", "--record", "all", cwd=tmp + "/a")
     run, tile = "../a/run", open(tmp + "/a/run/inputs").read().split("\t")[0]
     for s in STAGES:
