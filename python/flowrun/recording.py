@@ -258,6 +258,7 @@ class Recording:
                 raise ValueError("%s: of another run or edge than %s" % (s.path, first.path))
         self.edge, self.run, self.B, self.text = first.edge, first.run, first.B, first.text
         self.entries = [(b, a, s, at) for s in self.segments for b, a, at in s.entries]
+        self._last = {e[0]: e for e in self.entries}
 
     def __enter__(self) -> "Recording":
         return self
@@ -278,11 +279,9 @@ class Recording:
 
     def batches(self) -> list[int]:
         """Numbers of the batches, ascending, each once."""
-        return sorted({e[0] for e in self.entries})
+        return sorted(self._last)
 
     def last(self, batch: int) -> Batch:
         """The last attempt of a batch; KeyError when it isn't there."""
-        for b, _, segment, at in reversed(self.entries):
-            if b == batch:
-                return segment.read(at)
-        raise KeyError(batch)
+        _, _, segment, at = self._last[batch]
+        return segment.read(at)
