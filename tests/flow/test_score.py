@@ -192,7 +192,8 @@ def pictures_show_the_figures(tmp):
         holds(abs(a[0] - b[0]) <= .051 and abs(a[1] - b[1]) <= .051, "%s stands at %r, want %r" % (what, a, b))
 
     best, low = got["best_threshold"], min(v for _, v in got["curve"])
-    box = (.05, .5, low, best[1] + (best[1] - low) / 20)
+    room = (best[1] - low) / 20
+    box = (.05, .5, low - room, min(best[1] + room, 1))
     same(len(points(curve)), len(got["curve"]), "points of the curve")
     for p, (t, v) in zip(points(curve), got["curve"]):
         near(p, at(t, v, *box), "threshold %g" % t)
@@ -204,12 +205,15 @@ def pictures_show_the_figures(tmp):
         near(p, at(b["mean"], b["true"], 0, 1, 0, 1), "a bin")
         near(c, p, "its point")
     values = [f["score"] for f in got["folds"]] + [f["against"] for f in got["folds"]]
-    room = (max(values) - min(values)) / 10
+    room = (max(values) - min(values)) / 20
     for f in got["folds"]:
         for key, say in (("score", "fold %d: %.6f"), ("against", "fold %d, against: %.6f")):
             c = [c for c in circles(spread) if c[2] == say % (f["fold"], f[key])]
             same(len(c), 1, "points of fold %d" % f["fold"])
             near(c[0], at(f["fold"], f[key], 0, K - 1, min(values) - room, max(values) + room), "fold %d" % f["fold"])
+    for svg in (curve, spread):                            # a line of the grid stands where its number says
+        for line, text in zip(svg.findall("line"), [t for t in svg.findall("text") if t.get("class") == "e"]):
+            near((50, float(line.get("y1"))), at(0, float(text.text), 0, 1, *(box[2:] if svg is curve else (min(values) - room, max(values) + room))), "a line")
     wide = [(float(r.get("width")), r.find("title").text) for r in bars.findall("rect")]
     want = [row[key] for row in got["labels"] for key in ("precision", "recall", "f2")]
     same([t for _, t in wide], ["%.4f" % v for v in want], "bars")
@@ -240,6 +244,30 @@ def odd_tables(tmp):
         holds("nan" not in page and "inf" not in page, page)
 
 
+def texts_of_pictures_stand_apart(tmp):
+    """Sixty folds, long names, a label without a tile, a perfect answer: no text lies on another or is cut, no axis leaves [0,1]."""
+    names = ["label_%02d_%s" % (i, "w" * 40) for i in range(20)]
+    y = [[(i + j) % 3 == 0 and j != 7 for j in range(20)] for i in range(240)]
+    with open(tmp + "/y.csv", "w") as f, open(tmp + "/p.csv", "w") as g, open(tmp + "/f.csv", "w") as h:
+        f.write("image_name,tags\n" + "".join("t%d,%s\n" % (i, " ".join(n for n, v in zip(names, r) if v)) for i, r in enumerate(y)))
+        g.write("image_name,%s\n" % ",".join(names) + "".join("t%d,%s\n" % (i, ",".join("1" if v else "0" for v in r)) for i, r in enumerate(y)))
+        h.write("image_name,fold\n" + "".join("t%d,%d\n" % (i, i % 60) for i in range(240)))
+    flowrun("score", tmp + "/p.csv", tmp + "/y.csv", "--names", ",".join(names), "--folds", tmp + "/f.csv", "--report", tmp + "/r.html")
+    page = flow.slurp(tmp + "/r.html").decode()
+    for s in re.findall(r"<svg.*?</svg>", page, re.S):
+        svg, seen = xml.etree.ElementTree.fromstring(s), []
+        for t in svg.findall("text"):
+            text, x, wide = "".join(t.itertext()), float(t.get("x")), 6.5 * len("".join(t.itertext()))
+            left = {"e": x - wide, "m": x - wide / 2}.get(t.get("class"), x)
+            holds(left >= 0 and left + wide <= float(svg.get("width")), "%s is cut" % text)
+            for other, a, b in seen:
+                holds(other != float(t.get("y")) or left >= b or left + wide <= a, "%s lies on another text" % text)
+            seen.append((float(t.get("y")), left, left + wide))
+            if re.fullmatch("-?[0-9.]+", text) and t.get("class") == "e":
+                holds(not text.startswith("-") and float(text) <= 1, "%s on an axis" % text)
+    holds("no tile has it; predicted for 0" in page and ">fold<" in page, "what stands for figures that are none, and the name of the axis")
+
+
 def what_is_refused(tmp):
     data(tmp)
     with open(tmp + "/few.csv", "w") as f:
@@ -253,4 +281,4 @@ def what_is_refused(tmp):
 
 
 if __name__ == "__main__":
-    sys.exit(flow.run_cases([figures_equal_numpy, any_beta, thresholds_by_label, the_page_is_whole, pictures_show_the_figures, odd_tables, what_is_refused]))
+    sys.exit(flow.run_cases([figures_equal_numpy, any_beta, thresholds_by_label, the_page_is_whole, pictures_show_the_figures, odd_tables, texts_of_pictures_stand_apart, what_is_refused]))
