@@ -192,7 +192,7 @@ static int ridge(const char *dir)
         struct fl_l2_normal a;
         struct fl_l2_linear m;
         fl_l2_drop(&f, k);
-        if ((rc = fl_l2_normal(&g, &f, COLUMNS, columns, LABELS, outputs, &a, &err)) != FL_OK || (rc = fl_l2_linear_fit(&a, 1, 0, &m, &err)) != FL_OK)
+        if ((rc = fl_l2_normal(&g, &f, COLUMNS, columns, LABELS, outputs, &a, &err)) != FL_OK || (rc = fl_l2_linear_fit(&a, 1, 0, NULL, &m, &err)) != FL_OK)
             break;
         for (uint32_t i = k; i < N; i += FOLDS) {
             for (uint32_t c = 0; c < COLUMNS; c++)

@@ -72,8 +72,9 @@ static int fit_linear(struct fit *f, uint32_t q, const struct fl_l2_folds *folds
     int rc = fl_l2_normal(f->gram, folds, P, columns, T, outputs, &a, f->err);
     if (rc != FL_OK)
         return rc;
-    rc = c->kind == FL_L2_RIDGE2 ? fl_l2_linear_two(&a, f->d->M, f->d->L, c->lambda, out, f->err)
-                                 : fl_l2_linear_fit(&a, c->kind == FL_L2_LINEAR ? 0.0 : c->lambda, c->kind == FL_L2_NNLS ? FL_L2_NONNEG : 0, out, f->err);
+    rc = c->kind == FL_L2_RIDGE2 ? fl_l2_linear_two(&a, f->d->M, f->d->L, c->lambda, f->run->progress, out, f->err)
+                                 : fl_l2_linear_fit(&a, c->kind == FL_L2_LINEAR ? 0.0 : c->lambda, c->kind == FL_L2_NNLS ? FL_L2_NONNEG : 0,
+                                                    f->run->progress, out, f->err);
     fl_l2_normal_done(&a);
     if (rc == FL_OK && out->dropped > f->dropped)
         f->dropped = out->dropped;

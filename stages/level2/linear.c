@@ -60,12 +60,12 @@ static int linear_part(const struct fl_l2_normal *a, struct linear_part *s, stru
     return FL_OK;
 }
 
-static int linear_nonneg(const struct linear_part *s, double lambda, struct fl_l2_linear *m, struct fl_err *err)
+static int linear_nonneg(const struct linear_part *s, double lambda, atomic_ullong *progress, struct fl_l2_linear *m, struct fl_err *err)
 {
     double *x = malloc((s->n + 1) * sizeof *x);
     int rc = x != NULL ? FL_OK : fl_err_set(err, FL_E_NOMEM, "no memory for %u columns", s->n);
     for (uint32_t t = 0; rc == FL_OK && t < s->T; t++) {
-        rc = fl_l2_nnls(s->n, s->xx, lambda, s->xy + t, s->T, x, err);
+        rc = fl_l2_nnls(s->n, s->xx, lambda, s->xy + t, s->T, x, progress, err);
         for (uint32_t i = 0; rc == FL_OK && i < s->n; i++)
             m->coef[(size_t)s->of[i] * m->T + t] = x[i];
     }
@@ -73,9 +73,9 @@ static int linear_nonneg(const struct linear_part *s, double lambda, struct fl_l
     return rc;
 }
 
-static int linear_solve(struct linear_part *s, double lambda, struct fl_l2_linear *m, struct fl_err *err)
+static int linear_solve(struct linear_part *s, double lambda, atomic_ullong *progress, struct fl_l2_linear *m, struct fl_err *err)
 {
-    uint32_t bad = fl_l2_cholesky(s->n, s->xx, lambda, LINEAR_SINGULAR);
+    uint32_t bad = fl_l2_cholesky(s->n, s->xx, lambda, LINEAR_SINGULAR, progress);
     if (bad < s->n)
         return fl_err_set(err, FL_E_NUM, "column %u is a combination of those before it: lambda above %g would help", s->of[bad], lambda);
     fl_l2_cholesky_solve(s->n, s->xx, s->T, s->xy);
@@ -84,7 +84,8 @@ static int linear_solve(struct linear_part *s, double lambda, struct fl_l2_linea
     return FL_OK;
 }
 
-int fl_l2_linear_fit(const struct fl_l2_normal *a, double lambda, unsigned flags, struct fl_l2_linear *out, struct fl_err *err)
+int fl_l2_linear_fit(const struct fl_l2_normal *a, double lambda, unsigned flags, atomic_ullong *progress, struct fl_l2_linear *out,
+                     struct fl_err *err)
 {
     struct fl_l2_linear m;
     struct linear_part s;
@@ -97,7 +98,7 @@ int fl_l2_linear_fit(const struct fl_l2_normal *a, double lambda, unsigned flags
         return rc;
     }
     m.dropped = a->P - s.n;
-    rc = flags & FL_L2_NONNEG ? linear_nonneg(&s, lambda, &m, err) : linear_solve(&s, lambda, &m, err);
+    rc = flags & FL_L2_NONNEG ? linear_nonneg(&s, lambda, progress, &m, err) : linear_solve(&s, lambda, progress, &m, err);
     linear_part_done(&s);
     if (rc == FL_OK) {
         linear_intercepts(a, &m);
@@ -135,8 +136,8 @@ static int linear_sub(const struct fl_l2_normal *a, uint32_t P, const uint32_t *
 }
 
 /* First step: first[(j*L + i)*L + l] = weight of column L*j + i in what model j gives for label l; constants in base[j*L + l]. */
-static int linear_first(const struct fl_l2_normal *a, uint32_t M, uint32_t L, double lambda, double *first, double *base, uint32_t *dropped,
-                        struct fl_err *err)
+static int linear_first(const struct fl_l2_normal *a, uint32_t M, uint32_t L, double lambda, atomic_ullong *progress, double *first, double *base,
+                        uint32_t *dropped, struct fl_err *err)
 {
     uint32_t *of = malloc(L * sizeof *of);
     int rc = of != NULL ? FL_OK : fl_err_set(err, FL_E_NOMEM, "no memory for %u labels", L);
@@ -148,7 +149,7 @@ static int linear_first(const struct fl_l2_normal *a, uint32_t M, uint32_t L, do
         rc = linear_sub(a, L, of, &part, err);
         if (rc != FL_OK)
             break;
-        rc = fl_l2_linear_fit(&part, lambda, 0, &m, err);
+        rc = fl_l2_linear_fit(&part, lambda, 0, progress, &m, err);
         fl_l2_normal_done(&part);
         if (rc != FL_OK)
             break;
@@ -190,8 +191,8 @@ static void linear_gave(const struct fl_l2_normal *a, uint32_t M, uint32_t L, ui
     z->mean[M] = a->mean[a->P + l];
 }
 
-static int linear_second(const struct fl_l2_normal *a, uint32_t M, uint32_t L, double lambda, const double *first, const double *base,
-                         struct fl_l2_linear *m, struct fl_err *err)
+static int linear_second(const struct fl_l2_normal *a, uint32_t M, uint32_t L, double lambda, atomic_ullong *progress, const double *first,
+                         const double *base, struct fl_l2_linear *m, struct fl_err *err)
 {
     struct fl_l2_normal z = { .n = a->n, .P = M, .T = 1 };
     z.mean = malloc((M + 1) * sizeof *z.mean);
@@ -202,7 +203,7 @@ static int linear_second(const struct fl_l2_normal *a, uint32_t M, uint32_t L, d
     for (uint32_t l = 0; rc == FL_OK && l < L; l++) {
         struct fl_l2_linear top;
         linear_gave(a, M, L, l, first, base, &z);
-        rc = fl_l2_linear_fit(&z, lambda, 0, &top, err);
+        rc = fl_l2_linear_fit(&z, lambda, 0, progress, &top, err);
         if (rc != FL_OK)
             break;
         m->intercept[l] = top.intercept[0];
@@ -217,7 +218,8 @@ static int linear_second(const struct fl_l2_normal *a, uint32_t M, uint32_t L, d
     return rc;
 }
 
-int fl_l2_linear_two(const struct fl_l2_normal *a, uint32_t M, uint32_t L, double lambda, struct fl_l2_linear *out, struct fl_err *err)
+int fl_l2_linear_two(const struct fl_l2_normal *a, uint32_t M, uint32_t L, double lambda, atomic_ullong *progress, struct fl_l2_linear *out,
+                     struct fl_err *err)
 {
     struct fl_l2_linear m;
     if (a->P != M * L || a->T != L)
@@ -226,9 +228,9 @@ int fl_l2_linear_two(const struct fl_l2_normal *a, uint32_t M, uint32_t L, doubl
     if (rc != FL_OK)
         return rc;
     double *first = malloc((size_t)M * L * L * sizeof *first), *base = malloc((size_t)M * L * sizeof *base);
-    rc = first && base ? linear_first(a, M, L, lambda, first, base, &m.dropped, err) : fl_err_set(err, FL_E_NOMEM, "no memory for %u models", M);
+    rc = first && base ? linear_first(a, M, L, lambda, progress, first, base, &m.dropped, err) : fl_err_set(err, FL_E_NOMEM, "no memory for %u models", M);
     if (rc == FL_OK)
-        rc = linear_second(a, M, L, lambda, first, base, &m, err);
+        rc = linear_second(a, M, L, lambda, progress, first, base, &m, err);
     free(first);
     free(base);
     if (rc == FL_OK)

@@ -41,7 +41,7 @@ L2_INLINE double solve_diagonal(uint32_t n, const double *a, uint32_t i)
     return sum;
 }
 
-L2_INLINE uint32_t solve_factor(uint32_t n, double *a, double tiny)
+L2_INLINE uint32_t solve_factor(uint32_t n, double *a, double tiny, atomic_ullong *progress)
 {
     for (uint32_t from = 0; from < n; from += SOLVE_BLOCK) {
         uint32_t upto = from + SOLVE_BLOCK < n ? from + SOLVE_BLOCK : n;
@@ -56,25 +56,27 @@ L2_INLINE uint32_t solve_factor(uint32_t n, double *a, double tiny)
         }
         for (uint32_t i = upto; i < n; i++)
             solve_row(n, a, from, upto, i);
+        if (progress != NULL)
+            atomic_fetch_add(progress, 1);
     }
     return n;
 }
 
-typedef uint32_t solve_kernel(uint32_t n, double *a, double tiny);
-static uint32_t solve_plain(uint32_t n, double *a, double tiny) { return solve_factor(n, a, tiny); }
+typedef uint32_t solve_kernel(uint32_t n, double *a, double tiny, atomic_ullong *progress);
+static uint32_t solve_plain(uint32_t n, double *a, double tiny, atomic_ullong *p) { return solve_factor(n, a, tiny, p); }
 #if defined(__x86_64__)
-L2_AVX2 static uint32_t solve_avx2(uint32_t n, double *a, double tiny) { return solve_factor(n, a, tiny); }
-L2_AVX512 static uint32_t solve_avx512(uint32_t n, double *a, double tiny) { return solve_factor(n, a, tiny); }
+L2_AVX2 static uint32_t solve_avx2(uint32_t n, double *a, double tiny, atomic_ullong *p) { return solve_factor(n, a, tiny, p); }
+L2_AVX512 static uint32_t solve_avx512(uint32_t n, double *a, double tiny, atomic_ullong *p) { return solve_factor(n, a, tiny, p); }
 static solve_kernel *const solve_kernels[] = { solve_plain, solve_avx2, solve_avx512 };
 #else
 static solve_kernel *const solve_kernels[] = { solve_plain };
 #endif
 
-uint32_t fl_l2_cholesky(uint32_t n, double *a, double lambda, double tiny)
+uint32_t fl_l2_cholesky(uint32_t n, double *a, double lambda, double tiny, atomic_ullong *progress)
 {
     for (uint32_t i = 0; i < n; i++)
         a[(size_t)i * n + i] += lambda;
-    return solve_kernels[fl_l2_kernel(NULL)](n, a, tiny);
+    return solve_kernels[fl_l2_kernel(NULL)](n, a, tiny, progress);
 }
 
 void fl_l2_cholesky_solve(uint32_t n, const double *u, uint32_t T, double *b)
@@ -104,6 +106,7 @@ struct nnls {
     const double *A, *b;
     size_t   stride;
     double   lambda;
+    atomic_ullong *progress;
     uint32_t *p;                       /* the passive set: columns that may differ from 0, rising */
     bool    *out;                      /* columns that made the system singular */
     double  *w, *z, *u;                /* gradient, solution on the passive set, its factor */
@@ -127,7 +130,7 @@ static bool nnls_solve(struct nnls *s)
             s->u[(size_t)i * s->np + j] = s->A[(size_t)s->p[i] * s->n + s->p[j]];
         s->z[i] = s->b[s->p[i] * s->stride];
     }
-    if (fl_l2_cholesky(s->np, s->u, s->lambda, SOLVE_TINY) < s->np)
+    if (fl_l2_cholesky(s->np, s->u, s->lambda, SOLVE_TINY, s->progress) < s->np)
         return false;
     fl_l2_cholesky_solve(s->np, s->u, 1, s->z);
     return true;
@@ -220,9 +223,9 @@ static int nnls_run(struct nnls *s, double *x, struct fl_err *err)
     return fl_err_set(err, FL_E_NUM, "non-negative least squares did not settle in %u steps; lambda above 0 helps", 30 * s->n);
 }
 
-int fl_l2_nnls(uint32_t n, const double *A, double lambda, const double *b, size_t stride, double *x, struct fl_err *err)
+int fl_l2_nnls(uint32_t n, const double *A, double lambda, const double *b, size_t stride, double *x, atomic_ullong *progress, struct fl_err *err)
 {
-    struct nnls s = { .n = n, .A = A, .b = b, .stride = stride, .lambda = lambda };
+    struct nnls s = { .n = n, .A = A, .b = b, .stride = stride, .lambda = lambda, .progress = progress };
     s.p = malloc((n + 1) * sizeof *s.p);
     s.out = calloc(n + 1, sizeof *s.out);
     s.w = malloc((n + 1) * sizeof *s.w);

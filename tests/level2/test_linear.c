@@ -125,11 +125,11 @@ FL_TEST(as_scikit_learn_and_scipy)
     CHECK_OK(fl_l2_normal(&g, &f, P, iota, d.L, iota, &a, &err), err);
     static const struct { double lambda; unsigned flags; } fits[] = { { 1, 0 }, { 30, 0 }, { 0, 0 }, { 0, FL_L2_NONNEG } };
     for (size_t i = 0; i < 4; i++) {
-        CHECK_OK(fl_l2_linear_fit(&a, fits[i].lambda, fits[i].flags, &m, &err), err);
+        CHECK_OK(fl_l2_linear_fit(&a, fits[i].lambda, fits[i].flags, NULL, &m, &err), err);
         CHECK_NEAR(differ(&m, &ref), 0, 1e-8);
         fl_l2_linear_done(&m);
     }
-    CHECK_OK(fl_l2_linear_two(&a, d.M, d.L, 1, &m, &err), err);
+    CHECK_OK(fl_l2_linear_two(&a, d.M, d.L, 1, NULL, &m, &err), err);
     CHECK_NEAR(differ(&m, &ref), 0, 1e-8);
     fl_l2_linear_done(&m);
     fl_l2_normal_done(&a);
@@ -185,16 +185,16 @@ FL_TEST(constant_columns_are_dropped_and_dependent_ones_told)
     }
     CHECK_OK(fl_l2_gram(&d, FL_L2_PROB, NULL, NULL, &g, &err), err);
     CHECK_OK(fl_l2_normal(&g, &f, 6, iota, 3, iota, &a, &err), err);
-    CHECK_INT(fl_l2_linear_fit(&a, 0, 0, &m, &err), FL_E_NUM);
+    CHECK_INT(fl_l2_linear_fit(&a, 0, 0, NULL, &m, &err), FL_E_NUM);
     CHECK_HAS(err.text, "lambda");
-    CHECK_OK(fl_l2_linear_fit(&a, 1, 0, &m, &err), err);
+    CHECK_OK(fl_l2_linear_fit(&a, 1, 0, NULL, &m, &err), err);
     CHECK_INT(m.dropped, 1);
     for (uint32_t t = 0; t < 3; t++) {
         CHECK(m.coef[1 * 3 + t] == 0);
         CHECK_NEAR(m.coef[0 * 3 + t], m.coef[5 * 3 + t], 1e-9);
     }
     fl_l2_linear_done(&m);
-    CHECK_OK(fl_l2_linear_fit(&a, 0, FL_L2_NONNEG, &m, &err), err);
+    CHECK_OK(fl_l2_linear_fit(&a, 0, FL_L2_NONNEG, NULL, &m, &err), err);
     fl_l2_linear_done(&m);
     fl_l2_normal_done(&a);
     fl_l2_gram_done(&g);
@@ -218,7 +218,7 @@ FL_TEST(nnls_is_optimal)
                     A[i * N + j] += B[k][i] * B[k][j];
             }
         }
-        CHECK_OK(fl_l2_nnls(N, A, round % 2, b, 1, x, &err), err);
+        CHECK_OK(fl_l2_nnls(N, A, round % 2, b, 1, x, NULL, &err), err);
         for (uint32_t i = 0; i < N; i++) {
             double g = b[i] - round % 2 * x[i];
             for (uint32_t j = 0; j < N; j++)
@@ -248,10 +248,29 @@ FL_TEST(nnls_settles_on_columns_that_are_nearly_one)
             for (uint32_t k = 0; k < 40; k++)
                 A[i] += B[k][i / N] * B[k][i % N];
         }
-        CHECK_OK(fl_l2_nnls(N, A, 0, b, 1, x, &err), err);
+        CHECK_OK(fl_l2_nnls(N, A, 0, b, 1, x, NULL, &err), err);
         for (uint32_t i = 0; i < N; i++)
             CHECK(x[i] >= 0 && isfinite(x[i]));
     }
+}
+
+/* What watches over a fit must see it get on within one long solution, not only between them. */
+FL_TEST(long_solutions_tell_that_they_get_on)
+{
+    enum { N = 300 };
+    atomic_ullong seen = 0;
+    double *a = calloc((size_t)N * N, sizeof *a), b[N], x[N];
+    struct fl_err err = { 0 };
+    for (uint32_t i = 0; i < N; i++) {
+        a[i * N + i] = 2;
+        b[i] = 1;
+    }
+    CHECK_OK(fl_l2_nnls(N, a, 0, b, 1, x, &seen, &err), err);
+    CHECK(atomic_load(&seen) >= N);
+    atomic_store(&seen, 0);
+    CHECK_INT(fl_l2_cholesky(N, a, 1, 1e-12, &seen), N);
+    CHECK(atomic_load(&seen) >= N / 40);
+    free(a);
 }
 
 FL_TEST(bad_data_is_named)
@@ -281,7 +300,7 @@ int main(int argc, char **argv)
     static const struct fl_case cases[] = {
         CASE(products_are_sums_over_rows), CASE(kernels_make_the_same_bits), CASE(as_scikit_learn_and_scipy),
         CASE(folds_by_adding_or_taking_away_are_one), CASE(constant_columns_are_dropped_and_dependent_ones_told), CASE(nnls_is_optimal), CASE(nnls_settles_on_columns_that_are_nearly_one),
-        CASE(bad_data_is_named), { 0 }
+        CASE(long_solutions_tell_that_they_get_on), CASE(bad_data_is_named), { 0 }
     };
     return fl_run(cases, argc, argv);
 }

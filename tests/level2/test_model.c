@@ -58,8 +58,8 @@ static int fitted(const struct fl_l2_data *d, int kind, int features, int transf
         } else if (m.mlp != NULL) {
             rc = fl_l2_mlp_fit(&t, &net, &m.mlp[i], err);
         } else if ((rc = fl_l2_normal(&g, &f, P, columns, T, outputs, &a, err)) == FL_OK) {
-            rc = kind == FL_L2_RIDGE2 ? fl_l2_linear_two(&a, d->M, d->L, 1, &m.linear[i], err)
-                                      : fl_l2_linear_fit(&a, 1, kind == FL_L2_NNLS ? FL_L2_NONNEG : 0, &m.linear[i], err);
+            rc = kind == FL_L2_RIDGE2 ? fl_l2_linear_two(&a, d->M, d->L, 1, NULL, &m.linear[i], err)
+                                      : fl_l2_linear_fit(&a, 1, kind == FL_L2_NNLS ? FL_L2_NONNEG : 0, NULL, &m.linear[i], err);
             fl_l2_normal_done(&a);
         }
         free(rows);
