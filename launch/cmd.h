@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 struct fl_graph;
+struct fl_run_conf;
 
 /* What was given; texts are those of argv. */
 struct fl_args {
@@ -49,6 +50,9 @@ void fl_cmd_help(const struct fl_cmd *);
 
 /* cmd_run.c. The graph in the file with the --set of the arguments, or NULL after the complaints went to stderr. */
 struct fl_graph *fl_cmd_load(const char *file, const struct fl_args *);
+/* fl_run_graph; what is placed on other hosts is folded away first. Where it resumes, threads that are left to flowrun stay as config.json in
+ * its run_dir has them. */
+int fl_cmd_run_graph(struct fl_graph *, const struct fl_run_conf *);
 
 /* Each returns the exit status. */
 int fl_cmd_run(const struct fl_args *);

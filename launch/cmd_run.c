@@ -26,9 +26,19 @@ struct fl_graph *fl_cmd_load(const char *file, const struct fl_args *a)
     return rc == FL_OK ? g : NULL;
 }
 
-/* What is placed on other hosts is folded away first. */
-static int run_graph(const struct fl_graph *g, const struct fl_run_conf *conf)
+static void run_keep(struct fl_graph *g, const char *dir)
 {
+    char *file = fl_need_text("%s/config.json", dir);
+    json_t *was = json_load_file(file, 0, NULL);         /* one that can't be read is complained of when it is compared */
+    fl_threads_keep(g, was);
+    json_decref(was);
+    free(file);
+}
+
+int fl_cmd_run_graph(struct fl_graph *g, const struct fl_run_conf *conf)
+{
+    if (conf->resume)
+        run_keep(g, conf->run_dir);
     if (g->nsegments == 0)
         return fl_run_graph(g, conf);
     if (g->hosts->insecure)
@@ -45,7 +55,7 @@ static int run_go_on(const struct fl_args *a, const char *run, const char *now)
     struct stat st;
     if (fl_programme_is_dir(run)) {
         if (a->nfiles == 0 && a->nsets == 0)
-            return fl_programme_resume(&(struct fl_run_conf){ .run_dir = run, .quiet = a->quiet, .metrics = a->metrics });
+            return fl_programme_resume(&(struct fl_run_conf){ .run_dir = run, .quiet = a->quiet, .metrics = a->metrics, .force = a->force });
         fprintf(stderr, "flowrun: a programme goes on as it was begun: want --resume %s alone\n", a->resume);
         return 2;
     }
@@ -56,15 +66,11 @@ static int run_go_on(const struct fl_args *a, const char *run, const char *now)
         return 2;
     }
     struct fl_graph *g = fl_cmd_load(now != NULL ? now : file, a);
-    json_t *was = json_load_file(file, 0, NULL);         /* one that can't be read is complained of when it is compared */
     free(file);
-    if (g != NULL)
-        fl_threads_keep(g, was);
-    json_decref(was);
     if (g == NULL)
         return 2;
     const struct fl_run_conf conf = { .run_dir = run, .quiet = a->quiet, .metrics = a->metrics, .resume = true, .force = a->force };
-    int status = run_graph(g, &conf);
+    int status = fl_cmd_run_graph(g, &conf);
     fl_graph_free(g);
     return status;
 }
@@ -128,7 +134,7 @@ int fl_cmd_run(const struct fl_args *a)
     if (g == NULL)
         return 2;
     const struct fl_run_conf conf = { .run_dir = a->run_dir, .quiet = a->quiet, .metrics = a->metrics, .start = a->start };
-    int status = run_may_start(g, a) ? run_graph(g, &conf) : 2;
+    int status = run_may_start(g, a) ? fl_cmd_run_graph(g, &conf) : 2;
     fl_graph_free(g);
     return status;
 }

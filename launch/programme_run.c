@@ -2,6 +2,7 @@
  *
  * DIR/programme.json is the programme as it was begun, DIR/versions.json the folder it was started in, DIR/passes.json how its steps
  * were cut and what is done, DIR/PASS the run directory of each pass. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -61,7 +62,8 @@ static bool state_take(struct fl_step *s, const json_t *j)
     const json_t *sinks = json_object_get(j, "jobs"), *exit = json_object_get(j, "exit"), *sink;
     const char *name = json_string_value(json_object_get(j, "pass"));
     size_t i;
-    if (name == NULL || !json_is_array(sinks) || json_array_size(sinks) == 0 || strchr(name, '/') != NULL)
+    if (name == NULL || !json_is_array(sinks) || json_array_size(sinks) == 0 || strchr(name, '/') != NULL || name[0] == '.' ||
+        !(json_is_null(exit) || (json_is_integer(exit) && (json_integer_value(exit) == 0 || json_integer_value(exit) == 3))))
         return false;
     s->passes = fl_need_grow(s->passes, s->npasses + 1, sizeof *s->passes);
     struct fl_pass *pass = &s->passes[s->npasses++];
@@ -148,7 +150,7 @@ static char *run_name(const struct fl_programme *p)
 /* Two flowruns must not work on the same programme. The descriptor, or -1 after a line. */
 static int run_lock(const char *dir)
 {
-    char *path = fl_need_text("%s/lock", dir);
+    char *path = fl_need_text("%s/programme.lock", dir);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0)
         fprintf(stderr, "flowrun: %s: %s\n", path, strerror(errno));
@@ -159,6 +161,31 @@ static int run_lock(const char *dir)
     }
     free(path);
     return fd;
+}
+
+/* Runs that lie there would be taken for passes that were begun. False after a line. */
+static bool run_fresh(const char *dir)
+{
+    if (fl_programme_is_dir(dir)) {
+        fprintf(stderr, "flowrun: %s: holds a programme already; go on with it by --resume %s, or name another folder\n", dir, dir);
+        return false;
+    }
+    DIR *d = opendir(dir);
+    char *found = NULL;
+    for (struct dirent *e; d != NULL && found == NULL && (e = readdir(d)) != NULL; ) {
+        char *config = fl_need_text("%s/%s/config.json", dir, e->d_name);
+        if (strcmp(e->d_name, "..") != 0 && access(config, F_OK) == 0)
+            found = config;
+        else
+            free(config);
+    }
+    if (d != NULL)
+        closedir(d);
+    if (found != NULL)
+        fprintf(stderr, "flowrun: %s: there is a run already (%s), but no programme; name another folder\n", dir, found);
+    bool fresh = found == NULL;
+    free(found);
+    return fresh;
 }
 
 /* ---- passes ---- */
@@ -198,8 +225,8 @@ static int run_pass(struct fl_programme *p, struct fl_step *s, struct fl_pass *p
     if (!how->quiet)
         fprintf(stderr, "%s: %u jobs%s\n", pass->name, pass->nsinks, begun ? ", begun before" : "");
     if (run_graph(p, s, pass, config, begun, &g) == FL_OK) {
-        const struct fl_run_conf conf = { .run_dir = run, .quiet = how->quiet, .metrics = how->metrics, .resume = begun, .asked = &asked };
-        status = fl_run_graph(g, &conf);
+        const struct fl_run_conf conf = { .run_dir = run, .quiet = how->quiet, .metrics = how->metrics, .resume = begun, .force = begun && how->force, .asked = &asked };
+        status = fl_cmd_run_graph(g, &conf);
     }
     if (status == 0 || status == 3) {
         run_account(pass, run, status);
@@ -217,8 +244,10 @@ static int run_pass(struct fl_programme *p, struct fl_step *s, struct fl_pass *p
 static int run_step(struct fl_programme *p, struct fl_step *s, const char *dir, const struct fl_run_conf *how)
 {
     int worst = 0;
-    if (s->npasses == 0 && (fl_programme_open(p, s) != FL_OK || state_save(p, dir) != FL_OK))
+    if (s->npasses == 0 && fl_programme_open(p, s) != FL_OK)
         return 2;
+    if (state_save(p, dir) != FL_OK)
+        return 1;
     for (uint32_t k = 0; k < s->npasses; k++) {
         int status = s->passes[k].exit;
         if (status == FL_PASS_TODO)
@@ -277,9 +306,7 @@ int fl_programme_run(struct fl_programme *p, const struct fl_run_conf *how)
         return 2;
     char *dir = how->run_dir != NULL ? fl_need_copy(how->run_dir) : run_name(p);
     int status = 2, lock = -1;
-    if (fl_programme_is_dir(dir))
-        fprintf(stderr, "flowrun: %s: holds a programme already; go on with it by --resume %s, or name another folder\n", dir, dir);
-    else if (run_folder(dir) == FL_OK && (lock = run_lock(dir)) >= 0)
+    if (run_folder(dir) == FL_OK && (lock = run_lock(dir)) >= 0 && run_fresh(dir))
         status = run_out_folders(p) == FL_OK && run_begin(p, dir) == FL_OK ? run_all(p, dir, how) : 1;
     if (lock >= 0)
         close(lock);

@@ -180,6 +180,8 @@ def a_list_of_passes_that_does_not_fit_is_refused(tmp):
     wrong("not a list of passes", "[")
     wrong("not a list of passes", json.dumps([dict(good[0], step="other")]))
     wrong("not a list of passes", json.dumps([dict(good[0], jobs=[])]))
+    wrong("not a list of passes", json.dumps([dict(good[0], exit=1)]))
+    wrong("not a list of passes", json.dumps([dict(good[0], **{"pass": ".."})]))
     wrong("no stage is called sink-none", json.dumps([dict(p, jobs=["sink-none"], exit=None, **{"pass": "new"}) for p in good[:1]]))
     with open(place + "/run/passes.json", "w") as f:
         json.dump(good, f)
@@ -213,6 +215,57 @@ def within(place, name):
     """All sinks of the pass hold a batch, so that it counts as done."""
     sinks = glob.glob("%s/run/%s/journal/*" % (place, name))
     return len(sinks) > 0 and all(committed(place + "/run/" + name, os.path.basename(s)) > 200 for s in sinks)
+
+
+def small(tmp, steps, name="small.json", **top):
+    """A programme of few tiles; each step is the default chain, changed by a function, into files of its own."""
+    stages = {}
+    for step, change in steps.items():
+        os.makedirs("%s/%s" % (tmp, step), exist_ok=True)
+        stages[step] = {"stages": flow.chain("%s/%s" % (tmp, step), TILES + "/*1[1-4].jpg", batch=4)}
+        change(stages[step]["stages"])
+    with open(tmp + "/" + name, "w") as f:
+        json.dump(dict({"memory": "100MB", "programme": stages}, **top), f)
+    return name
+
+
+def beginnings(tmp):
+    """Any name of a step will do; a folder with other runs will not; stages go to the hosts that the file names."""
+    def far(stages):
+        stages["net"]["place"] = "far"
+
+    file = small(tmp, {"lock": lambda s: None, "placed": far}, hosts={"far": ["h1"]}, cluster={"launcher": "exec"})
+    flowrun(file, "--run", "run", "-q", cwd=tmp)
+    same([p["exit"] for p in passes(tmp)], [0, 0], "passes")
+    same(slurp(tmp + "/placed/probs.csv"), slurp(tmp + "/lock/probs.csv"), "results")
+    at = report(tmp + "/run/placed")["stages"]
+    holds("h1" in json.dumps(at) and "h1" not in json.dumps(report(tmp + "/run/lock")["stages"]), "net was on its host: %r" % at)
+
+    os.remove(tmp + "/run/programme.json")                 # what is left is no programme, but would pass for passes that were begun
+    _, _, err = flowrun(file, "--run", "run", "-q", cwd=tmp, want=2)
+    holds("there is a run already (run/" in err, err)
+    _, _, err = flowrun(file, "--run", "run/lock", "-q", cwd=tmp, want=2)
+    holds("there is a run already (run/lock/" in err, err)
+
+
+def other_weights_go_on_by_force(tmp):
+    """A pass that was at work when its weights were changed: what is committed is of the old ones, which has to be said."""
+    def put(model):
+        for ext in (".safetensors", ".json"):
+            with open(tmp + "/net" + ext, "wb") as f:
+                f.write(slurp(model.replace(".safetensors", ext)))
+
+    file = small(tmp, {"a": lambda s: s["net"]["options"].update(weights=[tmp + "/net.safetensors"])})
+    put(MODELS[0])
+    flowrun(file, "--run", "run", "-q", cwd=tmp)
+    undone = [dict(passes(tmp)[0], exit=None)]
+    with open(tmp + "/run/passes.json", "w") as f:
+        json.dump(undone, f)
+    put(MODELS[1])
+    _, _, err = flowrun("--resume", "run", "-q", cwd=tmp, want=2)
+    holds("--force mixes them" in err, err)
+    flowrun("--resume", "run", "--force", "-q", cwd=tmp)
+    same([p["exit"] for p in passes(tmp)], [0], "passes")
 
 
 def all_480(tmp):
@@ -294,4 +347,4 @@ def complaints(tmp):
 
 
 if __name__ == "__main__":
-    sys.exit(flow.run_cases([twelve_networks_of_three_folds_from_tiles_to_a_submission, a_list_of_passes_that_does_not_fit_is_refused, all_480, complaints]))
+    sys.exit(flow.run_cases([twelve_networks_of_three_folds_from_tiles_to_a_submission, a_list_of_passes_that_does_not_fit_is_refused, beginnings, other_weights_go_on_by_force, all_480, complaints]))
