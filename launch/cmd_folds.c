@@ -11,7 +11,7 @@
 #include "runtime/labels.h"
 #include "runtime/text.h"
 
-struct folds_args { const char *table, *method, *folds, *seed, *groups, *names, *out, *svg; };
+struct folds_args { const char *table, *method, *folds, *seed, *groups, *names, *out, *svg, *allow_empty; };
 
 static const struct { const char *name, *value, *help; size_t off; } folds_flags[] = {
     { "--method", "NAME", "loop (default), iterative (Sechidis et al. 2011), kfold (at random), or group (loop over groups)", offsetof(struct folds_args, method) },
@@ -19,6 +19,7 @@ static const struct { const char *name, *value, *help; size_t off; } folds_flags
     { "--seed", "N", "of every draw (42)", offsetof(struct folds_args, seed) },
     { "--groups", "CSV", "image_name,group: tiles of one group (a scene) stay together; the method cuts groups", offsetof(struct folds_args, groups) },
     { "--names", "A,B,...", "the label set, where it is not the default one", offsetof(struct folds_args, names) },
+    { "--allow-empty", NULL, "a tile may have no label at all", offsetof(struct folds_args, allow_empty) },
     { "--out", "CSV", "writes image_name,fold", offsetof(struct folds_args, out) },
     { "--svg", "FILE", "writes a histogram of the labels for each fold", offsetof(struct folds_args, svg) },
 };
@@ -53,7 +54,8 @@ static int folds_help(void)
     printf("%s\nCuts the tiles of a label table into folds with as even a share of every label as can be, and prints how they lie.\n\n"
            "  LABELS             CSV (.gz too): image_name,tags or image_name and one column of 0 and 1 a label\n", folds_usage);
     for (size_t i = 0; i < FOLDS_FLAGS; i++)
-        printf("  %s %s%*s %s\n", folds_flags[i].name, folds_flags[i].value, (int)(17 - strlen(folds_flags[i].name) - strlen(folds_flags[i].value)), "", folds_flags[i].help);
+        printf("  %s %-*s %s\n", folds_flags[i].name, (int)(17 - strlen(folds_flags[i].name)), folds_flags[i].value != NULL ? folds_flags[i].value : "",
+               folds_flags[i].help);
     printf("  --help, --version\n\nExit status: 0 done, 1 a file can't be used, 2 the arguments are wrong.\n");
     return 0;
 }
@@ -67,9 +69,14 @@ static int folds_option(int argc, char **argv, int *i, struct folds_args *a)
         names[k] = folds_flags[k].name;
         if (strlen(names[k]) != len || memcmp(names[k], argv[*i], len) != 0)
             continue;
+        const char **to = (const char **)(void *)((char *)a + folds_flags[k].off);
+        if (folds_flags[k].value == NULL) {
+            *to = names[k];
+            return eq != NULL ? folds_wrong(names[k], " takes no value") : 0;
+        }
         if (eq == NULL && *i + 1 >= argc)
             return folds_wrong(names[k], " wants a value");
-        *(const char **)(void *)((char *)a + folds_flags[k].off) = eq != NULL ? eq + 1 : argv[++*i];
+        *to = eq != NULL ? eq + 1 : argv[++*i];
         return 0;
     }
     const char *near = fl_nearest(argv[*i], names);
@@ -140,7 +147,7 @@ static int folds_read(const struct folds_args *a, struct folds_work *w, struct f
 {
     int rc = folds_names(a, w, err);
     if (rc == FL_OK)
-        rc = fl_truth_read(a->table, w->L, w->names, 0, UINT32_MAX, 0, &w->truth, err);
+        rc = fl_truth_read(a->table, w->L, w->names, 0, UINT32_MAX, a->allow_empty != NULL, &w->truth, err);
     if (rc == FL_OK && w->truth.n >= UINT32_MAX)
         rc = fl_err_set(err, FL_E_INPUT, "%s: too many rows", a->table);
     if (rc != FL_OK)

@@ -14,8 +14,8 @@
 
 struct score_args {
     const char *pred, *labels, *names, *folds, *column, *against, *report, *rows, *columns;
-    double threshold, beta;
-    bool   json, subset, calibration, per_class;
+    double threshold, beta, empty_score;
+    bool   json, subset, allow_empty, calibration, per_class;
 };
 
 /* ---- work ---- */
@@ -95,7 +95,7 @@ static int score_read(struct score *s, const struct score_args *a, struct fl_err
     if (rc == FL_OK && s->pred.p == NULL && (a->threshold >= 0.0 || a->per_class || a->calibration))
         rc = fl_err_set(err, FL_E_CONFIG, "%s: holds tags, so there is nothing to hold --threshold, --per-class or --calibration against", a->pred);
     if (rc == FL_OK)
-        rc = fl_truth_read(a->labels, s->pred.L, (const char *const *)s->pred.labels, 0, UINT32_MAX, 0, &s->truth, err);
+        rc = fl_truth_read(a->labels, s->pred.L, (const char *const *)s->pred.labels, 0, UINT32_MAX, a->allow_empty, &s->truth, err);
     if (rc == FL_OK)
         rc = score_match(s, a, err);
     if (rc == FL_OK && a->folds != NULL)
@@ -263,6 +263,7 @@ static int score_run(const struct score_args *a)
     if (s == NULL)
         return 1;
     s->beta = a->beta;
+    s->empty_score = a->empty_score;
     s->threshold = a->threshold >= 0.0 ? a->threshold : fl_f2_threshold_of(a->beta);
     int status = 0, rc = score_read(s, a, &err);
     if (rc == FL_OK)
@@ -288,6 +289,8 @@ int fl_cmd_score(int argc, char **argv)
         { "--threshold", "T", FL_RAW_UNIT, &a.threshold, NULL, "a label is on when its probability is above T (1/(1+beta^2): .2 for F2)" },
         { "--beta", "B", FL_RAW_POSITIVE, &a.beta, NULL, "recall weighs B times as much as precision (2)" },
         { "--subset", NULL, FL_RAW_FLAG, &a.subset, NULL, "LABELS may hold more tiles than PREDICTIONS" },
+        { "--allow-empty", NULL, FL_RAW_FLAG, &a.allow_empty, NULL, "a tile of LABELS may have no label at all" },
+        { "--empty-score", "S", FL_RAW_UNIT, &a.empty_score, NULL, "F-beta of predicting nothing where nothing is true (0)" },
         { "--names", "A,B,...", FL_RAW_TEXT, &a.names, NULL, "the label set, where it is not the default one" },
         { "--folds", "TABLE", FL_RAW_TEXT, &a.folds, NULL, "a row a fold: image_name and a column of folds" },
         { "--fold-column", "NAME", FL_RAW_TEXT, &a.column, NULL, "its column (fold)" },

@@ -24,7 +24,7 @@ struct score_set {
 struct score_fold { uint64_t n; double bce, f, exact, other; };
 
 struct score {
-    double   beta, threshold;
+    double   beta, threshold, empty_score;  /* empty_score: F of a tile without labels for which none is predicted */
     struct fl_predictions pred, other;      /* other.n = 0: not compared */
     struct fl_truth truth;
     struct fl_folds folds;                  /* n = 0: none */

@@ -33,7 +33,7 @@ static int figures_set(const struct score *s, const struct fl_predictions *p, st
     else
         memcpy(out->h, p->h, n * L);
     if (rc == FL_OK)
-        rc = fl_metric(n, L, s->y, out->h, s->beta, 0.0, out->tile, &out->m, err);
+        rc = fl_metric(n, L, s->y, out->h, s->beta, s->empty_score, out->tile, &out->m, err);
     for (uint64_t i = 0; rc == FL_OK && i < n; i++)
         out->empty += memchr(out->h + i * L, 1, L) == NULL;
     return rc;
@@ -53,7 +53,7 @@ static int figures_exact(const struct score *s, const struct fl_predictions *p, 
 {
     struct fl_f2 f;
     double row[FL_MAX_LABELS], e, sum = 0.0;
-    int rc = fl_f2_init(&f, p->L, s->beta, 0.0, 0, UINT32_MAX, err);
+    int rc = fl_f2_init(&f, p->L, s->beta, s->empty_score, 0, UINT32_MAX, err);
     out->exact = rc == FL_OK ? malloc(p->n * sizeof *out->exact) : NULL;
     if (rc == FL_OK && out->exact == NULL)
         return fl_err_set(err, FL_E_NOMEM, "no memory for %llu rows", (unsigned long long)p->n);
@@ -67,7 +67,7 @@ static int figures_exact(const struct score *s, const struct fl_predictions *p, 
             tp += y[l] & (set >> l & 1);
             ny += y[l];
         }
-        out->exact[i] = fl_fbeta(tp, ny, (uint32_t)__builtin_popcountll(set), f.b2, 0.0);
+        out->exact[i] = fl_fbeta(tp, ny, (uint32_t)__builtin_popcountll(set), f.b2, s->empty_score);
         sum += out->exact[i];
         out->bce += figures_loss(p->p + i * p->L, y, p->L);
     }
@@ -111,7 +111,7 @@ static double figures_mean_at(const struct score *s, const double *t, const uint
             ny += y;
             nh += h;
         }
-        sum += fl_fbeta(tp, ny, nh, s->beta * s->beta, 0.0);
+        sum += fl_fbeta(tp, ny, nh, s->beta * s->beta, s->empty_score);
         n++;
     }
     return n > 0 ? sum / (double)n : 0.0;
@@ -164,7 +164,7 @@ static int figures_per_class(struct score *s, struct fl_err *err)
 {
     struct fl_f2 f;
     uint64_t n = s->pred.n, L = s->pred.L;
-    int rc = fl_f2_init(&f, s->pred.L, s->beta, 0.0, 0, UINT32_MAX, err);
+    int rc = fl_f2_init(&f, s->pred.L, s->beta, s->empty_score, 0, UINT32_MAX, err);
     if (rc == FL_OK)
         rc = fl_f2_fit_per_class(&f, n, s->pred.p, s->y, s->limits, err);
     if (rc != FL_OK)

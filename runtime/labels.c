@@ -226,7 +226,7 @@ static int labels_row(struct labels_reader *r, const struct fl_csv *c, struct fl
     if (rc != FL_OK)
         return rc;
     if (r->L > 0 && !r->allow_empty && memchr(y, 1, r->L) == NULL)
-        return labels_bad(r, c->line, err, "%s: no tags", id);
+        return labels_bad(r, c->line, err, "%s: no tags (allow_empty takes that for a tile without labels)", id);
     memset(t->ids[t->n], 0, sizeof t->ids[0]);
     memcpy(t->ids[t->n], id, c->width[r->id_column]);
     t->n++;

@@ -22,6 +22,7 @@ struct preds {
     char   *labels, *folds_path, *fold_column, *tta, *columns, *rows, *group;
     int     split, merge;
     int64_t batch;
+    bool    allow_empty;
     char  **found;                    /* [nmodels] what the paths stand for */
     uint32_t nmodels;
     struct fl_predictions *model;     /* [nmodels] */
@@ -166,7 +167,7 @@ static int preds_same(const struct preds *s, uint32_t m, struct fl_err *err)
 static int preds_truth(struct fl_ctx *ctx, struct fl_err *err)
 {
     struct preds *s = ctx->state;
-    int rc = fl_truth_read(s->labels, ctx->nlabels, ctx->labels, ctx->exclusive, ctx->rest_off, 0, &s->truth, err);
+    int rc = fl_truth_read(s->labels, ctx->nlabels, ctx->labels, ctx->exclusive, ctx->rest_off, s->allow_empty, &s->truth, err);
     for (uint64_t i = 0; rc == FL_OK && i < s->model[0].n; i++)
         if (fl_truth_find(&s->truth, s->model[0].ids[i]) < 0)
             rc = fl_err_set(err, FL_E_LABEL, "%s: no row for the tile %s of %s", s->labels, s->model[0].ids[i], s->found[0]);
@@ -368,6 +369,8 @@ static const struct fl_opt preds_opts[] = {
     { .name = "fold_column", .type = FL_OPT_STR, .off = offsetof(struct preds, fold_column), .def = "fold", .help = "The fold table's column." },
     { .name = "labels", .type = FL_OPT_PATH, .off = offsetof(struct preds, labels),
       .help = "Label table (image_name,tags or one column a label; .gz too): adds the tensor truth; every tile must have a row." },
+    { .name = "allow_empty", .type = FL_OPT_BOOL, .off = offsetof(struct preds, allow_empty), .def = "false",
+      .help = "With labels: a tile may have none at all; else a row without any is refused." },
     { .name = "batch", .type = FL_OPT_INT, .off = offsetof(struct preds, batch), .def = "256", .min = 1, .max = 4096, .help = "Tiles in a batch." },
     { .name = "rows", .type = FL_OPT_STR, .off = offsetof(struct preds, rows),
       .help = "Of a plain .npy: a table whose column image_name names its rows, or a pattern like train_{}." },

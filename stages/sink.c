@@ -34,6 +34,7 @@ struct sink {
     char  **snapshots;
     json_t *about;
     double  beta;
+    bool    allow_empty;
 
     char *dir;                               /* the run's, or a temporary one */
     bool  temporary;                         /* dir goes with the stage */
@@ -150,7 +151,7 @@ static int sink_read_tables(struct fl_ctx *ctx, struct sink *s, struct fl_err *e
         s->results.sample = &s->sample;
     }
     if (s->truth_path != NULL) {
-        int rc = fl_truth_read(s->truth_path, ctx->nlabels, ctx->labels, ctx->exclusive, ctx->rest_off, 0, &s->truth, err);
+        int rc = fl_truth_read(s->truth_path, ctx->nlabels, ctx->labels, ctx->exclusive, ctx->rest_off, s->allow_empty, &s->truth, err);
         if (rc != FL_OK)
             return rc;
         s->results.truth = &s->truth;
@@ -487,6 +488,8 @@ static const struct fl_opt sink_opts[] = {
     { .name = "rejects", .type = FL_OPT_OUT, .off = offsetof(struct sink, rejects), .help = "CSV id,stage,reason of rejected tiles, besides the rejects.csv of the run folder." },
     { .name = "sample", .type = FL_OPT_PATH, .off = offsetof(struct sink, sample_path), .help = "Sample submission: its ids, in its order, are the rows of the submission." },
     { .name = "truth", .type = FL_OPT_PATH, .off = offsetof(struct sink, truth_path), .help = "Label table to score the predictions against (mean F-beta)." },
+    { .name = "allow_empty", .type = FL_OPT_BOOL, .off = offsetof(struct sink, allow_empty), .def = "false",
+      .help = "With truth: a tile may have no label at all; else a row without any is refused." },
     { .name = "beta", .type = FL_OPT_FLOAT, .off = offsetof(struct sink, beta), .def = "2", .min = 1e-3, .max = 1e3,
       .help = "Of the score: recall weighs beta times as much as precision." },
     { 0 }

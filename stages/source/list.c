@@ -144,7 +144,7 @@ int source_list(struct source *s, struct fl_err *err)
 int source_labels(struct source *s, uint32_t L, const char *const *labels, uint64_t exclusive, uint32_t rest_off, struct fl_err *err)
 {
     fl_truth_free(&s->truth);
-    int rc = fl_truth_read(s->labels, L, labels, exclusive, rest_off, 0, &s->truth, err);
+    int rc = fl_truth_read(s->labels, L, labels, exclusive, rest_off, s->allow_empty, &s->truth, err);
     for (uint64_t i = 0; rc == FL_OK && i < s->in.n; i++) {
         char id[FL_ID_SIZE] = { 0 };
         size_t len;

@@ -17,7 +17,7 @@ struct source {
     char   *csv, *folder, *ext, *labels, *rename, *folds, *fold_column;
     int64_t batch, path_max, fold, epochs;
     int     split, last, balance;
-    bool    readahead;
+    bool    readahead, allow_empty;
     json_t *shuffle;
 
     struct fl_inputs in;

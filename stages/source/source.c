@@ -211,6 +211,8 @@ static const struct fl_opt source_opts[] = {
     { .name = "ext", .type = FL_OPT_STR, .off = offsetof(struct source, ext), .def = "jpg", .help = "with csv: the extension of the tiles" },
     { .name = "labels", .type = FL_OPT_PATH, .off = offsetof(struct source, labels),
       .help = "label table (image_name,tags or one column a label; .gz too): adds the tensor truth; every tile must have a row" },
+    { .name = "allow_empty", .type = FL_OPT_BOOL, .off = offsetof(struct source, allow_empty), .def = "false",
+      .help = "with labels: a tile may have none at all; else a row without any is refused" },
     { .name = "batch", .type = FL_OPT_INT, .off = offsetof(struct source, batch), .def = "64", .min = 1, .max = 4096, .help = "tiles in a batch" },
     { .name = "rename", .type = FL_OPT_PATH, .off = offsetof(struct source, rename),
       .help = "table old,new of file names: the tile in file `old` is called as `new`" },

@@ -244,6 +244,36 @@ def odd_tables(tmp):
         holds("nan" not in page and "inf" not in page, page)
 
 
+def tiles_without_labels(tmp):
+    """One label, most tiles without it: refused unless it is said that such tiles are meant, and scored as told."""
+    y = (np.arange(60) % 4 == 0).astype(np.int64)[:, None]
+    p = np.round(.1 + .6 * (np.arange(60) * 7 % 11) / 11, 3)[:, None]
+    with open(tmp + "/y.csv", "w") as f, open(tmp + "/p.csv", "w") as g:
+        f.write("image_name,a\n" + "".join("t%d,%d\n" % (i, v) for i, v in enumerate(y[:, 0])))
+        g.write("image_name,a\n" + "".join("t%d,%g\n" % (i, v) for i, v in enumerate(p[:, 0])))
+    args = ("score", tmp + "/p.csv", tmp + "/y.csv", "--names", "a", "--json")
+    _, _, err = flowrun(*args, want=1)
+    holds("y.csv:3: t1: no tags (allow_empty" in err, err)
+    for empty in (0, .25, 1):
+        got = json.loads(flowrun(*args, "--allow-empty", "--empty-score", str(empty), "--per-class")[1])
+
+        def mean(h):
+            return np.where((y + h).sum(1) == 0, empty, fbeta(y, h)).mean()
+
+        close(got["f2"], mean((p.astype("f4") > .2).astype(int)), "F2")
+        close(got["curve"][40][1], mean((p.astype("f4") > .25).astype(int)), "F2 at .25")
+        close(got["expected"], mean((p >= (1 - p) * empty).astype(int) if empty else np.ones_like(y)), "by expected F2: p against what nothing would score")
+        holds(got["per_class"] >= got["f2"] - 1e-12, "fitted thresholds are no worse")
+    _, _, err = flowrun("folds", tmp + "/y.csv", "--names", "a", "--folds", "3", want=1)
+    holds("no tags" in err, err)
+    flowrun("folds", tmp + "/y.csv", "--names", "a", "--folds", "3", "--allow-empty", "--out", tmp + "/f.csv")
+    fold = np.array([int(line.split(",")[1]) for line in open(tmp + "/f.csv").read().split()[1:]])
+    same([[int((fold[y[:, 0] == v] == k).sum()) for k in range(3)] for v in (0, 1)], [[15] * 3, [5] * 3], "folds")
+    _, _, err = flowrun("folds", tmp + "/y.csv", "--allow-empty=1", want=2)
+    holds("--allow-empty takes no value" in err, err)
+    holds("--allow-empty" in flowrun("folds", "--help")[1], "the help has it")
+
+
 def texts_of_pictures_stand_apart(tmp):
     """Sixty folds, long names, a label without a tile, a perfect answer: no text lies on another or is cut, no axis leaves [0,1]."""
     names = ["label_%02d_%s" % (i, "w" * 40) for i in range(20)]
@@ -281,4 +311,4 @@ def what_is_refused(tmp):
 
 
 if __name__ == "__main__":
-    sys.exit(flow.run_cases([figures_equal_numpy, any_beta, thresholds_by_label, the_page_is_whole, pictures_show_the_figures, odd_tables, texts_of_pictures_stand_apart, what_is_refused]))
+    sys.exit(flow.run_cases([figures_equal_numpy, any_beta, thresholds_by_label, the_page_is_whole, pictures_show_the_figures, odd_tables, tiles_without_labels, texts_of_pictures_stand_apart, what_is_refused]))

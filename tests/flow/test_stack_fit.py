@@ -275,6 +275,35 @@ def the_command_does_the_same(tmp):
         holds(why in err, "%s in %s" % (why, err))
 
 
+def one_label_that_few_tiles_have(tmp):
+    """L = 1 and truth without labels, from the fit to the decoded tiles: nothing is no number, and what is applied is what was fitted."""
+    r = np.random.default_rng(5)
+    y = (r.random(N) < .2).astype(int)
+    table(tmp + "/truth.csv", ["image_name", "a"], zip(IDS, y))
+    table(tmp + "/folds.csv", ["image_name", "fold"], zip(IDS, FOLD))
+    for name in MODELS:
+        p = sigmoid(-1.4 + 2.0 * y + r.standard_normal(N))
+        table(tmp + "/%s.csv" % name, ["image_name", "a"], [[i, "%.9g" % (0 if name == "plum" else v)] for i, v in zip(IDS, p)])     # plum knows nothing
+    known = {"allow_empty": True}
+    matrix = [{"method": ["mean", "ridge", "ridge2", "nnls", "blend", "greedy"], "calibrate": True}, {"method": "extratrees", "trees": 3}, {"method": "mlp", "epochs": 1, "seeds": 1}]
+    os.mkdir(tmp + "/fits")
+    stages = {"tiles": source(tmp, **known), "fit": {"stage": "stack_fit", "from": "tiles", "options": {"out": tmp + "/fits/table.json", "matrix": matrix}}}
+    flowrun(flow.write_graph(tmp + "/fit.yaml", stages, labels=["a"]), "--run", tmp + "/run-fit", "-q")
+    with open(tmp + "/fits/table.json") as f:
+        rows = json.load(f)["configurations"]
+    same(len(rows), 8, "configurations")
+    holds(all(0 < row["cross_fitted"]["log_loss"] < 2 for row in rows), "log-losses: %r" % rows)
+    same(scores(tmp, "ridge_calibrate")["dropped"], 1, "the constant column")
+    stages = {"tiles": source(tmp, **known), "stack": {"from": "tiles", "options": {"model": tmp + "/fits/ridge_calibrate.safetensors"}}, "decode_f2": {"from": "stack"},
+              "sink": {"from": "decode_f2", "options": {"submission": tmp + "/s.csv", "truth": tmp + "/truth.csv", **known}}}
+    flowrun(flow.write_graph(tmp + "/use.yaml", stages, labels=["a"]), "--run", tmp + "/run-use", "-q")
+    tagged = [line.split(",")[1] for line in flow.slurp(tmp + "/s.csv").decode().split("\n")[1:-1]]
+    holds(abs(flow.report(tmp + "/run-use")["stages"]["sink"]["results"]["f2"] - np.mean([t == "a" and v == 1 for t, v in zip(tagged, y)])) < 1e-8, "F2")
+    stages["sink"]["options"].pop("allow_empty")
+    _, _, err = flowrun(flow.write_graph(tmp + "/no.yaml", stages, labels=["a"]), "--run", tmp + "/run-no", "-q", want=None)
+    holds("no tags" in err, err)
+
+
 # ---- leaks ----
 
 def random_labels_score_the_prior(tmp):
@@ -424,6 +453,6 @@ def what_the_check_finds(tmp):
 
 if __name__ == "__main__":
     sys.exit(flow.run_cases([
-        cross_fitted_as_by_others, weights_as_by_others, what_is_applied_has_the_bits_of_the_fit, second_levels_are_blended, the_command_does_the_same, random_labels_score_the_prior,
+        cross_fitted_as_by_others, weights_as_by_others, what_is_applied_has_the_bits_of_the_fit, second_levels_are_blended, one_label_that_few_tiles_have, the_command_does_the_same, random_labels_score_the_prior,
         hundreds_in_one_matrix, nothing_is_fitted_twice_in_any_form, resumed_beside_a_sink, what_the_check_finds,
     ]))
