@@ -423,7 +423,7 @@ const struct bench_case bench_cases[] = {
       .ours = case_f2_exact, .other = case_f2_plain },
     { .name = "exact/numpy", .what = "the same against NumPy with all rows at once", .unit = "tiles/CPU s", .goal = 100, .more = true, .rival = true,
       .ours = case_f2_exact, .other = case_f2_numpy },
-    { .name = "exact/numpy-row", .what = "the same against NumPy with one row after another", .unit = "tiles/CPU s", .goal = 100, .more = true, .rival = true,
+    { .name = "exact/numpy-row", .what = "the same against that NumPy code called with one row at a time", .unit = "tiles/CPU s", .goal = 100, .more = true, .rival = true,
       .ours = case_f2_exact, .other = case_f2_numpy, .arg = 1 },
     { .name = "extratrees-fit/sklearn", .what = "8 extra trees on 40,479 x 816, 17 labels, all columns at a node, against scikit-learn's at an equal held-out error", .unit = "CPU s",
       .goal = 12, .rival = true, .ours = bench_second_ours, .other = bench_second_sklearn, .arg = 0 },
