@@ -135,6 +135,12 @@ static void score_print(const struct score *s, const struct score_args *a)
     printf("\n");
     if (s->pred.p != NULL)
         printf("by expected %s %.6f, best single threshold %g %.6f, log-loss %.6f, calibration error %.6f\n", name, s->a.exact_mean, s->best_at, s->best, s->a.bce, s->ece);
+    if (s->pred.p != NULL && s->a.m.mean > 0.0)
+        printf("expected %s against the threshold: gain %+.4f %%", name, score_gain(s->a.exact_mean, s->a.m.mean));
+    if (s->pred.p != NULL && s->a.m.mean > 0.0 && isfinite(s->t_exact))
+        printf(", paired t over folds %.4f", s->t_exact);
+    if (s->pred.p != NULL && s->a.m.mean > 0.0)
+        printf("\n");
     if (s->other.n > 0 && s->b.m.mean > 0.0)
         printf("against %.6f: gain %+.4f %%\n", s->b.m.mean, score_gain(s->a.m.mean, s->b.m.mean));
     else if (s->other.n > 0)
@@ -186,6 +192,8 @@ static void score_json_probabilities(const struct score *s, json_t *o)
         json_array_append_new(curve, json_pack("[f, f]", (g + 10) / 200.0, s->curve[g]));
     json_object_set_new(o, "threshold", json_real(s->threshold));
     json_object_set_new(o, "expected", json_real(s->a.exact_mean));
+    json_object_set_new(o, "expected_gain_percent", s->a.m.mean > 0.0 ? json_real(score_gain(s->a.exact_mean, s->a.m.mean)) : json_null());
+    json_object_set_new(o, "expected_paired_t", isfinite(s->t_exact) ? json_real(s->t_exact) : json_null());
     json_object_set_new(o, "best_threshold", json_pack("[f, f]", s->best_at, s->best));
     json_object_set_new(o, "log_loss", json_real(s->a.bce));
     json_object_set_new(o, "calibration_error", json_real(s->ece));

@@ -32,7 +32,7 @@ struct score {
     int32_t *fold;                          /* [n], -1: in none; NULL without a table */
     struct score_set a, b;
     struct score_fold each[SCORE_FOLDS];
-    double   t;                             /* paired over folds; NAN: fewer than two, or no spread */
+    double   t, t_exact;                    /* paired over folds, against the other and of expected F-beta against the threshold; NAN: fewer than two folds, or no spread */
     double   curve[SCORE_GRID], best, best_at;
     uint64_t bin_n[SCORE_BINS];             /* over all labels */
     double   bin_p[SCORE_BINS], bin_y[SCORE_BINS], ece;

@@ -181,8 +181,21 @@ static int figures_per_class(struct score *s, struct fl_err *err)
     return rc;
 }
 
+/* Student's t of n paired differences. */
+static double figures_paired(uint32_t n, const double *d)
+{
+    double sum = 0.0, square = 0.0;
+    for (uint32_t k = 0; k < n; k++)
+        sum += d[k];
+    for (uint32_t k = 0; k < n; k++)
+        square += (d[k] - sum / n) * (d[k] - sum / n);
+    return n > 1 && square > 0.0 ? sum / n / sqrt(square / (n - 1) / n) : NAN;
+}
+
 static void figures_folds(struct score *s)
 {
+    double gain[SCORE_FOLDS], exact[SCORE_FOLDS];
+    uint32_t K = 0;
     for (uint64_t i = 0; i < s->pred.n; i++) {
         struct score_fold *f = s->fold[i] >= 0 ? &s->each[s->fold[i]] : NULL;
         if (f == NULL)
@@ -193,8 +206,6 @@ static void figures_folds(struct score *s)
         f->bce += s->pred.p != NULL ? figures_loss(s->pred.p + i * s->pred.L, s->y + i * s->pred.L, s->pred.L) : 0.0;
         f->other += s->other.n > 0 ? s->b.tile[i] : 0.0;
     }
-    double sum = 0.0, square = 0.0;
-    uint32_t K = 0;
     for (uint32_t k = 0; k < s->folds.k; k++) {
         struct score_fold *f = &s->each[k];
         if (f->n == 0)
@@ -203,19 +214,18 @@ static void figures_folds(struct score *s)
         f->exact /= (double)f->n;
         f->bce /= (double)f->n;
         f->other /= (double)f->n;
-        sum += f->f - f->other;
-        K++;
+        gain[K] = f->f - f->other;
+        exact[K++] = f->exact - f->f;
     }
-    for (uint32_t k = 0; k < s->folds.k; k++)
-        if (s->each[k].n > 0)
-            square += pow(s->each[k].f - s->each[k].other - sum / K, 2);
-    if (K > 1 && square > 0.0)
-        s->t = sum / K / sqrt(square / (K - 1) / K);
+    if (s->other.n > 0)
+        s->t = figures_paired(K, gain);
+    if (s->pred.p != NULL)
+        s->t_exact = figures_paired(K, exact);
 }
 
 int score_figures(struct score *s, bool per_class, struct fl_err *err)
 {
-    s->t = s->fitted_in = s->fitted_out = NAN;
+    s->t = s->t_exact = s->fitted_in = s->fitted_out = NAN;
     int rc = figures_set(s, &s->pred, &s->a, err);
     if (rc == FL_OK && s->pred.p != NULL)
         rc = figures_exact(s, &s->pred, &s->a, err);

@@ -179,8 +179,11 @@ static void html_summary(struct html *o, const struct score *s)
     char name[24];
     html_put(o, "<p>%s <b>%.6f</b> over %llu tiles", score_name(s, name), s->a.m.mean, (unsigned long long)s->a.m.n);
     if (s->pred.p != NULL)
-        html_put(o, " at threshold %g; best single threshold %g: %.6f; by expected %s: %.6f; log-loss %.6f", s->threshold, s->best_at, s->best, name,
-                 s->a.exact_mean, s->a.bce);
+        html_put(o, " at threshold %g; best single threshold %g: %.6f; by expected %s: %.6f", s->threshold, s->best_at, s->best, name, s->a.exact_mean);
+    if (isfinite(s->t_exact))
+        html_put(o, " (against the threshold, paired t over folds %.3f)", s->t_exact);
+    if (s->pred.p != NULL)
+        html_put(o, "; log-loss %.6f", s->a.bce);
     if (s->other.n > 0) {
         html_put(o, "; against %.6f", s->b.m.mean);
         if (s->b.m.mean > 0.0)

@@ -69,6 +69,10 @@ def figures_equal_numpy(tmp):
         close(got["folds"][k]["log_loss"], loss[k::K].mean(), "log-loss of fold %d" % k)
         d.append(fa[k::K].mean() - fb[k::K].mean())
     close(got["paired_t"], np.mean(d) / (np.std(d, ddof=1) / np.sqrt(K)), "paired t", 1e-9)
+    f = fbeta(y, np.stack([decoded(row, 4.0) for row in p]))
+    d = [f[k::K].mean() - fa[k::K].mean() for k in range(K)]
+    close(got["expected_gain_percent"], 100 * (f.mean() / fa.mean() - 1), "what decoding gains", 1e-9)
+    close(got["expected_paired_t"], np.mean(d) / (np.std(d, ddof=1) / np.sqrt(K)), "its paired t", 1e-7)
     grid = np.arange(10, 101) / 200
     curve = [fbeta(y, (p > t).astype(int)).mean() for t in grid]
     for (t, v), want_t, want in zip(got["curve"], grid, curve):
