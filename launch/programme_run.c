@@ -244,10 +244,12 @@ static int run_pass(struct fl_programme *p, struct fl_step *s, struct fl_pass *p
 static int run_step(struct fl_programme *p, struct fl_step *s, const char *dir, const struct fl_run_conf *how)
 {
     int worst = 0;
-    if (s->npasses == 0 && fl_programme_open(p, s) != FL_OK)
-        return 2;
-    if (state_save(p, dir) != FL_OK)
-        return 1;
+    if (s->npasses == 0) {
+        if (fl_programme_open(p, s) != FL_OK)
+            return 2;
+        if (state_save(p, dir) != FL_OK)
+            return 1;
+    }
     for (uint32_t k = 0; k < s->npasses; k++) {
         int status = s->passes[k].exit;
         if (status == FL_PASS_TODO)
