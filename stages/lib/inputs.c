@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/csv.h"
 #include "runtime/labels.h"
@@ -24,6 +25,11 @@ void fl_inputs_done(struct fl_inputs *in)
     free(in->renames);
     free(in->rename_off);
     fl_index_done(&in->rename_index);
+    if (in->file != NULL)
+        close(in->fd);
+    free(in->file);
+    free(in->mark);
+    free(in->block);
     memset(in, 0, sizeof *in);
 }
 
@@ -276,33 +282,37 @@ void fl_inputs_sort(struct fl_inputs *in)
 }
 
 struct inputs_draw { uint64_t key, tile; };
+struct inputs_drawn { struct fl_inputs *in; struct fl_inputs_row a, b; struct fl_err *err; int rc; };
 
+/* Equal keys are rare: then the ids decide. */
 static int inputs_by_draw(const void *a, const void *b, void *arg)
 {
     const struct inputs_draw *x = a, *y = b;
+    struct inputs_drawn *d = arg;
     if (x->key != y->key)
         return x->key < y->key ? -1 : 1;
-    size_t nx, ny;
-    const char *p = fl_inputs_id(arg, x->tile, &nx), *q = fl_inputs_id(arg, y->tile, &ny);
-    int c = memcmp(p, q, nx < ny ? nx : ny);
-    return c != 0 ? c : (nx > ny) - (nx < ny);
+    if (d->rc == FL_OK && ((d->rc = fl_inputs_row(d->in, x->tile, &d->a, d->err)) != FL_OK || (d->rc = fl_inputs_row(d->in, y->tile, &d->b, d->err)) != FL_OK))
+        return 0;
+    return strcmp(d->a.id, d->b.id);
 }
 
-int fl_inputs_order(const struct fl_inputs *in, uint64_t seed, uint32_t epoch, uint32_t *order, struct fl_err *err)
+int fl_inputs_order(struct fl_inputs *in, uint64_t seed, uint32_t epoch, uint32_t *order, struct fl_err *err)
 {
+    struct inputs_drawn by = { .in = in, .err = err };
     struct inputs_draw *d = malloc((in->n + 1) * sizeof *d);
     if (d == NULL)
         return fl_err_set(err, FL_E_NOMEM, "no memory to shuffle %llu tiles", (unsigned long long)in->n);
-    for (uint64_t i = 0; i < in->n; i++) {
-        size_t len;
-        const char *id = fl_inputs_id(in, i, &len);
-        d[i] = (struct inputs_draw){ fl_rng_order(seed, fl_rng_tile(id, len), epoch), i };
+    for (uint64_t i = 0; by.rc == FL_OK && i < in->n; i++) {
+        by.rc = fl_inputs_row(in, i, &by.a, err);
+        if (by.rc == FL_OK)
+            d[i] = (struct inputs_draw){ fl_rng_order(seed, fl_rng_tile(by.a.id, strlen(by.a.id)), epoch), i };
     }
-    qsort_r(d, in->n, sizeof *d, inputs_by_draw, (void *)(uintptr_t)in);
-    for (uint64_t i = 0; i < in->n; i++)
+    if (by.rc == FL_OK)
+        qsort_r(d, in->n, sizeof *d, inputs_by_draw, &by);
+    for (uint64_t i = 0; by.rc == FL_OK && i < in->n; i++)
         order[i] = (uint32_t)d[i].tile;
     free(d);
-    return FL_OK;
+    return by.rc;
 }
 
 int fl_inputs_shuffle(struct fl_inputs *in, uint64_t seed, uint32_t epoch, struct fl_err *err)
@@ -346,4 +356,11 @@ int fl_inputs_check(const struct fl_inputs *in, struct fl_err *err)
     }
     fl_index_done(&x);
     return rc;
+}
+
+/* Paths and offsets; the index of fl_inputs_check, at least a third full; the draws, the order and the offsets of fl_inputs_shuffle. */
+uint64_t fl_inputs_bytes(const struct fl_inputs *in)
+{
+    uint64_t tile = sizeof *in->off + 3 * sizeof(uint32_t) + sizeof(struct inputs_draw) + sizeof(uint32_t) + sizeof *in->off;
+    return in->used + in->n * tile;
 }

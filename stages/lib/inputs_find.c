@@ -13,7 +13,6 @@
 #include "stages/lib/inputs.h"
 
 #define INPUTS_DEPTH 16                      /* folders within folders; links can go in circles */
-#define INPUTS_LIST_MAX ((size_t)8 << 30)    /* bytes of a list file */
 
 bool fl_inputs_is_tile(const char *name)
 {
@@ -109,29 +108,37 @@ static int inputs_glob(struct fl_inputs *in, const char *what, struct fl_err *er
     return rc;
 }
 
+/* One line of a list, `len` bytes with its end. */
+static int inputs_list_line(struct fl_inputs *in, char *line, size_t len, struct fl_err *err)
+{
+    if (len > 0 && line[len - 1] == '\n')
+        len--;
+    if (len > 0 && line[len - 1] == '\r')
+        len--;
+    line[len] = '\0';
+    if (strlen(line) != len)
+        return fl_err_set(err, FL_E_INPUT, "a NUL byte in the text");
+    if (len == 0)
+        return FL_OK;
+    return inputs_is_tar(line) ? fl_inputs_tar(in, line, err) : fl_inputs_path(in, line, err);
+}
+
 static int inputs_list(struct fl_inputs *in, const char *list, struct fl_err *err)
 {
-    char *text;
-    size_t len;
-    int rc = fl_read_file(list, INPUTS_LIST_MAX, &text, &len, err);
-    if (rc != FL_OK)
-        return rc;
-    uint64_t line = 1;
-    for (char *p = text, *end = text + len; rc == FL_OK && p < end; line++) {
-        char *nl = memchr(p, '\n', (size_t)(end - p)), *stop = nl != NULL ? nl : end;
-        char *next = nl != NULL ? nl + 1 : end;
-        if (stop > p && stop[-1] == '\r')
-            stop--;
-        *stop = '\0';
-        if (strlen(p) != (size_t)(stop - p))
-            rc = fl_err_set(err, FL_E_INPUT, "a NUL byte in the text");
-        else if (stop > p)
-            rc = inputs_is_tar(p) ? fl_inputs_tar(in, p, err) : fl_inputs_path(in, p, err);
-        if (rc != FL_OK)
-            fl_err_context(err, "%s:%llu", list, (unsigned long long)line);
-        p = next;
-    }
-    free(text);
+    char *line = NULL;
+    size_t cap = 0;
+    ssize_t len = 0;
+    int rc = FL_OK;
+    FILE *f = fopen(list, "re");
+    if (f == NULL)
+        return fl_err_set(err, errno == ENOMEM ? FL_E_NOMEM : FL_E_INPUT, "%s: %s", list, strerror(errno));
+    for (uint64_t n = 1; rc == FL_OK && (errno = 0, len = getline(&line, &cap, f)) >= 0; n++)
+        if ((rc = inputs_list_line(in, line, (size_t)len, err)) != FL_OK)
+            fl_err_context(err, "%s:%llu", list, (unsigned long long)n);
+    if (rc == FL_OK && !feof(f))
+        rc = fl_err_set(err, errno == ENOMEM ? FL_E_NOMEM : FL_E_INPUT, "%s: %s", list, strerror(errno));
+    free(line);
+    fclose(f);
     return rc;
 }
 

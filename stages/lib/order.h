@@ -8,7 +8,7 @@
 #include "stages/lib/inputs.h"
 
 struct fl_order {
-    const struct fl_inputs *in;
+    struct fl_inputs *in;
     uint64_t  seed;
     bool      shuffled;                      /* by fl_inputs_order, else as listed */
     struct { uint32_t epoch; uint32_t *tile; } kept[2];      /* the last two epochs asked for; tile NULL = none */

@@ -52,9 +52,19 @@ static void source_close(struct fl_ctx *ctx)
     source_list_done(ctx->state);
 }
 
+/* What making the list takes, most of it for a while; labels and the orders of two epochs stay. */
+static uint64_t source_memory(const struct source *s)
+{
+    uint64_t truth = s->truth.n * (s->truth.L + sizeof *s->truth.ids), orders = s->epochs > 1 ? 2 * s->in.n * sizeof *s->order.kept[0].tile : 0;
+    return fl_inputs_bytes(&s->in) + truth + orders;
+}
+
 static int source_describe(struct fl_ctx *ctx)
 {
+    const struct source *s = ctx->state;
     int rc = source_set_up(ctx);
+    if (rc == FL_OK)
+        fl_set_memory(ctx, source_memory(s));
     source_close(ctx);      /* describe has no close of its own */
     return rc;
 }
@@ -73,6 +83,8 @@ static int source_open(struct fl_ctx *ctx)
     rc = source_order(s, ctx->seed, &err);
     if (rc == FL_OK && ctx->run_dir != NULL)
         rc = fl_inputs_save(&s->in, ctx->run_dir, &err);
+    if (rc == FL_OK && ctx->run_dir != NULL)
+        rc = fl_inputs_leave(&s->in, ctx->run_dir, &err);
     return rc == FL_OK ? FL_OK : fl_fail(ctx, rc, "%s", err.text);
 }
 
@@ -102,18 +114,17 @@ static int source_tensors(struct fl_ctx *ctx, struct fl_batch *b, struct source_
     return FL_OK;
 }
 
-static void source_row(const struct source *s, uint64_t tile, uint32_t row, const struct source_rows *r)
+static void source_row(const struct source *s, const struct fl_inputs_row *tile, uint32_t row, const struct source_rows *r)
 {
-    size_t len, P = (size_t)s->path_max;
-    const char *p = fl_inputs_id(&s->in, tile, &len), *at = fl_inputs_at(&s->in, tile);
+    size_t len = strlen(tile->id), P = (size_t)s->path_max;
     char *id = r->id + (size_t)row * FL_ID_SIZE, *path = r->path + (size_t)row * P;
     memset(id, 0, FL_ID_SIZE);
-    memcpy(id, p, len);
-    len = strlen(at);
-    memcpy(path, at, len);
+    memcpy(id, tile->id, len);
+    len = strlen(tile->path);
+    memcpy(path, tile->path, len);
     memset(path + len, 0, P - len);
     if (r->span != NULL)
-        fl_inputs_span(&s->in, tile, &r->span[2 * (size_t)row], &r->span[2 * (size_t)row + 1]);
+        memcpy(&r->span[2 * (size_t)row], tile->span, sizeof tile->span);
     if (r->truth != NULL)
         memcpy(r->truth + (size_t)row * s->truth.L, s->truth.y + (uint64_t)fl_truth_find(&s->truth, id) * s->truth.L, s->truth.L);
 }
@@ -164,16 +175,17 @@ static int source_fill(struct fl_ctx *ctx, struct fl_batch *b, uint32_t epoch, u
 {
     struct source *s = ctx->state;
     struct source_rows r;
+    struct fl_inputs_row tile;
     struct fl_err err = { 0 };
     int rc = source_tensors(ctx, b, &r);
     for (uint32_t i = 0; rc == FL_OK && i < b->n; i++) {
-        uint64_t tile;
-        if ((rc = fl_order_tile(&s->order, epoch, (first + i) % s->in.n, &tile, &err)) != FL_OK)
+        uint64_t at;
+        if ((rc = fl_order_tile(&s->order, epoch, (first + i) % s->in.n, &at, &err)) != FL_OK || (rc = fl_inputs_row(&s->in, at, &tile, &err)) != FL_OK)
             return fl_fail(ctx, rc, "%s", err.text);
         r.ordinal[i] = (uint64_t)epoch * s->rows + first + i;
         r.epoch[i] = epoch;
         r.position[i] = first + i;
-        source_row(s, tile, i, &r);
+        source_row(s, &tile, i, &r);
     }
     if (rc != FL_OK)
         return rc;

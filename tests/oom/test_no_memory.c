@@ -236,6 +236,7 @@ static int read_manifest(struct fl_err *err)
 static int list_tiles(struct fl_err *err)
 {
     struct fl_inputs in;
+    struct fl_inputs_row row;
     fl_inputs_init(&in, 200);
     heap.on = true;
     int rc = fl_inputs_add(&in, "build/samples/tiles/sample_0000*.jpg", err);
@@ -245,6 +246,12 @@ static int list_tiles(struct fl_err *err)
         rc = fl_inputs_check(&in, err);
     if (rc == FL_OK)
         rc = fl_inputs_shuffle(&in, 7, 1, err);
+    if (rc == FL_OK)
+        rc = fl_inputs_save(&in, dir, err);
+    if (rc == FL_OK)
+        rc = fl_inputs_leave(&in, dir, err);
+    if (rc == FL_OK)
+        rc = fl_inputs_row(&in, 9, &row, err);
     if (rc == FL_OK && in.n != 10)
         rc = fl_err_set(err, FL_E_BUG, "%llu tiles", (unsigned long long)in.n);
     fl_inputs_done(&in);
@@ -568,7 +575,7 @@ FL_TEST(a_sample_submission) { fresh(); exhaust(read_sample, 3); }
 FL_TEST(a_table_of_predictions) { exhaust(read_predictions, 3); }
 FL_TEST(weights) { exhaust(read_weights, 3); }
 FL_TEST(a_manifest) { exhaust(read_manifest, 10); }
-FL_TEST(a_list_of_tiles) { exhaust(list_tiles, 5); }
+FL_TEST(a_list_of_tiles) { fresh(); exhaust(list_tiles, 5); }
 FL_TEST(a_journal) { fresh(); exhaust(keep_journal, 3); }
 
 FL_TEST(a_recording) { fresh(); exhaust(keep_recording, 5); exhaust(run_recording, 5); }

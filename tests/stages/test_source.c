@@ -404,6 +404,62 @@ FL_TEST(the_list_in_the_run_directory)
     CHECK_STR(got, want);
 }
 
+/* 100 made-up tiles, every third in an archive. */
+static int made_up(struct fl_inputs *in, struct fl_err *err)
+{
+    int rc = FL_OK;
+    fl_inputs_init(in, 64);
+    for (uint64_t i = 0; rc == FL_OK && i < 100; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "/nowhere/%s/%0*d.jpg", i % 3 == 0 ? "b.tar" : "a", (int)(1 + i % 7), (int)(1000 * i));
+        rc = i % 3 == 0 ? fl_inputs_member(in, path, (uint64_t[]){ i << 40, i + 1 }, err) : fl_inputs_path(in, path, err);
+    }
+    return rc;
+}
+
+FL_TEST(a_list_that_lies_in_the_run_directory_alone)
+{
+    struct fl_inputs whole, left;
+    struct fl_inputs_row a, b;
+    struct fl_err err = { 0 };
+    uint32_t one[100], other[100];
+    char file[320];
+    fresh();
+    snprintf(file, sizeof file, "%s/inputs", dir);
+    CHECK_OK(made_up(&whole, &err), err);
+    CHECK_OK(made_up(&left, &err), err);
+    CHECK_INT(fl_inputs_leave(&left, dir, &err), FL_E_IO);       /* it isn't saved */
+    CHECK_HAS(err.text, file);
+    CHECK_OK(fl_inputs_save(&left, dir, &err), err);
+    CHECK_OK(fl_inputs_save(&left, dir, &err), err);             /* equal */
+    CHECK_OK(fl_inputs_leave(&left, dir, &err), err);
+    CHECK(left.n == 100 && left.archived && left.heap == NULL && left.off == NULL);
+    for (uint64_t k = 0; k < 300; k++) {
+        CHECK_OK(fl_inputs_row(&whole, k * 37 % 100, &a, &err), err);
+        CHECK_OK(fl_inputs_row(&left, k * 37 % 100, &b, &err), err);
+        CHECK_STR(b.id, a.id);
+        CHECK_STR(b.path, a.path);
+        CHECK(b.span[0] == a.span[0] && b.span[1] == a.span[1]);
+        CHECK_INT(a.span[1], k * 37 % 100 % 3 == 0 ? k * 37 % 100 + 1 : 0);
+    }
+    CHECK_OK(fl_inputs_order(&whole, 7, 3, one, &err), err);
+    CHECK_OK(fl_inputs_order(&left, 7, 3, other, &err), err);
+    CHECK(memcmp(one, other, sizeof one) == 0);
+
+    struct stat st;
+    CHECK_OK(fl_inputs_row(&left, 40, &b, &err), err);
+    CHECK(stat(file, &st) == 0 && truncate(file, st.st_size - 1) == 0);      /* somebody's doing */
+    CHECK_INT(fl_inputs_row(&left, 99, &b, &err), FL_E_IO);
+    CHECK_HAS(err.text, "inputs:97: it isn't the list any more");
+    CHECK_INT(fl_inputs_leave(&whole, dir, &err), FL_E_IO);
+    CHECK_HAS(err.text, "inputs:100: it isn't the list any more");
+    CHECK(truncate(file, 0) == 0 && truncate(file, st.st_size) == 0);
+    CHECK_INT(fl_inputs_row(&left, 18, &b, &err), FL_E_IO);
+    CHECK_HAS(err.text, "inputs:19: it isn't the list any more");
+    fl_inputs_done(&whole);
+    fl_inputs_done(&left);
+}
+
 FL_TEST(a_run_directory_that_cannot_be_written)
 {
     put_tiles();
@@ -437,7 +493,7 @@ int main(int argc, char **argv)
         CASE(folders_patterns_and_files), CASE(list_files), CASE(an_unreadable_tile_is_listed), CASE(a_link_in_a_circle_is_an_error),
         CASE(natural_order), CASE(nothing_there), CASE(options_that_do_not_fit), CASE(ids_must_fit_and_differ), CASE(tiles_of_a_table), CASE(renaming),
         CASE(shuffled_by_the_rule), CASE(batches), CASE(truth), CASE(labels_that_do_not_fit), CASE(the_list_in_the_run_directory),
-        CASE(a_run_directory_that_cannot_be_written), CASE(the_real_renaming), { 0 }
+        CASE(a_list_that_lies_in_the_run_directory_alone), CASE(a_run_directory_that_cannot_be_written), CASE(the_real_renaming), { 0 }
     };
     return fl_run(cases, argc, argv);
 }
