@@ -14,6 +14,7 @@
 #include "proto/crc32c.h"
 #include "proto/dtype.h"
 #include "runtime/stage.h"
+#include "stages/lib/seen.h"
 
 #define STATS_BANDS 8u
 
@@ -27,7 +28,7 @@ struct stats_record { struct stats_sums s; uint32_t channels, crc; };
 struct stats {
     char    *out;
     int      fd;                       /* of the records, -1 = none */
-    uint64_t *seen; uint64_t nseen, room;      /* batches counted */
+    struct fl_seen seen;               /* batches counted */
     struct stats_sums all;
     uint32_t channels;
 };
@@ -43,26 +44,13 @@ static void stats_add(uint64_t w[2], stats_wide v)
     w[1] = (uint64_t)(v >> 64);
 }
 
-static bool stats_seen(const struct stats *s, uint64_t batch)
-{
-    for (uint64_t i = s->nseen; i-- > 0; )
-        if (s->seen[i] == batch)
-            return true;
-    return false;
-}
-
 static int stats_take(struct fl_ctx *ctx, const struct stats_record *r)
 {
     struct stats *s = ctx->state;
-    if (s->nseen == s->room) {
-        uint64_t room = s->room > 0 ? 2 * s->room : 1024;
-        uint64_t *more = realloc(s->seen, room * sizeof *more);
-        if (more == NULL)
-            return fl_fail(ctx, FL_E_NOMEM, "no memory for %llu batches", (unsigned long long)room);
-        s->seen = more;
-        s->room = room;
-    }
-    s->seen[s->nseen++] = r->s.batch;
+    struct fl_err err = { 0 };
+    int rc = fl_seen_add(&s->seen, r->s.batch, &err);
+    if (rc != FL_OK)
+        return fl_fail(ctx, rc, "%s", err.text);
     s->channels = r->channels;
     s->all.top = r->s.top;
     s->all.tiles += r->s.tiles;
@@ -176,7 +164,8 @@ static int stats_trial(struct fl_ctx *ctx, struct fl_batch *b)
 
 static int stats_batch(struct fl_ctx *ctx, struct fl_batch *b)
 {
-    int rc = stats_seen(ctx->state, b->batch) ? FL_OK : stats_count(ctx, b);
+    const struct stats *s = ctx->state;
+    int rc = fl_seen_has(&s->seen, b->batch) ? FL_OK : stats_count(ctx, b);
     if (rc == FL_OK)
         rc = fl_ack_batch(ctx, b);
     fl_free(ctx, &b);
@@ -217,7 +206,7 @@ static int stats_drain(struct fl_ctx *ctx)
 static void stats_close(struct fl_ctx *ctx)
 {
     struct stats *s = ctx->state;
-    free(s->seen);
+    fl_seen_done(&s->seen);
     if (s->fd >= 0)
         close(s->fd);
 }

@@ -62,25 +62,15 @@ int fit_rows_room(struct fit_rows *r, uint64_t more, struct fl_err *err)
     return FL_OK;
 }
 
-static int rows_seen(struct fit_rows *r, uint64_t batch, uint64_t n, struct fl_err *err)
-{
-    if (r->nseen == r->seen_room) {
-        uint64_t room = r->seen_room > 0 ? 2 * r->seen_room : 1024;
-        if (!rows_grow(&r->seen, room * sizeof *r->seen))
-            return fl_err_set(err, FL_E_NOMEM, "no memory for %llu batches", (unsigned long long)room);
-        r->seen_room = room;
-    }
-    r->seen[r->nseen++] = batch;
-    r->n += n;
-    return FL_OK;
-}
-
 int fit_rows_has(const struct fit_rows *r, uint64_t batch)
 {
-    for (uint64_t i = r->nseen; i-- > 0;)
-        if (r->seen[i] == batch)
-            return 1;
-    return 0;
+    return fl_seen_has(&r->seen, batch);
+}
+
+static int rows_seen(struct fit_rows *r, uint64_t batch, uint64_t n, struct fl_err *err)
+{
+    r->n += n;
+    return fl_seen_add(&r->seen, batch, err);
 }
 
 static int rows_write(int fd, const void *p, size_t n)
@@ -212,6 +202,6 @@ void fit_rows_done(struct fit_rows *r)
     free(r->x);
     free(r->y);
     free(r->fold);
-    free(r->seen);
+    fl_seen_done(&r->seen);
     *r = (struct fit_rows){ .fd = -1 };
 }

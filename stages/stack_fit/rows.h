@@ -3,6 +3,7 @@
 #define FL_STACK_FIT_ROWS_H
 
 #include "stages/level2/data.h"
+#include "stages/lib/seen.h"
 
 struct fit_rows {
     int      fd;                       /* of the records; -1 = none */
@@ -12,7 +13,7 @@ struct fit_rows {
     uint64_t *ordinal;
     float   *x;                        /* [n][M*L] */
     uint8_t *y, *fold;                 /* [n][L], [n] */
-    uint64_t *seen, nseen, seen_room;  /* batches */
+    struct fl_seen seen;               /* batches */
 };
 
 /* Takes in what is whole of the records in path (NULL: memory alone); a torn end is cut off. FL_E_IO, FL_E_NOMEM. */

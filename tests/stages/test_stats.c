@@ -2,6 +2,7 @@
 #include <jansson.h>
 
 #include "proto/dtype.h"
+#include "stages/lib/seen.h"
 #include "tests/lib/check.h"
 #include "tests/lib/harness.h"
 
@@ -85,6 +86,24 @@ FL_TEST(sums_survive_a_death_and_count_once)
     json_decref(j);
 }
 
+FL_TEST(batches_that_were_had)
+{
+    struct fl_seen s = { 0 };
+    struct fl_err err = { 0 };
+    for (uint64_t b = 0; b < 1000; b += 3)
+        CHECK_OK(fl_seen_add(&s, b * 7919 % 100000, &err), err);
+    for (uint64_t b = 0; b < 300000; b++) {
+        bool had = false;
+        for (uint64_t k = 0; k < 1000 && b < 2000; k += 3)
+            had = had || k * 7919 % 100000 == b;
+        if (b < 2000 || b > 100000)
+            CHECK_INT(fl_seen_has(&s, b), had);
+    }
+    CHECK_INT(fl_seen_add(&s, UINT64_C(1) << 32, &err), FL_E_BUG);
+    CHECK(!fl_seen_has(&s, UINT64_MAX));
+    fl_seen_done(&s);
+}
+
 FL_TEST(nothing_to_measure_is_an_error)
 {
     struct fl_err err = { 0 };
@@ -98,6 +117,6 @@ FL_TEST(nothing_to_measure_is_an_error)
 
 int main(int argc, char **argv)
 {
-    static const struct fl_case cases[] = { CASE(sums_survive_a_death_and_count_once), CASE(nothing_to_measure_is_an_error), { 0 } };
+    static const struct fl_case cases[] = { CASE(sums_survive_a_death_and_count_once), CASE(batches_that_were_had), CASE(nothing_to_measure_is_an_error), { 0 } };
     return fl_run(cases, argc, argv);
 }
