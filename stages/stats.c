@@ -1,7 +1,7 @@
 /* stats: mean and standard deviation of each band over all pixels of a run, for normalisation.
  *
  * Sums are integers, so the result depends on the set of tiles alone. What is counted goes to RUN/NAME.stats batch by batch before it is
- * acknowledged: a stage that dies and is started again goes on from there, and a batch that comes twice counts once. */
+ * acknowledged: a stage that dies and is started again goes on from there, and a batch that comes twice counts once. A resumed run issues all batches again. */
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -219,7 +219,7 @@ static const struct fl_opt stats_opts[] = {
 
 static const struct fl_spec stats_in[] = { { .name = "pixels", .dtypes = "u8|u16", .shape = "B,H,W,C" }, { 0 } };
 
-static const struct fl_port stats_ports[] = { { .name = "in", .flags = FL_IN | FL_TAP, .tensors = stats_in }, { 0 } };
+static const struct fl_port stats_ports[] = { { .name = "in", .flags = FL_IN | FL_AGAIN, .tensors = stats_in }, { 0 } };
 
 static const char *const stats_counters[] = { "tiles", "rejected", NULL };
 

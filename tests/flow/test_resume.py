@@ -47,6 +47,20 @@ def what_changes_no_result_is_allowed(tmp):
     same(versions(tmp), was, "versions.json")
 
 
+def who_counts_every_tile_is_given_all_of_them_again(tmp):
+    """stats had counted less than the sink had committed when flowrun died."""
+    os.mkdir(tmp + "/out")
+    graph = flow.chain(tmp + "/out", TILES + "/*.jpg")
+    graph["measure"] = {"stage": "stats", "from": "decode", "options": {"out": tmp + "/out/bands.json"}}
+    flowrun(write_graph(tmp + "/graph.json", graph), "--run", tmp + "/run", "-q")
+    want = results(tmp) + [slurp(tmp + "/out/bands.json")]
+    os.truncate(tmp + "/run/measure.stats", os.path.getsize(tmp + "/run/measure.stats") // 3)
+    os.remove(tmp + "/out/bands.json")
+    flowrun("--resume", tmp + "/run", "-q")
+    same(results(tmp) + [slurp(tmp + "/out/bands.json")], want, "results")
+    same(report(tmp + "/run")["duplicates"], 19, "batches that the sink had already")
+
+
 def sets_go_with_the_configuration_as_it_was(tmp):
     _, want = begun(tmp)
     flowrun("--resume", tmp + "/run", "--set", "net.instances=2", "-q")
@@ -178,7 +192,8 @@ def force_alone_is_no_command(tmp):
 
 if __name__ == "__main__":
     sys.exit(flow.run_cases([
-        what_changes_no_result_is_allowed, sets_go_with_the_configuration_as_it_was, it_goes_on_from_another_folder, another_network_is_refused_and_shown, force_mixes,
+        what_changes_no_result_is_allowed, who_counts_every_tile_is_given_all_of_them_again, sets_go_with_the_configuration_as_it_was, it_goes_on_from_another_folder,
+        another_network_is_refused_and_shown, force_mixes,
         other_weights_are_refused_and_shown, another_executable_is_refused,
         other_batches_cannot_be_mixed, a_stage_that_is_gone_or_new_is_shown, force_alone_is_no_command,
     ]))
