@@ -250,12 +250,16 @@ static uint32_t recover_barren(struct fl_super *s, uint32_t stage)
 }
 
 /* The deaths by which a batch is tested are awaited: they say nothing of the machine. */
-static void recover_schedule(struct fl_inst *in, bool tested)
+double fl_recover_backoff(const struct fl_inst *in, bool tested)
 {
     if (in->backoff == 0 || tested || atomic_load(&in->page->batches) > 0)
-        in->backoff = BACKOFF_FIRST;
-    else
-        in->backoff = in->backoff * 2 > BACKOFF_MOST ? BACKOFF_MOST : in->backoff * 2;
+        return BACKOFF_FIRST;
+    return in->backoff * 2 > BACKOFF_MOST ? BACKOFF_MOST : in->backoff * 2;
+}
+
+static void recover_schedule(struct fl_inst *in, bool tested)
+{
+    in->backoff = fl_recover_backoff(in, tested);
     in->restart_at = fl_now() + in->backoff;
 }
 

@@ -127,6 +127,8 @@ void fl_recover_death(struct fl_super *, struct fl_inst *, int status);
 void fl_recover_down(struct fl_super *, struct fl_inst *from, uint32_t dead, uint32_t incarnation);
 void fl_recover_cancelled(struct fl_super *, struct fl_inst *from, uint32_t slot);
 void fl_recover_ready(struct fl_super *, struct fl_inst *);
+/* Seconds from its death to its next start, in->backoff being those before (0: it is the first): page->batches tells what this incarnation has finished. */
+double fl_recover_backoff(const struct fl_inst *, bool tested);
 double fl_recover_tick(struct fl_super *);                     /* starts what is due; seconds until the next is, or a large number */
 uint32_t fl_stage_out_edges(const struct fl_graph *, uint32_t stage);
 

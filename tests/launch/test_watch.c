@@ -1,4 +1,4 @@
-/* What counts as a hang: time that nobody watched does not. */
+/* What counts as a hang: time that nobody watched does not. When a stage that died is started again. */
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -65,11 +65,35 @@ FL_TEST(who_is_stopped_does_not_hang)
     CHECK_INT(waitpid(c.in.pid, NULL, 0), c.in.pid);
 }
 
+static void waits(struct fl_inst *in, bool tested, double want)
+{
+    in->backoff = fl_recover_backoff(in, tested);
+    CHECK_NEAR(in->backoff, want, 1e-12);
+}
+
+FL_TEST(the_wait_before_a_start_doubles_until_a_batch_is_finished)
+{
+    static const double want[] = { 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5, 5, 5 };
+    struct fl_page page;
+    memset(&page, 0, sizeof page);
+    struct fl_inst in = { .page = &page };
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
+        waits(&in, false, want[i]);
+    atomic_store(&page.batches, 1);
+    waits(&in, false, 0.01);
+    atomic_store(&page.batches, 0);                    /* the next incarnation's */
+    waits(&in, false, 0.02);
+    waits(&in, false, 0.04);
+    waits(&in, true, 0.01);                            /* its death was the answer to a test */
+    waits(&in, false, 0.02);
+}
+
 int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
         CASE(who_was_not_watched_does_not_hang),
         CASE(who_is_stopped_does_not_hang),
+        CASE(the_wait_before_a_start_doubles_until_a_batch_is_finished),
         { 0 },
     };
     return fl_run(cases, argc, argv);
