@@ -208,7 +208,7 @@ BENCH_O      := $(call obj,$(call src,bench/stages))
 $(BENCH_STAGES:%=$(B)/bench/stages/%): $(B)/bench/stages/%: runtime/stage_main.c $(BENCH_O) $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(FLAGS) -DFL_STAGE=fl_stage_$* $< $(BENCH_O) $(B)/libruntime.a $(B)/libproto.a $(LDFLAGS) $(LIBS_RUNTIME) -o $@
-$(B)/bench/bench: $(call obj,$(patsubst %,bench/%.c,main cases feed forward hosts second run graph tiles)) $(B)/libproto.a
+$(B)/bench/bench: $(call obj,$(patsubst %,bench/%.c,main cases death feed forward hosts second run graph tiles)) $(B)/libproto.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) -ltiff -lturbojpeg -ljansson -lm -o $@ -lm
 $(B)/bench/floor $(B)/bench/chain: $(B)/bench/%: $(B)/o/bench/%.o

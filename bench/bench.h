@@ -75,6 +75,9 @@ int bench_feed_spdl(struct bench *, double *, struct fl_err *);
 int bench_feed_consumer(struct bench *, double *, struct fl_err *);
 int bench_feed_first(struct bench *, double *, struct fl_err *);
 
+/* death.c. Milliseconds from the kill of a stage until flowrun tells of it, in the midst of a run. */
+int bench_death(struct bench *, double *, struct fl_err *);
+
 /* hosts.c. Batches a second of a stage of fixed time on `arg` hosts (arg 124: of speeds 1, 2, 4), and of one times as many. MB/s of payload to a host over a link
  * of `arg` Mbit/s, encrypted and open; CPU ms a MB of that. Links need root. */
 int bench_hosts_many(struct bench *, double *, struct fl_err *);

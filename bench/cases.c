@@ -433,6 +433,7 @@ const struct bench_case bench_cases[] = {
       .ours = bench_second_ours, .other = bench_second_sklearn, .arg = 2 },
     { .name = "bayes_enum/limit", .what = "enumeration of the uncertain labels", .unit = "tiles/CPU s", .goal = 1, .more = true, .ours = case_f2_enum, .limit = 1e5 },
     { .name = "start/limit", .what = "start of flowrun pipeline.yaml to the first result", .unit = "s", .goal = 1, .ours = case_start, .limit = 1 },
+    { .name = "death/limit", .what = "kill -9 of a stage until flowrun tells of it", .unit = "ms", .goal = 1, .ours = bench_death, .limit = 50 },
     { .name = "record/ring", .what = "the default graph with all edges in a ring of 8 batches against none recorded", .unit = "CPU ms a tile", .goal = 0.97, .ours = case_ring, .other = case_unrecorded },
     { .name = "record/full", .what = "the default graph with all edges recorded against the slower of it unrecorded and a plain write", .unit = "s", .goal = 0.9,
       .ours = case_full, .other = case_full_other },
