@@ -246,6 +246,24 @@ static void chaos_begin(struct fl_chaos *c)
     prctl(PR_SET_CHILD_SUBREAPER, 1);        /* stages of a killed flowrun come to us, so that each is seen to end */
 }
 
+/* What a run is judged by is its sinks' journals and files: they must be there, and made without anybody's help. */
+static bool chaos_may(const struct fl_chaos *c)
+{
+    const char *file = c->args->files[0];
+    bool journal = false;
+    for (uint32_t i = 0; i < c->g->nstages; i++) {
+        const struct fl_stage_node *n = &c->g->stages[i];
+        if (strcmp(n->stage, "feed") == 0) {
+            fprintf(stderr, "flowrun chaos: %s: %s waits for trainers, and here are none; replace it by a sink\n", file, n->name);
+            return false;
+        }
+        journal = journal || (n->sink && !n->tap && !n->again);
+    }
+    if (!journal)
+        fprintf(stderr, "flowrun chaos: %s: no stage keeps a journal as sink does: how far a run has come couldn't be seen\n", file);
+    return journal;
+}
+
 int fl_cmd_chaos(const struct fl_args *a)
 {
     struct fl_chaos c = { .args = a, .supervisor_fd = -1 };
@@ -254,7 +272,7 @@ int fl_cmd_chaos(const struct fl_args *a)
         return 2;
     c.g = g;
     int status = 2;
-    if (chaos_dir(&c)) {
+    if (chaos_may(&c) && chaos_dir(&c)) {
         chaos_begin(&c);
         status = chaos_all(&c);
         if (status == 1)

@@ -120,6 +120,10 @@ def what_is_wrong_is_refused(tmp):
     bad["net1"]["options"]["weights"] = [tmp + "/graph.json"]
     rc, out, err = Run("chaos", write_graph(tmp + "/bad.json", bad), cwd=tmp).end()
     same(rc, 2, "a graph that is refused: %s" % err)
+    for stage, says in (("feed", "x waits for trainers"), ("record", "no stage keeps a journal")):
+        stages = {name: graph(tmp)[name] for name in ("tiles", "decode")}
+        rc, out, err = Run("chaos", write_graph(tmp + "/bad.json", dict(stages, x={"stage": stage, "from": "decode"})), cwd=tmp).end()
+        same([rc, says in err, os.path.exists(tmp + "/runs")], [2, True, False], "%s: %s" % (stage, err))
 
 
 if __name__ == "__main__":
