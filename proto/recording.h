@@ -51,6 +51,8 @@ int  fl_rec_out_new(const struct fl_rec_conf *, struct fl_rec_out **, struct fl_
 /* Writes b; all tensors must be mapped. head: b's header as it came, stored byte for byte; NULL: it is made from b.
  * After FL_E_IO the torn record is cut off again and another may be tried. */
 int  fl_rec_append(struct fl_rec_out *, const struct fl_batch *b, const struct fl_frame *head, uint64_t time_ns, struct fl_err *);
+/* All of that but the writing: nothing of b stays. FL_E_NOMEM, FL_E_CONFIG. */
+int  fl_rec_try(struct fl_rec_out *, const struct fl_batch *b, const struct fl_frame *head, struct fl_err *);
 /* Writes the index and closes the segment; the next append begins another. Nothing to do: FL_OK. */
 int  fl_rec_finish(struct fl_rec_out *, struct fl_err *);
 uint64_t fl_rec_out_bytes(const struct fl_rec_out *);      /* written so far */

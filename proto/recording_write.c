@@ -23,6 +23,7 @@ struct fl_rec_out {
     uint64_t written;
     uint32_t dropped, oldest;
     bool     old;                            /* oldest: number of a segment that is there */
+    bool     trying;                         /* nothing is written */
     struct fl_rec_entry *index; uint32_t n, cap;
     ZSTD_CCtx *cctx;
     uint8_t *scratch; size_t room;           /* a compressed tensor */
@@ -49,7 +50,7 @@ static bool rec_name_ok(const char *s)
 
 static int rec_write(struct fl_rec_out *o, uint64_t off, struct iovec *v, int n, struct fl_err *err)
 {
-    while (n > 0) {
+    while (n > 0 && !o->trying) {
         ssize_t w = pwritev(o->fd, v, n, (off_t)off);
         if (w < 0 && errno == EINTR)
             continue;
@@ -251,6 +252,20 @@ int fl_rec_append(struct fl_rec_out *o, const struct fl_batch *b, const struct f
     rc = rec_record(o, b, head, time, err);
     if (rc != FL_OK && ftruncate(o->fd, (off_t)o->end) != 0)      /* a torn end is passed over by readers */
         fl_err_context(err, "can't be cut");
+    return rc;
+}
+
+int fl_rec_try(struct fl_rec_out *o, const struct fl_batch *b, const struct fl_frame *head, struct fl_err *err)
+{
+    uint64_t end = o->end, bytes = o->bytes, written = o->written;
+    uint32_t n = o->n;
+    o->trying = true;
+    int rc = rec_record(o, b, head, 0, err);
+    o->trying = false;
+    o->end = end;
+    o->bytes = bytes;
+    o->written = written;
+    o->n = n;
     return rc;
 }
 

@@ -270,14 +270,32 @@ static int sheet_row(struct fl_ctx *ctx, const struct fl_batch *b, const struct 
     return FL_OK;
 }
 
-static int sheet_batch(struct fl_ctx *ctx, struct fl_batch *b)
+static int sheet_rows(struct fl_ctx *ctx, const struct fl_batch *b)
 {
     const struct fl_tensor *p = fl_in(b, "pixels");
+    int rc = FL_OK;
+    for (uint32_t row = 0; rc == FL_OK && row < b->n && p->shape[1] > 0 && p->shape[2] > 0 && p->shape[3] > 0; row++)
+        rc = sheet_row(ctx, b, p, row);
+    return rc;
+}
+
+/* Painted below what is there, and forgotten. */
+static int sheet_trial(struct fl_ctx *ctx, struct fl_batch *b)
+{
+    struct sheet *s = ctx->state;
+    uint32_t h = s->c.h;
+    int64_t painted = s->painted;
+    int rc = sheet_rows(ctx, b);
+    s->c.h = h;
+    s->painted = painted;
+    return rc;
+}
+
+static int sheet_batch(struct fl_ctx *ctx, struct fl_batch *b)
+{
     uint64_t batch = b->batch;
     uint32_t attempt = b->attempt, n = b->n;
-    int rc = FL_OK;
-    for (uint32_t row = 0; rc == FL_OK && row < n && p->shape[1] > 0 && p->shape[2] > 0 && p->shape[3] > 0; row++)
-        rc = sheet_row(ctx, b, p, row);
+    int rc = sheet_rows(ctx, b);
     fl_free(ctx, &b);
     return rc == FL_OK ? fl_ack(ctx, batch, attempt, n, 0) : rc;
 }
@@ -315,6 +333,7 @@ const struct fl_stage fl_stage_sheet = {
     .counters = sheet_counters,
     .open = sheet_open,
     .batch = sheet_batch,
+    .trial = sheet_trial,
     .drain = sheet_drain,
     .close = sheet_close,
 };

@@ -22,14 +22,16 @@ static struct fl_harness *open_record(const char *options)
     return NULL;
 }
 
-static int push(struct fl_harness *h, uint64_t number, struct fl_err *err)
+static int send(struct fl_harness *h, uint64_t number, int (*how)(struct fl_harness *, struct fl_batch *, struct fl_err *), struct fl_err *err)
 {
     struct fl_batch *b = fl_harness_batch(h, number, 3);
     uint16_t *pixels = fl_harness_tensor(h, b, "pixels", FL_U16, 4, (uint32_t[]){ 3, 8, 8, 4 }, NULL);
     for (uint32_t i = 0; i < 3 * 8 * 8 * 4; i++)
         pixels[i] = (uint16_t)(number * 1000 + i);
-    return fl_harness_push(h, b, err);
+    return how(h, b, err);
 }
+
+static int push(struct fl_harness *h, uint64_t number, struct fl_err *err) { return send(h, number, fl_harness_push, err); }
 
 static struct fl_rec *recorded(void)
 {
@@ -64,6 +66,28 @@ static const char *held(void)
     fl_rec_batch_done(&b);
     fl_rec_close(r);
     return text;
+}
+
+/* Before the first, between two, and in a ring that is full. */
+FL_TEST(a_trial_leaves_nothing)
+{
+    static const char *const options[] = { "{'zstd': 1}", "{'ring': 3}" };
+    for (int k = 0; k < 2; k++) {
+        struct fl_err err = { 0 };
+        struct fl_harness *h = open_record(options[k]);
+        CHECK(h != NULL);
+        CHECK_OK(send(h, 9, fl_harness_trial, &err), err);
+        CHECK_OK(push(h, 0, &err), err);
+        CHECK_OK(send(h, 9, fl_harness_trial, &err), err);
+        CHECK_OK(push(h, 1, &err), err);
+        CHECK_OK(push(h, 2, &err), err);
+        CHECK_OK(send(h, 9, fl_harness_trial, &err), err);
+        CHECK_INT(fl_harness_acked(h), 3);
+        CHECK_OK(fl_harness_dump(h, "asked", &err), err);
+        CHECK_OK(fl_harness_drain(h, &err), err);
+        fl_harness_close(h);
+        CHECK_STR(held(), k == 0 ? "0 1 2" : "0 1 2 0 1 2");
+    }
 }
 
 FL_TEST(stores_all)
@@ -208,7 +232,7 @@ FL_TEST(at_the_limit_the_oldest_go)
 int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
-        CASE(stores_all), CASE(stores_every_kth), CASE(a_ring_is_written_on_demand), CASE(the_wire_header_is_stored_as_it_came), CASE(a_tap_that_is_always_at_work_is_seen), CASE(a_full_disk_is_told_once_and_the_run_goes_on),
+        CASE(a_trial_leaves_nothing), CASE(stores_all), CASE(stores_every_kth), CASE(a_ring_is_written_on_demand), CASE(the_wire_header_is_stored_as_it_came), CASE(a_tap_that_is_always_at_work_is_seen), CASE(a_full_disk_is_told_once_and_the_run_goes_on),
         CASE(at_the_limit_the_oldest_go), { 0 },
     };
     return fl_run(cases, argc, argv);
