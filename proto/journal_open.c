@@ -17,10 +17,19 @@
 #define JOURNAL_SEGMENT (UINT64_C(1) << 30)
 #define JOURNAL_PATIENCE 500                   /* times 10 ms, until who holds the lock counts as a living writer */
 
+/* The names of the segment, of the journal's folder, of the one it is in and of the run's: each may have just been made. */
 static int journal_sync_dir(struct fl_journal *j, struct fl_err *err)
 {
-    if (fsync(j->lock) != 0 && errno != EINVAL)   /* some file systems have nothing to sync for a folder */
-        return fl_err_set(err, FL_E_IO, "%s: fsync: %s", j->dir, strerror(errno));
+    static const char *const up[] = { ".", "..", "../..", "../../.." };
+    for (size_t i = 0; i < sizeof up / sizeof *up; i++) {
+        int fd = openat(j->lock, up[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        bool bad = fd >= 0 && fsync(fd) != 0 && errno != EINVAL;      /* some file systems have nothing to sync for a folder */
+        int why = errno;
+        if (fd >= 0)
+            close(fd);
+        if (bad)
+            return fl_err_set(err, FL_E_IO, "%s/%s: fsync: %s", j->dir, up[i], strerror(why));
+    }
     return FL_OK;
 }
 
