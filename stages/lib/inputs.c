@@ -337,6 +337,14 @@ static const char *inputs_id_key(const void *items, uint32_t i, size_t *len)
     return fl_inputs_id(items, i, len);
 }
 
+int fl_inputs_check_id(const struct fl_inputs *in, uint64_t i, struct fl_err *err)
+{
+    size_t len;
+    const char *id = fl_inputs_id(in, i, &len);
+    return fl_id_ok(id, len) ? FL_OK : fl_err_set(err, FL_E_LABEL, "%s: \"%.*s\" is not a tile id ([A-Za-z0-9_.-], 1 to 63 characters)",
+                                                  fl_inputs_at(in, i), (int)(len < 100 ? len : 100), id);
+}
+
 int fl_inputs_check(const struct fl_inputs *in, struct fl_err *err)
 {
     struct fl_index x;
@@ -344,11 +352,9 @@ int fl_inputs_check(const struct fl_inputs *in, struct fl_err *err)
     for (uint64_t i = 0; rc == FL_OK && i < in->n; i++) {
         size_t len;
         const char *id = fl_inputs_id(in, i, &len);
-        if (!fl_id_ok(id, len)) {
-            rc = fl_err_set(err, FL_E_LABEL, "%s: \"%.*s\" is not a tile id ([A-Za-z0-9_.-], 1 to 63 characters)", fl_inputs_at(in, i),
-                            (int)(len < 100 ? len : 100), id);
+        rc = fl_inputs_check_id(in, i, err);
+        if (rc != FL_OK)
             break;
-        }
         int64_t first = fl_index_add(&x, (uint32_t)i);
         if (first >= 0)
             rc = fl_err_set(err, FL_E_LABEL, "tile id %.*s comes twice: %.180s and %.180s", (int)len, id, fl_inputs_at(in, (uint64_t)first),

@@ -59,6 +59,8 @@ int  fl_inputs_shuffle(struct fl_inputs *, uint64_t seed, uint32_t epoch, struct
 int  fl_inputs_order(struct fl_inputs *, uint64_t seed, uint32_t epoch, uint32_t *order, struct fl_err *err);
 /* Keeps only the tiles for which keep[i] isn't 0. */
 void fl_inputs_keep(struct fl_inputs *, const uint8_t *keep);
+/* The id of tile i fits the grammar: else FL_E_LABEL naming the path. */
+int  fl_inputs_check_id(const struct fl_inputs *, uint64_t i, struct fl_err *err);
 /* Every id fits the grammar and comes once: else FL_E_LABEL naming the path, or both paths. */
 int  fl_inputs_check(const struct fl_inputs *, struct fl_err *err);
 

@@ -120,7 +120,11 @@ static int inputs_list_line(struct fl_inputs *in, char *line, size_t len, struct
         return fl_err_set(err, FL_E_INPUT, "a NUL byte in the text");
     if (len == 0)
         return FL_OK;
-    return inputs_is_tar(line) ? fl_inputs_tar(in, line, err) : fl_inputs_path(in, line, err);
+    uint64_t i = in->n;
+    int rc = inputs_is_tar(line) ? fl_inputs_tar(in, line, err) : fl_inputs_path(in, line, err);
+    for (; rc == FL_OK && i < in->n; i++)            /* here the line is known */
+        rc = fl_inputs_check_id(in, i, err);
+    return rc;
 }
 
 static int inputs_list(struct fl_inputs *in, const char *list, struct fl_err *err)

@@ -144,6 +144,8 @@ def refused_files(place):
     os.mkdir(place.at("odd"))
     write(place.at("odd/a b.jpg"), "x")
     refuse(place, "no tile id", pipeline(tiles=at_options(source("odd"))), 'odd/a b\\.jpg: "a b" is not a tile id')
+    write(place.at("odd.txt"), "tiles/sample_00000.jpg\n\nodd/a b.jpg\n")
+    refuse(place, "no tile id in a list", pipeline(tiles=at_options(source('"@odd.txt"'))), 'odd\\.txt:3: odd/a b\\.jpg: "a b" is not a tile id')
     os.mkdir(place.at("odder"))
     write(os.fsencode(place.at("odder")) + b"/\xff\xfe.jpg", "x")
     refuse(place, "no tile id, nor UTF-8", pipeline(tiles=at_options(source("odder"))), 'odder/\\?\\?.jpg: "\\?\\?" is not a tile id')
