@@ -6,7 +6,7 @@
 set -eu
 
 PYTHON=/usr/bin/python3          # Debian's own: packages below /usr/lib/python3 belong to it, not to another python3 in PATH
-MODULES="numpy, msgpack, torch, torchvision, scipy, sklearn, pandas, tables, h5py, cv2"
+MODULES="numpy, msgpack, torch, torchvision, scipy, sklearn, pandas, tables, h5py, cv2, PIL, zmq, mypy"
 PROGRAMS="spin valgrind gdb zstd ip nft sbatch munged"
 
 say() { echo "deps: $*" >&2; }
