@@ -93,7 +93,7 @@ const struct fl_cmd fl_cmds[] = {
     { .name = "cut", .usage = "flowrun cut RUN|RECORDING|ARCHIVE [--batch N[,N]] [--tile ID[,ID]] --out FILE.tar",
       .help = "Puts chosen batches or tiles of all recorded edges into one archive, with what is needed to replay it elsewhere.",
       .flags = { "--batch", "--tile", "--out" }, .min = 1, .max = 1, .moves = 1, .run = fl_cmd_cut },
-    { .name = "merge", .usage = "flowrun merge RUN|RECORDING|ARCHIVE... --out FILE.tar", .help = "Puts what several runs directories or archives hold of one run into one archive.",
+    { .name = "merge", .usage = "flowrun merge RUN|RECORDING|ARCHIVE... --out FILE.tar", .help = "Puts what several run directories or archives hold of one run into one archive.",
       .flags = { "--out" }, .min = 2, .max = 1000, .moves = 1000, .run = fl_cmd_cut },
     { .name = "why", .usage = "flowrun why RUN TILE", .help = "Tells how a tile's labels came about: its batch is computed again, every step told, and held against the journal.\nExit status: 0 the same as in the run, 1 not, 2 it can't be told.",
       .min = 2, .max = 2, .moves = 1, .run = fl_cmd_why },

@@ -12,7 +12,7 @@ static void main_help(void)
     fl_cmd_help(&fl_cmds[0]);
     printf("\ncommands:\n");
     for (const struct fl_cmd *c = fl_cmds + 1; c->name != NULL; c++)
-        printf("  %-11s %s\n", c->name, c->help);
+        printf("  %-11s %.*s\n", c->name, (int)strcspn(c->help, "\n"), c->help);     /* the rest is for COMMAND --help */
     printf("\nflowrun COMMAND --help tells more.\n");
 }
 

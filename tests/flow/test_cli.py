@@ -34,6 +34,8 @@ def help_is_everywhere(tmp):
     for command in commands():
         out, err = flowrun(command, "--help")[1:]
         holds(out.startswith("usage: flowrun %s" % command) and "--help" in out and err == "", "%s --help: %s" % (command, out))
+    listed = flowrun("--help")[1].split("\ncommands:\n")[1].split("\n\nflowrun COMMAND")[0].splitlines()
+    same(len(listed), len(commands()), "--help has one line a command")
     for option in ("--threshold", "--subset", "--names", "--json"):
         holds(option in flowrun("score", "--help")[1], "score --help names %s" % option)
     for name in STAGES:
