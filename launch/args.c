@@ -218,5 +218,5 @@ void fl_cmd_help(const struct fl_cmd *cmd)
     printf("usage: %s\n\n%s\n\n", cmd->usage, cmd->help);
     for (const struct fl_flag *f = fl_flags; f->name != NULL; f++)
         if (cmd->raw == NULL && args_takes(cmd, f->name))
-            printf("  %s%s%-*s %s\n", f->name, f->value != NULL ? " " : "", (int)(29 - strlen(f->name)), f->value != NULL ? f->value : "", f->help);
+            printf("  %s%s%-*s %s\n", f->name, f->value != NULL ? " " : "", (int)(29 - strlen(f->name)) + (f->value == NULL), f->value != NULL ? f->value : "", f->help);
 }

@@ -4,7 +4,7 @@
 #include <stddef.h>
 
 const struct fl_flag fl_flags[] = {
-    { "--set",     "STAGE.OPTION=VALUE", "changes an option, STAGE.instances, or a key like memory and seed" },
+    { "--set",     "STAGE.OPTION=VALUE", "changes an option, STAGE.instances, or a key like memory and seed; of describe, OPTION=VALUE" },
     { "--run",     "DIR",                "the run directory (else runs/NAME-TIME)" },
     { "--resume",  "RUN",                "finishes what the run in this directory lacks" },
     { "--force",   NULL,                 "resumes although the configuration has changed, and says what is mixed" },
@@ -50,9 +50,9 @@ const struct fl_cmd fl_cmds[] = {
               "Exit status: 0 complete, 1 failed, 2 the configuration or the arguments are wrong,\n"
               "3 complete with rejected tiles, 4 interrupted and drained.",
       .flags = { "--set", "--run", "--resume", "--force", "--start", "--record", "--record-limit", "--local", "--metrics", "-q" }, .min = 0, .max = 1, .run = fl_cmd_run },
-    { .name = "check", .usage = "flowrun check FILE [--local] [--set STAGE.OPTION=VALUE]...", .help = "Says all that is wrong with FILE; starts nothing.",
+    { .name = "check", .usage = "flowrun check FILE [--local] [--record EDGE[,EDGE]] [--set STAGE.OPTION=VALUE]...", .help = "Says all that is wrong with FILE; starts nothing.",
       .flags = { "--set", "--record", "--record-limit", "--local" }, .min = 1, .max = 1, .run = fl_cmd_check },
-    { .name = "plan", .usage = "flowrun plan FILE [--dot] [--local] [--set STAGE.OPTION=VALUE]...",
+    { .name = "plan", .usage = "flowrun plan FILE [--dot] [--local] [--record EDGE[,EDGE]] [--set STAGE.OPTION=VALUE]...",
       .help = "Prints what travels on each edge and how much memory it takes; starts nothing.",
       .flags = { "--set", "--record", "--record-limit", "--dot", "--local" }, .min = 1, .max = 1, .run = fl_cmd_plan },
     { .name = "slurm", .usage = "flowrun slurm FILE --nodes N [--gres GRES] [--partition NAME] [--time TIME] [--run DIR]\n"
