@@ -51,7 +51,7 @@ def started(tmp, name, env=None, nap=0):
 def a_stalled_sink_stops_the_graph(tmp):
     flowrun(graph(tmp, tmp + "/quiet"), "--run", tmp + "/quiet-run", "-q")
     os.remove(tmp + "/log")
-    run = started(tmp, "out", nap=20)                      # or it is over before its sink can be stopped
+    run = started(tmp, "out", nap=60)                      # or it is over before its sink can be stopped
     stages = run.stages()
     pids = [run.p.pid] + [p for of in stages.values() for p in of]
     window = int(run.said()[1].split("window ")[1].split()[0])

@@ -126,7 +126,8 @@ def memory_is_what_the_plan_says(tmp):
     out = flowrun("describe", "forward", "--set", "weights=" + tmp + "/wide.safetensors", "--set", "device=cpu", "--set", "rows=64")[1]
     told = float(re.search(r"memory of one process, besides slabs\n +([\d.]+) MB", out).group(1)) * 1e6
     planned = re.search(r"and ([\d.]+) MB of stages' own", flowrun("plan", path)[1])
-    holds(abs(float(planned.group(1)) * 1e6 - told) < 1e5, "the plan and describe agree: %s, %g" % (planned.group(0), told))
+    more = float(planned.group(1)) * 1e6 - told            # making the source's list of 80 tiles is in the plan as well; both are rounded
+    holds(-1e5 < more < 3e5, "the plan and describe agree: %s, %g" % (planned.group(0), told))
     run = Run(path, "--run", tmp + "/run", "-q")
     try:
         wait_for(lambda: flow.committed(tmp + "/run") > 64 or run.p.poll() is not None, "the first batch")
