@@ -53,9 +53,11 @@ static int folds_help(void)
 {
     printf("%s\nCuts the tiles of a label table into folds with as even a share of every label as can be, and prints how they lie.\n\n"
            "  LABELS             CSV (.gz too): image_name,tags or image_name and one column of 0 and 1 a label\n", folds_usage);
-    for (size_t i = 0; i < FOLDS_FLAGS; i++)
-        printf("  %s %-*s %s\n", folds_flags[i].name, (int)(17 - strlen(folds_flags[i].name)), folds_flags[i].value != NULL ? folds_flags[i].value : "",
-               folds_flags[i].help);
+    for (size_t i = 0; i < FOLDS_FLAGS; i++) {
+        char flag[40];
+        snprintf(flag, sizeof flag, "%s %s", folds_flags[i].name, folds_flags[i].value != NULL ? folds_flags[i].value : "");
+        printf("  %-18s %s\n", flag, folds_flags[i].help);
+    }
     printf("  --help, --version\n\nExit status: 0 done, 1 a file can't be used, 2 the arguments are wrong.\n");
     return 0;
 }
