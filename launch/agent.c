@@ -230,34 +230,61 @@ static json_t *agent_line(const struct fl_agent *a)
 
 /* ---- the run ---- */
 
+/* While stages are asked, which may take a device some seconds: the other host must not take us for gone, and if it is gone nobody wants the answer. */
+static bool agent_lives(void *of)
+{
+    struct fl_agent *a = of;
+    double now = fl_now();
+    if (now - a->said > a->silence / 6) {
+        a->said = now;
+        agent_say(a, 'P', NULL);
+    }
+    return !agent_orphan(a);
+}
+
+/* What one stage has come to, under these options and (offers) on this host. */
+static int agent_settled(struct fl_stage_node *n, const struct fl_ask ask[2], json_t *all, struct fl_err *err)
+{
+    const json_t *error = json_object_get(ask[0].answer, "error");
+    json_t *settled = json_object_get(ask[0].answer, "settled"), *offers = json_object_get(ask[1].answer, "offers"), *v;
+    const char *key;
+    if (ask[0].answer == NULL || json_is_object(error))
+        return fl_err_set(err, FL_E_CONFIG, "%s: %.300s", n->name, ask[0].answer == NULL ? ask[0].error : json_string_value(json_object_get(error, "text")));
+    if (json_is_object(settled))
+        fl_need_put(all, n->name, fl_need_json(json_pack("{s:O, s:O*}", "settled", settled, "offers", offers)));
+    json_object_foreach(settled, key, v)
+        fl_need_put(n->options, key, fl_need_json(json_deep_copy(v)));
+    return FL_OK;
+}
+
 /* Options that leave a choice to the machine ("auto") come to what this host has: said to the other host, which knows what the others have come to. */
 static int agent_settle(struct fl_agent *a, const json_t *part, struct fl_graph *g, struct fl_err *err)
 {
-    json_t *all = fl_need_json(json_object()), *v;
+    json_t *all = fl_need_json(json_object());
     char *labels = json_dumps(json_object_get(part, "labels"), JSON_COMPACT);
-    const char *key;
+    struct fl_ask *asks = fl_need(2 * (size_t)g->nstages, sizeof *asks);
+    uint32_t *of = fl_need(g->nstages, sizeof *of), n = 0;
     int rc = FL_OK;
-    for (uint32_t i = 1; rc == FL_OK && i + 1 < g->nstages; i++) {
-        const struct fl_stage_node *n = &g->stages[i];
+    for (uint32_t i = 1; i + 1 < g->nstages; i++) {
+        const struct fl_stage_node *s = &g->stages[i];
         if (!json_is_true(json_object_get(json_array_get(json_object_get(part, "stages"), i - 1), "settle")))
             continue;
-        struct fl_ask ask[2] = { { .exe = n->exe, .options = json_dumps(n->options, JSON_COMPACT | JSON_SORT_KEYS), .labels = fl_need_copy(labels != NULL ? labels : "{}") },
-                                 { .exe = n->exe } };
-        fl_ask_all(ask, 2, FL_DESCRIBE_SECONDS);
-        const json_t *error = json_object_get(ask[0].answer, "error");
-        json_t *settled = json_object_get(ask[0].answer, "settled"), *offers = json_object_get(ask[1].answer, "offers");
-        if (ask[0].answer == NULL || json_is_object(error))
-            rc = fl_err_set(err, FL_E_CONFIG, "%s: %.300s", n->name, ask[0].answer == NULL ? ask[0].error : json_string_value(json_object_get(error, "text")));
-        else if (json_is_object(settled))
-            fl_need_put(all, n->name, fl_need_json(json_pack("{s:O, s:O*}", "settled", settled, "offers", offers)));
-        json_object_foreach(settled, key, v)
-            fl_need_put(n->options, key, fl_need_json(json_deep_copy(v)));
-        fl_ask_done(&ask[0]);
-        fl_ask_done(&ask[1]);
+        asks[2 * n] = (struct fl_ask){ .exe = s->exe, .options = json_dumps(s->options, JSON_COMPACT | JSON_SORT_KEYS), .labels = fl_need_copy(labels != NULL ? labels : "{}") };
+        asks[2 * n + 1] = (struct fl_ask){ .exe = s->exe };
+        of[n++] = i;
+    }
+    fl_ask_while(asks, 2 * n, FL_DESCRIBE_SECONDS, agent_lives, a);
+    for (uint32_t k = 0; k < n; k++) {
+        if (rc == FL_OK)
+            rc = agent_settled(&g->stages[of[k]], &asks[2 * k], all, err);
+        fl_ask_done(&asks[2 * k]);
+        fl_ask_done(&asks[2 * k + 1]);
     }
     if (rc == FL_OK)
         agent_say(a, 'J', fl_need_json(json_pack("{s:O}", "has", all)));
     json_decref(all);
+    free(asks);
+    free(of);
     free(labels);
     return rc;
 }

@@ -20,6 +20,7 @@
 extern char **environ;
 
 #define DESCRIBE_STDERR 4096      /* bytes kept of what a stage says on stderr */
+#define DESCRIBE_TURN   0.05      /* seconds between calls of go_on */
 
 struct describe_job {
     struct fl_ask *ask;           /* NULL = free */
@@ -221,23 +222,28 @@ static void describe_unwatch(struct describe_guard *g)
     sigprocmask(SIG_SETMASK, &g->before, NULL);
 }
 
+static void describe_interrupt(struct describe_job jobs[FL_DESCRIBE_JOBS])
+{
+    for (int i = 0; i < FL_DESCRIBE_JOBS; i++)
+        if (jobs[i].ask != NULL)
+            describe_finish(&jobs[i], "was interrupted");
+}
+
 /* A signal has come: it is let through when nobody is left. */
 static void describe_stop(struct describe_job jobs[FL_DESCRIBE_JOBS], struct describe_guard *g)
 {
     struct signalfd_siginfo si;
     if (read(g->fd, &si, sizeof si) != sizeof si)
         return;
-    for (int i = 0; i < FL_DESCRIBE_JOBS; i++)
-        if (jobs[i].ask != NULL)
-            describe_finish(&jobs[i], "was interrupted");
+    describe_interrupt(jobs);
     sigprocmask(SIG_SETMASK, &g->before, NULL);
     raise((int)si.ssi_signo);
 }
 
-static void describe_poll(struct describe_job jobs[FL_DESCRIBE_JOBS], struct describe_guard *g)
+static void describe_poll(struct describe_job jobs[FL_DESCRIBE_JOBS], struct describe_guard *g, double most)
 {
     struct pollfd p[2 * FL_DESCRIBE_JOBS + 1];
-    double wait = 60, now = describe_now();
+    double wait = most, now = describe_now();
     for (int i = 0; i < FL_DESCRIBE_JOBS; i++) {
         bool on = jobs[i].ask != NULL;
         p[2 * i] = (struct pollfd){ .fd = on ? jobs[i].fd[0] : -1, .events = POLLIN };
@@ -273,8 +279,14 @@ static uint32_t describe_first(const struct fl_ask *asks, uint32_t i)
 
 void fl_ask_all(struct fl_ask *asks, uint32_t n, double seconds)
 {
+    fl_ask_while(asks, n, seconds, NULL, NULL);
+}
+
+void fl_ask_while(struct fl_ask *asks, uint32_t n, double seconds, bool (*go_on)(void *of), void *of)
+{
     struct describe_job jobs[FL_DESCRIBE_JOBS] = { { 0 } };
     struct describe_guard guard;
+    bool on = true;
     uint32_t next = 0, *first = fl_need(n, sizeof *first);
     describe_watch(&guard);
     for (uint32_t i = 0; i < n; i++)
@@ -284,14 +296,20 @@ void fl_ask_all(struct fl_ask *asks, uint32_t n, double seconds)
         for (int k = 0; k < FL_DESCRIBE_JOBS; k++) {
             while (jobs[k].ask == NULL && next < n) {
                 uint32_t i = next++;
-                if (first[i] == i)
+                if (first[i] == i && !on)
+                    asks[i].error = fl_need_text("%s was not asked", asks[i].exe);
+                else if (first[i] == i)
                     describe_start(&jobs[k], &asks[i], &guard.before, seconds);
             }
             busy |= jobs[k].ask != NULL;
         }
         if (!busy)
             break;
-        describe_poll(jobs, &guard);
+        describe_poll(jobs, &guard, go_on != NULL ? DESCRIBE_TURN : 60);
+        if (on && go_on != NULL && !go_on(of)) {
+            on = false;
+            describe_interrupt(jobs);
+        }
     }
     describe_unwatch(&guard);
     for (uint32_t i = 0; i < n; i++) {

@@ -19,6 +19,8 @@ struct fl_ask {
 
 /* Runs all of them, at most FL_DESCRIBE_JOBS at a time; equal questions are asked once. seconds: time-out of each. */
 void fl_ask_all(struct fl_ask *, uint32_t n, double seconds);
+/* Likewise; go_on is called some twenty times a second meanwhile, and when it says false who still answers is ended, an error for each. */
+void fl_ask_while(struct fl_ask *, uint32_t n, double seconds, bool (*go_on)(void *of), void *of);
 void fl_ask_done(struct fl_ask *);
 
 /* prove.c: true when `answer` has the shape of a describe answer; else *why (owned by the caller) says what is wrong. */

@@ -272,6 +272,23 @@ def a_choice_is_settled_where_the_stage_runs(tmp):
     flowrun(graph(tmp, out, ["net"], cluster=dict(launcher(tmp, twin, "env"), mixed=True), **few), "--run", out + "/run")
 
 
+def a_host_that_takes_its_time_to_settle_is_not_gone(tmp):
+    """Asking a stage what `auto` comes to takes longer than the silence that is allowed."""
+    stages, out = tmp + "/stages", tmp + "/far"
+    os.makedirs(stages)
+    with open(stages + "/forward", "w") as f:
+        f.write("#!/bin/sh\n[ \"$1\" != --describe ] || sleep 1.6\nexec %s/stages/forward \"$@\"\n" % BUILD)
+    os.chmod(stages + "/forward", stat.S_IRWXU)
+    path = graph(tmp, out, ["net"], hosts={"far": ["h1"]}, cluster=dict(launcher(tmp, "env FLOWRUN_STAGES=" + stages, "env"), silence=1, mixed=True),
+                 tiles={"options": {"files": TILES + "/sample_0000[0-5].jpg", "batch": 1}}, net={"options": {"weights": MODELS[:1]}})
+    run = Run(path, "--run", out + "/run")
+    wait_for(lambda: run.p.poll() is not None or (os.path.exists(out + "/run/log.jsonl") and re.search("silent for|is ready", slurp(out + "/run/log.jsonl").decode())), "its joining")
+    if run.p.poll() is None and b"silent for" in slurp(out + "/run/log.jsonl"):
+        run.p.kill()
+    _, _, err = end(run)
+    same(flow.report(out + "/run")["stages"]["net"]["counters"]["starts"], 1, "starts of its agent; it said %s" % err)
+
+
 def devices_that_were_given_are_shared_out(tmp):
     """An agent that may see some devices only (Slurm's choice) shares those out; too few are told of."""
     hosts = {"far": [{"host": "h1", "gpus": 2}]}
@@ -462,7 +479,7 @@ if __name__ == "__main__":
     status = flow.run_cases([
         placed_stretches_give_what_one_host_gives, rejected_tiles_come_back_with_their_reason, whoever_dies_there_costs_nothing, a_killed_flowrun_leaves_nothing, what_a_killed_agent_left_is_swept, a_silent_host_is_given_up,
         a_host_that_is_never_there_is_done_without, another_build_is_refused_with_both_named, a_launcher_that_is_not_there_ends_the_run,
-        what_a_stage_says_there_ends_the_run, a_choice_is_settled_where_the_stage_runs, devices_that_were_given_are_shared_out,
+        what_a_stage_says_there_ends_the_run, a_choice_is_settled_where_the_stage_runs, a_host_that_takes_its_time_to_settle_is_not_gone, devices_that_were_given_are_shared_out,
         a_host_joins_by_hand_and_leaves, a_host_that_lies_is_given_up, not_encrypted_is_announced, what_is_wrong_is_told_with_its_place, the_plan_tells_what_runs_where_and_what_travels,
         what_the_link_cannot_carry_is_decoded_there])
     shutil.rmtree(os.environ["TMPDIR"])
