@@ -65,8 +65,8 @@ void fl_agent_fail(struct fl_agent *a, const char *stage, uint32_t instance, con
 
 void fl_agent_killed(struct fl_agent *a, const struct fl_killer *k, const void *header, uint32_t len)
 {
-    json_t *j = json_pack("{s:I, s:i, s:s, s:s, s:i, s:s, s:b}", "killed", (json_int_t)k->batch, "row", (int)k->row, "id", k->id, "stage", k->stage, "instance", (int)k->instance,
-                          "cause", k->cause, "alone", (int)k->alone);
+    json_t *j = json_pack("{s:I, s:i, s:o, s:o, s:i, s:o, s:b}", "killed", (json_int_t)k->batch, "row", (int)k->row, "id", fl_need_str(k->id), "stage", fl_need_str(k->stage),
+                          "instance", (int)k->instance, "cause", fl_need_str(k->cause), "alone", (int)k->alone);
     char hex[2 * FL_FRAME_MAX + 1];
     for (uint32_t i = 0; header != NULL && i < len && i < FL_FRAME_MAX; i++)
         snprintf(hex + 2 * (size_t)i, 3, "%02x", ((const unsigned char *)header)[i]);
