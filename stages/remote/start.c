@@ -17,6 +17,7 @@
 #include "stages/remote/remote.h"
 
 #define START_END 2.0                            /* seconds for an agent to end */
+#define START_READS 64                           /* of what it prints, until we look after everything else: who prints without end must not make us look hung */
 
 static bool start_pass(struct remote *s)
 {
@@ -191,7 +192,8 @@ void remote_printed(struct fl_ctx *ctx)
     struct remote *s = ctx->state;
     char buf[4096];
     ssize_t n;
-    while (s->out >= 0 && (n = read(s->out, buf, sizeof buf)) >= 0) {
+    int turns = START_READS;
+    while (s->out >= 0 && turns-- > 0 && (n = read(s->out, buf, sizeof buf)) >= 0) {
         for (ssize_t i = 0; i < n; i++) {
             if (buf[i] == '\n')
                 start_line(ctx);
