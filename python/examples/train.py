@@ -85,7 +85,7 @@ def network(a, nlabels):
     torch.manual_seed(a.seed)
     net = getattr(torchvision.models, a.arch)(weights=None)
     head, first = convert.family(a.arch)[0], convert.family(a.arch)[1].rpartition(".")[0]
-    if a.init:
+    if a.init and not a.init.endswith(".safetensors"):
         net.load_state_dict(torch.load(a.init))
     if BANDS[a.mode] == 4:
         old = net.get_submodule(first)
@@ -94,6 +94,10 @@ def network(a, nlabels):
         setattr(net.get_submodule(first.rpartition(".")[0]), first.rpartition(".")[2], new)
     parent = net.get_submodule(head.rpartition(".")[0])
     setattr(parent, head.rpartition(".")[2], torch.nn.Linear(net.get_submodule(head).in_features, nlabels))
+    if a.init.endswith(".safetensors"):                  # a snapshot: of all layers, and maybe of another size
+        lacks = net.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in convert.read(a.init).items()}, strict=False)
+        if lacks.unexpected_keys or any(not k.endswith("num_batches_tracked") for k in lacks.missing_keys):
+            raise SystemExit(f"{a.init}: no snapshot of this network: {lacks}")
     return net, head
 
 
@@ -269,7 +273,7 @@ def arguments(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default, text in (("tiles", None, "files, a folder or a tar archive"), ("labels", None, "table image_name,tags"), ("folds", None, "table of folds"),
                                 ("fold-column", "fold", "its column"), ("label-names", "", "file of label names (the 17 of Planet's set)"), ("arch", "resnet18", "torchvision's name"),
-                                ("init", "", "state dict to begin with"), ("preset", "n01z3", "augmentations"),
+                                ("init", "", "weights to begin with: a state dict of torchvision's, or a snapshot that this program left, of any --size"), ("preset", "n01z3", "augmentations"),
                                 ("ops", "", "augmentations of one's own instead, as JSON: [\"d4\", {\"offset\": {\"dx\": [-0.03, 0.03]}}]"),
                                 ("mode", "rgb", "bands: rgb, rgbn (16-bit TIFFs) or ngb"), ("tifs", "", "with ngb: folder of the tiles' TIFFs"),
                                 ("stats", "", "what flowrun stats wrote: mean and std of the bands (ImageNet's for three)"), ("memory", "256MB", "of the graph"), ("out", "models", "folder")):

@@ -38,6 +38,21 @@ def train(tmp, out):
     return p.stdout
 
 
+def begins_with(tmp, snapshot):
+    """--init with a snapshot: all its layers, the head too, at another size; a snapshot of another network is refused."""
+    look = "import sys, torch, train; a = train.arguments(sys.argv[1:]); net, _ = train.network(a, 17); w = train.convert.read(a.init); " \
+           "d = net.state_dict(); print(all(torch.equal(d[k], torch.from_numpy(v.copy())) for k, v in w.items()), len(w))"
+    rest = ["--tiles", "t", "--labels", "l", "--folds", "f", "--size", "64", "--init", snapshot]
+
+    def run(*more):
+        return subprocess.run([sys.executable, "-c", look, *rest, *more], cwd=os.path.dirname(SCRIPT), capture_output=True, text=True,
+                              env=dict(environment(), MALLOC_TRIM_THRESHOLD_="1"))
+    p = run()
+    same(p.stdout.split()[:1], ["True"], "weights of a snapshot: " + p.stdout + p.stderr[-800:])
+    p = run("--arch", "resnet34")
+    holds(p.returncode != 0 and "no snapshot of this network" in p.stderr, "a snapshot of another network: " + p.stderr[-300:])
+
+
 def a_stopped_training_goes_on_to_the_same_snapshots(tmp):
     try:
         import torch                                     # noqa: F401
@@ -56,6 +71,7 @@ def a_stopped_training_goes_on_to_the_same_snapshots(tmp):
     holds("goes on at epoch" in said, said)
     for name in SNAPSHOTS:
         holds(slurp(os.path.join(tmp, "whole", name)) == slurp(os.path.join(tmp, "stopped", name)), name + " is the same")
+    begins_with(tmp, os.path.join(tmp, "whole", SNAPSHOTS[1]))
     flowrun(tmp + "/whole/pipeline.yaml", "-q", "--run", tmp + "/run")
     with open(tmp + "/whole/probs.csv") as f:
         same(len(list(csv.reader(f))), 1 + 32, "rows of the held-out fold")
