@@ -39,6 +39,21 @@ static int choose_workspace(struct fl_prog *g, int64_t bytes, struct fl_err *err
     return code;
 }
 
+/* As much workspace as the chosen plans want: a larger one was only tried, and what was given back for one that there was no room for is
+ * missing. */
+static int choose_settle(struct fl_prog *g, struct fl_err *err)
+{
+    int64_t most = 0;
+    for (uint32_t i = 0; i < g->nchosen; i++)
+        most = g->chosen[i].workspace > most ? g->chosen[i].workspace : most;
+    if ((size_t)most == g->workspace_bytes)
+        return FL_OK;
+    FL_CU_TRY(err, cudaFree(g->workspace), "freeing workspace");
+    g->workspace = NULL;
+    g->workspace_bytes = 0;
+    return choose_workspace(g, most, err);
+}
+
 static int choose_by_size(const void *a, const void *b)
 {
     float x = *(const float *)a, y = *(const float *)b;
@@ -112,6 +127,8 @@ static int choose_timed(struct choose *c, uint32_t i, bool split, struct fl_cu_c
     cudnnBackendDescriptor_t graph = fl_cu_graph(&b, split ? &op->bare : &op->layer);
     int n = graph == NULL ? b.code : fl_cu_configs(&c->target, graph, c->g->p.type == FL_CU_F32, config, CHOOSE_TRIED, &rt, err);
     int code = FL_OK;
+    if (n == 0)
+        (void)fl_err_set(err, FL_E_DEVICE, "the planner offers none that may be used");
     for (int k = 0; k < n && code == FL_OK; k++)
         if (choose_try(c, i, split, graph, &config[k], best, err) != FL_OK)
             code = choose_still_there(c->g, err);
@@ -236,6 +253,8 @@ int fl_cu_choose(struct fl_prog *g, const struct fl_fwd_opts *o, struct fl_err *
         code = choose_noise(&c, err);
     if (code == FL_OK)
         code = choose_all(&c, err);
+    if (code == FL_OK)
+        code = choose_settle(g, err);
     if (code == FL_OK && c.stored && c.added)
         (void)fl_cu_plans_save(&c.plans, c.path, &none);      /* a cache that can't be written costs time, no more */
     cudaError_t e = cudaFree(c.block);
