@@ -12,7 +12,10 @@ static int snap_upload(struct fl_prog *g, const struct fl_weights *weights, stru
     if (code == FL_OK)
         code = fl_cu_alloc(&s->block, g->p.weight_bytes, "weights", err);
     if (code == FL_OK) {
-        cudaError_t e = cudaMemcpy(s->block, block, g->p.weight_bytes, cudaMemcpyHostToDevice);
+        /* on the stream that reads them: cudaMemcpy may return before the last piece has arrived, and this stream waits for no other */
+        cudaError_t e = cudaMemcpyAsync(s->block, block, g->p.weight_bytes, cudaMemcpyHostToDevice, g->compute);
+        if (e == cudaSuccess)
+            e = cudaStreamSynchronize(g->compute);
         code = e == cudaSuccess ? FL_OK : fl_cu_fail(err, e, "copying weights");
     }
     free(block);
