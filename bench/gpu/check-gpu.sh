@@ -5,3 +5,6 @@ build=${1:?usage: check-gpu.sh BUILD}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 FLOWRUN_CACHE=$tmp timeout --kill-after=10 470 "$build/gpu/check"
+status=$?
+[ $status -ne 124 ] || echo "check-gpu: not done after 470 s"
+exit $status

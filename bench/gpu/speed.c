@@ -1,8 +1,10 @@
 /* Tiles a second on a card: speed ARCH PREC SIZE ROWS... One JSON line a number of rows:
- * resident (views on the card, graph), eager (without a graph), u8 and u16 (end to end from memory of this process, two in flight). */
+ * resident (views on the card, graph), eager (without a graph), u8 and u16 (end to end from a shared mapping that is only read, as slabs are, two in flight;
+ * registered: whether the card could read it directly). Without arguments it only tells whether there is a card. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "stages/forward/cuda/device.h"
@@ -86,13 +88,16 @@ static int speed_rows(const char *arch, int prec, uint32_t size, uint32_t rows, 
     double seconds[4] = { 0 };
     const float mul[3] = { .017f, .017f, .017f }, add[3] = { -2, -2, -2 };
     size_t bytes = (size_t)rows * size * size * 3 * 2;
-    unsigned char *tiles = malloc(bytes);
+    unsigned char *tiles = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_SHARED, -1, 0);
     struct fl_fwd_row *row = calloc(rows, sizeof *row);
     float *logits = calloc((size_t)rows * 17, sizeof *logits);
+    if (tiles == MAP_FAILED || row == NULL || logits == NULL)
+        return fl_err_set(err, FL_E_NOMEM, "no memory for %u rows", rows);
     for (uint32_t i = 0; i < rows; i++)
         row[i] = (struct fl_fwd_row){ i, i % 8, 0, 0, size, size };
     for (size_t i = 0; i < bytes; i++)
         tiles[i] = (unsigned char)(i * 2654435761u >> 11);
+    (void)mprotect(tiles, bytes, PROT_READ);
     double from = speed_now();
     int code = fl_net_new(arch, 3, size, 17, 0, &net, err);
     if (code == FL_OK)
@@ -113,15 +118,16 @@ static int speed_rows(const char *arch, int prec, uint32_t size, uint32_t rows, 
     if (code == FL_OK)
         code = speed_resident(g, s, false, &seconds[1], err);
     if (code == FL_OK)
-        printf("{\"arch\": \"%s\", \"precision\": \"%s\", \"size\": %u, \"rows\": %u, \"graph\": %s, \"compile_s\": %.1f, \"resident\": %.0f, \"eager\": %.0f, \"u8\": %.0f, "
-               "\"u16\": %.0f}\n", arch, prec_name(prec), size, rows, s->graph != NULL ? "true" : "false", compiled, rows / seconds[0], rows / seconds[1],
+        printf("{\"arch\": \"%s\", \"precision\": \"%s\", \"size\": %u, \"rows\": %u, \"graph\": %s, \"registered\": %s, \"compile_s\": %.1f, \"resident\": %.0f, \"eager\": %.0f, \"u8\": %.0f, "
+               "\"u16\": %.0f}\n", arch, prec_name(prec), size, rows, s->graph != NULL ? "true" : "false",
+               g->nmappings > 0 && g->mapping[0].registered ? "true" : "false", compiled, rows / seconds[0], rows / seconds[1],
                rows / seconds[2], rows / seconds[3]);
     fflush(stdout);
     fl_forward_plugin.snap_free(s);
     fl_forward_plugin.prog_free(g);
     rule_free(net, w);
     fl_net_free(net);
-    free(tiles);
+    munmap(tiles, bytes);
     free(row);
     free(logits);
     return code;
@@ -131,13 +137,13 @@ int main(int argc, char **argv)
 {
     char why[300] = "";
     struct fl_err err = { 0 };
-    if (argc < 5) {
-        fprintf(stderr, "usage: speed ARCH f32|f16|bf16 SIZE ROWS...\n");
-        return 2;
-    }
     if (fl_forward_plugin.probe(why, sizeof why) <= 0) {
         printf("skipped: no device (%s)\n", why);
         return 0;
+    }
+    if (argc < 5) {
+        fprintf(stderr, "usage: speed ARCH f32|f16|bf16 SIZE ROWS...\n");
+        return 2;
     }
     int prec = strcmp(argv[2], "f32") == 0 ? FL_PREC_F32 : strcmp(argv[2], "bf16") == 0 ? FL_PREC_BF16 : FL_PREC_F16;
     for (int i = 4; i < argc; i++)
