@@ -19,7 +19,7 @@ PKGS := libzmq msgpack yaml-0.1 jansson libtiff-4 libjpeg libturbojpeg zlib libz
 WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CFLAGS ?= -O3 -g
 FLAGS   = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS) -ffp-contract=off -fno-math-errno \
-          $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -Wno-unknown-warning-option -Wno-format-truncation) -DFL_VERSION='"$(VERSION)"'
+          $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -Wno-unknown-warning-option -Wno-format-truncation -Wno-format-overflow) -DFL_VERSION='"$(VERSION)"'
 LDFLAGS += -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN))
 LIBS_PROTO   := -lmsgpackc -ljansson -lzstd
 LIBS_RUNTIME := -lzmq -lyaml -lz $(LIBS_PROTO) -lm -lpthread
