@@ -13,7 +13,7 @@
 #include "runtime/index.h"
 
 struct score_args {
-    const char *pred, *labels, *names, *folds, *column, *against, *report, *rows, *columns;
+    const char *pred, *labels, *names, *folds, *column, *against, *report, *rows, *columns, *fixed;
     double threshold, beta, empty_score;
     bool   json, subset, allow_empty, calibration, per_class;
 };
@@ -79,6 +79,27 @@ static int score_folds(struct score *s, const struct score_args *a, struct fl_er
     return rc;
 }
 
+static int score_fixed(struct score *s, const struct score_args *a, struct fl_err *err)
+{
+    char *names[FL_MAX_LABELS];
+    uint32_t n = 0;
+    if (!a->per_class)
+        return fl_err_set(err, FL_E_CONFIG, "--fixed goes with --per-class");
+    int rc = fl_labels_split(a->fixed, names, &n, err);
+    for (uint32_t i = 0; rc == FL_OK && i < n; i++) {
+        uint32_t l = 0;
+        while (l < s->pred.L && strcmp(s->pred.labels[l], names[i]) != 0)
+            l++;
+        if (l == s->pred.L)
+            rc = fl_err_set(err, FL_E_CONFIG, "\"%.60s\" is none of the labels", names[i]);
+        else
+            s->fixed |= UINT64_C(1) << l;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        free(names[i]);
+    return rc == FL_OK ? FL_OK : fl_err_context(err, "--fixed");
+}
+
 static int score_read(struct score *s, const struct score_args *a, struct fl_err *err)
 {
     struct fl_pred_want want = { .tags = true, .rows = a->rows, .columns = a->columns };
@@ -94,6 +115,8 @@ static int score_read(struct score *s, const struct score_args *a, struct fl_err
         rc = score_against(s, a, &want, err);
     if (rc == FL_OK && s->pred.p == NULL && (a->threshold >= 0.0 || a->per_class || a->calibration))
         rc = fl_err_set(err, FL_E_CONFIG, "%s: holds tags, so there is nothing to hold --threshold, --per-class or --calibration against", a->pred);
+    if (rc == FL_OK && a->fixed != NULL)
+        rc = score_fixed(s, a, err);
     if (rc == FL_OK)
         rc = fl_truth_read(a->labels, s->pred.L, (const char *const *)s->pred.labels, 0, UINT32_MAX, a->allow_empty, &s->truth, err);
     if (rc == FL_OK)
@@ -304,6 +327,7 @@ int fl_cmd_score(int argc, char **argv)
         { "--fold-column", "NAME", FL_RAW_TEXT, &a.column, NULL, "its column (fold)" },
         { "--against", "FILE", FL_RAW_TEXT, &a.against, NULL, "other predictions of the same tiles: gain in percent, with --folds a paired t" },
         { "--per-class", NULL, FL_RAW_FLAG, &a.per_class, NULL, "thresholds fitted by label: their score in sample and, with --folds, cross-fitted" },
+        { "--fixed", "A,B,...", FL_RAW_TEXT, &a.fixed, NULL, "with --per-class: labels, rare ones, that keep the threshold 1/(1+beta^2)" },
         { "--calibration", NULL, FL_RAW_FLAG, &a.calibration, NULL, "a table of predicted against true frequencies" },
         { "--report", "FILE.html", FL_RAW_TEXT, &a.report, NULL, "all of it as a page with pictures" },
         { "--rows", "TABLE|PATTERN", FL_RAW_TEXT, &a.rows, NULL, "of a plain .npy: a table whose image_name names its rows, or a pattern like train_{}" },

@@ -38,6 +38,7 @@ struct score {
     double   bin_p[SCORE_BINS], bin_y[SCORE_BINS], ece;
     double   fitted_in, fitted_out;         /* per-label thresholds, in sample and cross-fitted; NAN: not asked for */
     double   limits[FL_MAX_LABELS];         /* the thresholds fitted on all rows */
+    uint64_t fixed;                         /* bits of the labels whose thresholds are not fitted */
 };
 
 /* score_figures.c: all that follows from pred, other, y and fold. */

@@ -150,7 +150,7 @@ static int figures_cross(struct score *s, const struct fl_f2 *f, float *p, uint8
         }
         if (held == 0 || n == 0)       /* nothing to score, or no other fold to fit on */
             continue;
-        int rc = fl_f2_fit_per_class(f, n, p, y, t, err);
+        int rc = fl_f2_fit_per_class(f, n, p, y, s->fixed, t, err);
         if (rc != FL_OK)
             return rc;
         sum += figures_mean_at(s, t, mine, 1) * (double)held;
@@ -166,7 +166,7 @@ static int figures_per_class(struct score *s, struct fl_err *err)
     uint64_t n = s->pred.n, L = s->pred.L;
     int rc = fl_f2_init(&f, s->pred.L, s->beta, s->empty_score, 0, UINT32_MAX, err);
     if (rc == FL_OK)
-        rc = fl_f2_fit_per_class(&f, n, s->pred.p, s->y, s->limits, err);
+        rc = fl_f2_fit_per_class(&f, n, s->pred.p, s->y, s->fixed, s->limits, err);
     if (rc != FL_OK)
         return rc;
     s->fitted_in = figures_mean_at(s, s->limits, NULL, 0);

@@ -248,7 +248,7 @@ static void f2_counts(const struct fl_f2 *f, uint64_t n, const float *p, const u
     }
 }
 
-int fl_f2_fit_per_class(const struct fl_f2 *f, uint64_t n, const float *p, const uint8_t *y, double *t, struct fl_err *err)
+int fl_f2_fit_per_class(const struct fl_f2 *f, uint64_t n, const float *p, const uint8_t *y, uint64_t fixed, double *t, struct fl_err *err)
 {
     if (n == 0)
         return fl_err_set(err, FL_E_INPUT, "no rows to fit thresholds on");
@@ -259,6 +259,8 @@ int fl_f2_fit_per_class(const struct fl_f2 *f, uint64_t n, const float *p, const
         t[l] = fl_f2_threshold_of(sqrt(f->b2));
     for (uint32_t l = 0; l < f->L; l++) {
         double best = -1.0;
+        if (fixed >> l & 1)
+            continue;
         f2_counts(f, n, p, y, l, t, counts);
         for (int g = 5; g <= 49; g++) {
             double s = f2_try(f, n, p, y, l, g / 100.0, counts);

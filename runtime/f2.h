@@ -85,7 +85,7 @@ void fl_f2_weather_odds(const struct fl_f2 *, const double *p, const double *pi,
 double fl_f2_threshold_of(double beta);
 
 /* Coordinate ascent over labels in order on the grid .05, .06 ... .49 from fl_f2_threshold_of everywhere, one pass; the first of equal thresholds. p: [n][L] f32,
- * y: [n][L] of 0 or 1. */
-int fl_f2_fit_per_class(const struct fl_f2 *, uint64_t n, const float *p, const uint8_t *y, double *t, struct fl_err *);
+ * y: [n][L] of 0 or 1. Labels whose bit is set in `fixed` stay at fl_f2_threshold_of. */
+int fl_f2_fit_per_class(const struct fl_f2 *, uint64_t n, const float *p, const uint8_t *y, uint64_t fixed, double *t, struct fl_err *);
 
 #endif

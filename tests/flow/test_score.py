@@ -126,9 +126,9 @@ def any_beta(tmp):
             close(row[key], (1 + beta * beta) * tp / (beta * beta * true + told) if tp else 0.0, "F%g of %s" % (beta, row["label"]))
 
 
-def fit(p, y):
+def fit(p, y, fixed=()):
     t = np.full(17, 0.2)
-    for l in range(17):
+    for l in sorted(set(range(17)) - set(fixed)):
         best = -1
         for g in np.arange(5, 50):
             u = t.copy()
@@ -148,6 +148,12 @@ def thresholds_by_label(tmp):
         t = fit(p[part != k], y[part != k])
         out[part == k] = fbeta(y[part == k], (p[part == k] > t).astype(int))
     close(got["per_class_cross_fitted"], out.mean(), "cross-fitted")
+    names = [row["label"] for row in got["labels"]]
+    got = score(tmp, "--per-class", "--fixed", ",".join((names[3], names[0])))
+    close(got["per_class"], fbeta(y, (p > fit(p, y, (0, 3))).astype(int)).mean(), "in sample, two labels at .2")
+    for args, why in ((("--per-class", "--fixed", "moss"), '"moss" is none of the labels'), (("--fixed", names[0]), "--fixed goes with --per-class")):
+        err = flowrun("score", tmp + "/a.csv", tmp + "/y.csv", *args, want=2)[2]
+        holds(why in err, err)
 
 
 def the_page_is_whole(tmp):

@@ -571,7 +571,7 @@ FL_TEST(per_class_fit_raises_the_score)
         y[i] = rnd() < .15;
         p[i] = (float)(y[i] ? .1 + .9 * rnd() : .45 * rnd());
     }
-    CHECK_OK(fl_f2_fit_per_class(&f, 400, p, y, t, &err), err);
+    CHECK_OK(fl_f2_fit_per_class(&f, 400, p, y, 0, t, &err), err);
     struct fl_metric a, b;
     for (int l = 0; l < 17; l++) {
         flat[l] = .2;
@@ -582,7 +582,7 @@ FL_TEST(per_class_fit_raises_the_score)
     CHECK_OK(fl_metric_binarise(400, 17, p, t, h, &err), err);
     CHECK_OK(fl_metric(400, 17, y, h, 2, 0, NULL, &b, &err), err);
     CHECK(b.mean >= a.mean);
-    CHECK_INT(fl_f2_fit_per_class(&f, 0, p, y, t, &err), FL_E_INPUT);
+    CHECK_INT(fl_f2_fit_per_class(&f, 0, p, y, 0, t, &err), FL_E_INPUT);
 }
 
 FL_TEST(bad_settings_are_named)
