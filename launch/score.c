@@ -87,10 +87,8 @@ static int score_fixed(struct score *s, const struct score_args *a, struct fl_er
         return fl_err_set(err, FL_E_CONFIG, "--fixed goes with --per-class");
     int rc = fl_labels_split(a->fixed, names, &n, err);
     for (uint32_t i = 0; rc == FL_OK && i < n; i++) {
-        uint32_t l = 0;
-        while (l < s->pred.L && strcmp(s->pred.labels[l], names[i]) != 0)
-            l++;
-        if (l == s->pred.L)
+        int64_t l = fl_pred_column(&s->pred, names[i]);
+        if (l < 0)
             rc = fl_err_set(err, FL_E_CONFIG, "\"%.60s\" is none of the labels", names[i]);
         else
             s->fixed |= UINT64_C(1) << l;

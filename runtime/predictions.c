@@ -52,7 +52,7 @@ int fl_labels_split(const char *text, char *labels[FL_MAX_LABELS], uint32_t *L, 
     return FL_OK;
 }
 
-static int64_t predictions_column(const struct fl_predictions *out, const char *label)
+int64_t fl_pred_column(const struct fl_predictions *out, const char *label)
 {
     for (uint32_t l = 0; l < out->L; l++)
         if (strcmp(out->labels[l], label) == 0)
@@ -67,7 +67,7 @@ static void predictions_set(const struct fl_predictions *out, const struct fl_pr
     *L = want->L;
     *labels = want->labels;
     for (uint32_t l = 0; l < FL_DEFAULT_NLABELS; l++)
-        known += predictions_column(out, fl_default_labels[l]) >= 0;
+        known += fl_pred_column(out, fl_default_labels[l]) >= 0;
     if (*L == 0 && 2 * known >= out->L) {
         *L = FL_DEFAULT_NLABELS;
         *labels = fl_default_labels;
@@ -98,7 +98,7 @@ static int predictions_arrange(struct fl_predictions *out, const struct fl_pred_
     if (L == 0)
         return FL_OK;
     for (uint32_t l = 0; l < L; l++) {
-        int64_t at = predictions_column(out, labels[l]);
+        int64_t at = fl_pred_column(out, labels[l]);
         if (at < 0)
             return fl_err_set(err, FL_E_LABEL, "%s: no column for the label %s", name, labels[l]);
         of[l] = (uint32_t)at;

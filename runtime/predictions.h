@@ -70,6 +70,8 @@ int  fl_predictions_write(const char *path, struct fl_predictions *, struct fl_e
 struct fl_pred_file;
 int  fl_predictions_fill(struct fl_pred_file *, struct fl_predictions *, struct fl_err *);
 
+/* The column of a label, or -1. */
+int64_t fl_pred_column(const struct fl_predictions *, const char *label);
 /* "a,b,c" into labels (each of its own memory): 1 to 64, not empty, all different; else FL_E_CONFIG or FL_E_LABEL and nothing is kept. */
 int  fl_labels_split(const char *text, char *labels[FL_MAX_LABELS], uint32_t *L, struct fl_err *);
 
