@@ -17,7 +17,7 @@ import numpy as np
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import flow
-from flow import FLOWRUN, LABELS, MODELS, TILES, Run, chain, flowrun, holds, report, same, slurp, wait_for, write_graph
+from flow import BUILD, FLOWRUN, LABELS, MODELS, TILES, Run, chain, flowrun, holds, report, same, slurp, wait_for, write_graph
 
 N = 60
 FILES = [os.path.join(TILES, "sample_%05d.jpg" % i) for i in range(N)]
@@ -190,10 +190,13 @@ def on_terminal(graph, run, height, width):
 
 def on_a_terminal_a_table_is_drawn(tmp):
     os.mkdir(tmp + "/o")
-    graph = write_graph(tmp + "/graph.yaml", chain(tmp + "/o", FILES[:24], batch=2, views="d4", models=MODELS))
+    stages = chain(tmp + "/o", FILES[:24], batch=2, views="d4", models=MODELS)
+    stages["nap"] = {"from": "decode", "options": {"ms": 150}}     # or it is over before the table is drawn again
+    stages["augment"]["from"] = "nap"
+    graph = write_graph(tmp + "/graph.yaml", stages, stage_path=[BUILD + "/tests/flow/stages"])
     said = on_terminal(graph, tmp + "/wide", 24, 80)
     lines = re.findall(r"\033\[K(.*?)\r\n", said)
-    holds("\033[10A" in said and any(s.startswith("tta_merge") for s in lines) and any("; limited by " in s for s in lines), "a table: %r" % said[-2000:])
+    holds("\033[11A" in said and any(s.startswith("tta_merge") for s in lines) and any("; limited by " in s for s in lines), "a table: %r" % said[-2000:])
     holds(max(map(len, lines)) < 80, "no line wraps: %r" % max(lines, key=len))
     for height, width in ((24, 20), (10, 80)):
         said = on_terminal(graph, tmp + "/run%d" % height, height, width)
@@ -211,7 +214,7 @@ def hosts_have_rows_of_their_own(tmp):
     same(names[at:at + 3], ["net", "h1", "h2"], "rows: %s" % rows)
     holds(max(len(" ".join(r)) for r in rows) < 80 and any(float(r[1]) > 0 for r in rows if r[0] in ("h1", "h2")), "their rates: %s" % rows)
     said = on_terminal(graph, tmp + "/low", 12, 80)
-    holds("\033[10A" in said and "\033[K  h1" not in said, "no rows for them where there is no room: %r" % said[-2000:])
+    holds("\033[Ktta_merge " in said and "\033[K  h1" not in said, "no rows for them where there is no room: %r" % said[-2000:])
 
 
 # ---- interruptions and deaths ----
