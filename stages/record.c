@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -18,9 +19,17 @@
 
 enum { RECORD_BATCHES, RECORD_BYTES, RECORD_SKIPPED, RECORD_DROPPED };
 
+#define RECORD_HUGE  ((size_t)2 << 20)
 #define RECORD_RETRY 10                      /* seconds after a failed write until the next is tried */
 
-struct record_held { struct fl_batch b; struct fl_frame head; unsigned char *mem; size_t cap; uint64_t time; bool waits; };    /* waits: not written yet */
+struct record_held {
+    struct fl_batch b;
+    struct fl_frame head;
+    unsigned char *mem, *own;                /* of the arena, or `own` where that is too small */
+    size_t   cap;
+    uint64_t time;
+    bool     waits;                          /* not written yet */
+};
 
 struct record {
     int64_t  every, ring, zstd;              /* options */
@@ -28,6 +37,7 @@ struct record {
     struct fl_rec_out *out;
     struct record_held *held;                /* the ring */
     uint64_t nheld, next;
+    unsigned char *arena;
     time_t   failed;                         /* when a write failed last; 0 = the last one did not */
     uint32_t dropped;
     uint64_t bytes;
@@ -103,7 +113,8 @@ static void record_close(struct fl_ctx *ctx)
 {
     struct record *s = ctx->state;
     for (uint64_t i = 0; i < s->nheld && s->held != NULL; i++)
-        free(s->held[i].mem);
+        free(s->held[i].own);
+    free(s->arena);
     free(s->held);
     fl_rec_out_free(s->out);
 }
@@ -143,6 +154,11 @@ static bool record_write(struct fl_ctx *ctx, const struct fl_batch *b, const str
 
 /* ---- the ring ---- */
 
+static size_t record_line(size_t bytes)
+{
+    return (bytes + FL_ALIGN - 1) / FL_ALIGN * FL_ALIGN;
+}
+
 static void record_copy(struct record_held *h, const struct fl_batch *b)
 {
     unsigned char *at = h->mem;
@@ -154,26 +170,57 @@ static void record_copy(struct record_held *h, const struct fl_batch *b)
     for (uint32_t i = 0; i < b->ntensors; i++) {
         memcpy(at, b->t[i].data, b->t[i].bytes);
         h->b.t[i].data = at;
-        at += (b->t[i].bytes + FL_ALIGN - 1) / FL_ALIGN * FL_ALIGN;
+        at += record_line(b->t[i].bytes);
     }
+}
+
+/* Memory for the whole ring, of which a place is touched when the first batch comes to it: by huge pages, where there are such, since page by
+ * page that costs more than the copying. full: bytes of a batch of B tiles. */
+static bool record_arena(struct record *s, size_t full)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(full, s->nheld, &bytes) || bytes > SIZE_MAX / 2)
+        return false;
+    s->arena = aligned_alloc(RECORD_HUGE, (bytes + RECORD_HUGE - 1) / RECORD_HUGE * RECORD_HUGE);
+    if (s->arena == NULL)
+        return false;
+    if (bytes >= RECORD_HUGE)
+        madvise(s->arena, bytes / RECORD_HUGE * RECORD_HUGE, MADV_HUGEPAGE);      /* the rest by small pages: no more than `bytes` is used */
+    for (uint64_t i = 0; i < s->nheld; i++) {
+        s->held[i].mem = s->arena + i * full;
+        s->held[i].cap = full;
+    }
+    return true;
+}
+
+/* A place for this batch; all of an edge are alike but for their number of tiles, or else it gets one of its own. */
+static bool record_room(struct fl_ctx *ctx, struct record_held *h, const struct fl_batch *b)
+{
+    struct record *s = ctx->state;
+    size_t need = 0, full = FL_ALIGN;
+    for (uint32_t i = 0; i < b->ntensors; i++) {
+        need += record_line(b->t[i].bytes);
+        full += record_line(b->n > 0 && b->n < ctx->B ? (b->t[i].bytes / b->n + 1) * ctx->B : b->t[i].bytes);
+    }
+    if (s->arena == NULL && !record_arena(s, full))
+        return false;
+    if (need <= h->cap)
+        return true;
+    free(h->own);
+    h->own = aligned_alloc(FL_ALIGN, need);
+    h->mem = h->own;
+    h->cap = h->own != NULL ? need : 0;
+    return h->own != NULL;
 }
 
 static void record_hold(struct fl_ctx *ctx, const struct fl_batch *b)
 {
     struct record *s = ctx->state;
     struct record_held *h = &s->held[s->next];
-    size_t need = FL_ALIGN;
-    for (uint32_t i = 0; i < b->ntensors; i++)
-        need += (b->t[i].bytes + FL_ALIGN - 1) / FL_ALIGN * FL_ALIGN;
     h->waits = false;
-    if (need > h->cap) {
-        free(h->mem);
-        h->mem = aligned_alloc(FL_ALIGN, need);
-        h->cap = h->mem != NULL ? need : 0;
-    }
-    if (h->mem == NULL) {
+    if (!record_room(ctx, h, b)) {
         struct fl_err err = { 0 };
-        fl_err_set(&err, FL_E_NOMEM, "no memory for a batch of %zu bytes in the ring", need);
+        fl_err_set(&err, FL_E_NOMEM, "no memory for a ring of %llu batches", (unsigned long long)s->nheld);
         record_failed(ctx, &err);
         fl_count(ctx, RECORD_SKIPPED, 1);
         return;
