@@ -56,8 +56,8 @@ part model env FLOWRUN_LONG=1 bash tests/delivery/test_model.sh "$build"
 part parity env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=3600 bash tests/run.sh "$build" tests/parity tests/forward
 part chain /usr/bin/python3 -B tests/long/chain.py "$build"
 part runs /usr/bin/python3 -B tests/long/runs.py "$build"
-part delivery env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=1200 bash tests/run.sh "$build" tests/flow/test_delivery tests/flow/test_poison tests/flow/test_chaos
-part hosts env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=600 bash tests/run.sh "$build" tests/flow/test_hosts_net tests/flow/test_train
+part delivery env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=1200 bash tests/run.sh "$build" tests/flow/test_delivery tests/flow/test_poison tests/flow/test_chaos tests/python/test_stages
+part hosts env FLOWRUN_LONG=1 FL_TEST_TIMEOUT=600 bash tests/run.sh "$build" tests/flow/test_hosts_net tests/flow/test_slurm tests/flow/test_train
 part cycles /usr/bin/python3 -B tests/long/cycles.py "$build"
 part surrogate /usr/bin/python3 -B tests/long/surrogate.py "$build"
 part second env FLOWRUN_LONG=1 /usr/bin/python3 -B tests/flow/test_real_stack.py "$build"

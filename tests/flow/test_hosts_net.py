@@ -178,8 +178,7 @@ def a_host_stopped_and_a_host_killed(tmp):
 if __name__ == "__main__":
     os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="flowrun-hosts-")
     try:
-        if not os.environ.get("FLOWRUN_LONG"):
-            raise flow.Skip("FLOWRUN_LONG is not set")
+        flow.takes_long()
         net_up()
         status = flow.run_cases([lost_packets_cost_nothing, a_cable_cut_one_way_and_mended, a_host_stopped_and_a_host_killed])
     except flow.Skip as why:

@@ -171,6 +171,7 @@ def a_file_that_kills_the_source(tmp):
 
 
 def a_file_that_hangs_the_source(tmp):
+    flow.takes_long()
     ids, _ = run(tmp, lambda ids: {}, source=listed(), env=lambda ids: {"TRIP_FILES": "/%s.jpg" % ids[17], "TRIP_HOW": "hang"}, stall_timeout=1)
     only_these_are_missing(tmp, [ids[17]])
 
@@ -242,13 +243,13 @@ def a_short_batch_that_kills_in_company(tmp):
 
 
 def too_many_are_no_matter_of_tiles(tmp):
-    if not os.environ.get("FLOWRUN_LONG"):
-        raise flow.Skip("FLOWRUN_LONG is not set")
+    flow.takes_long()
     _, err = run(tmp, lambda ids: {"tiles": ids[:70], "how": "exit"}, batch=1, want=1, patience=600)      # back-off: no batch of the window is good
     holds("no matter of single tiles" in err and "tripwire" in err, "the person is told: %r" % err)
 
 
 def a_stage_that_does_nothing_but_die(tmp):
+    flow.takes_long()
     _, err = run(tmp, lambda ids: {"tiles": ids, "how": "exit"}, want=1, memory="60MB")
     holds("times in a row without finishing a batch" in err and "tripwire" in err, "the person is told: %r" % err)
 

@@ -263,8 +263,7 @@ def a_requeued_job_goes_on(tmp):
 
 def a_job_whose_time_is_up_drains(tmp):
     """Slurm looks at times every half minute."""
-    if not os.environ.get("FLOWRUN_LONG"):
-        raise flow.Skip("FLOWRUN_LONG is not set")
+    flow.takes_long()
     want(tmp)
     with Cluster(tmp) as c:
         number = submit(tmp, 3000, "--time", "1", "--", "--signal=B:TERM@55")
@@ -280,8 +279,7 @@ def a_job_whose_time_is_up_drains(tmp):
 
 def a_job_that_makes_room_goes_on(tmp):
     """Another job comes first (preemption): when its time of grace is over it goes back into the queue, and goes on when there is room."""
-    if not os.environ.get("FLOWRUN_LONG"):
-        raise flow.Skip("FLOWRUN_LONG is not set")
+    flow.takes_long()
     want(tmp)
     with Cluster(tmp) as c:
         number = submit(tmp, 3000)

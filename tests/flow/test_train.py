@@ -80,8 +80,7 @@ def a_stopped_training_goes_on_to_the_same_snapshots(tmp):
 
 
 def the_comparison_with_a_dataloader_is_whole(tmp):
-    if not os.environ.get("FLOWRUN_LONG"):
-        raise Skip("FLOWRUN_LONG is not set")
+    flow.takes_long()
     try:
         import torch                                     # noqa: F401
         import torchvision                               # noqa: F401

@@ -28,6 +28,12 @@ class Skip(Exception):
     pass
 
 
+def takes_long():
+    """What follows belongs to `make check-long`."""
+    if not os.environ.get("FLOWRUN_LONG"):
+        raise Skip("FLOWRUN_LONG is not set")
+
+
 def same(got, want, what):
     if got != want:
         raise AssertionError("%s: got %.1500r, want %.1500r" % (what, got, want))

@@ -250,6 +250,7 @@ def a_tile_that_kills_goes_to_quarantine(tmp):
 
 
 def a_tile_that_hangs_goes_to_quarantine(tmp):
+    flow.takes_long()
     run_flowrun(graph(tmp, tmp + "/out", {"tiles": IDS[21], "how": "hang"}, batch=2, stall_timeout=2), "--run", tmp + "/run", "-q", want=3)
     compare(tmp, [IDS[21]])
 
