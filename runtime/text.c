@@ -41,29 +41,56 @@ static uint32_t text_distance(const char *a, size_t na, const char *b, size_t nb
     return last[nb];
 }
 
+static int text_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* The numbers that stand where a and b first differ, at `at`: how far apart. */
+static uint64_t text_apart(const char *a, const char *b, size_t at)
+{
+    while (at > 0 && text_digit(a[at - 1]))
+        at--;
+    if (!text_digit(a[at]) || !text_digit(b[at]))
+        return UINT64_MAX;
+    uint64_t x = strtoull(a + at, NULL, 10), y = strtoull(b + at, NULL, 10);
+    return x > y ? x - y : y - x;
+}
+
+/* How far a name is from a word, what counts most first: edits, difference of lengths, letters of the word not in the common beginning, difference
+ * of the numbers behind it. */
+#define TEXT_FAR 4
+static void text_far(const char *word, size_t len, const char *name, size_t n, uint64_t far[TEXT_FAR])
+{
+    size_t same = 0;
+    while (same < len && word[same] == name[same])
+        same++;
+    far[0] = text_distance(word, len, name, n);
+    far[1] = n > len ? n - len : len - n;
+    far[2] = len - same;
+    far[3] = text_apart(word, name, same);
+}
+
 const char *fl_nearest(const char *word, const char *const *names)
 {
     size_t len = strlen(word);
     if (len > TEXT_WORD)
         return NULL;
-    uint32_t best = (uint32_t)(1 + len / 3) + 1;
+    uint64_t best[TEXT_FAR] = { 1 + len / 3 + 1 }, far[TEXT_FAR];
     const char *found = NULL;
     for (; *names != NULL; names++) {
-        size_t n = strlen(*names);
+        size_t n = strlen(*names), i = 0;
         if (n > TEXT_WORD)
             continue;
-        uint32_t d = text_distance(word, len, *names, n);
-        if (d < best) {
-            best = d;
+        text_far(word, len, *names, n, far);
+        while (i < TEXT_FAR - 1 && far[i] == best[i])
+            i++;
+        if (far[i] < best[i]) {
+            memcpy(best, far, sizeof best);
             found = *names;
         }
     }
     return found;
-}
-
-static int text_digit(char c)
-{
-    return c >= '0' && c <= '9';
 }
 
 /* Compares two runs of digits of any length as numbers and steps over both. */

@@ -8,7 +8,8 @@
 
 #include "proto/status.h"
 
-/* The name in the NULL-terminated list nearest to `word` (edit distance at most 1 + len/3), or NULL. */
+/* The name in the NULL-terminated list nearest to `word` (edit distance at most 1 + len/3), or NULL. Of several as near: of the same length,
+ * with the longer common beginning, with the nearest number, the first. */
 const char *fl_nearest(const char *word, const char *const *names);
 /* Natural order: digits compare as numbers ("t2" < "t10"), the rest bytewise. */
 int  fl_natural_cmp(const char *a, const char *b);

@@ -19,6 +19,19 @@ FL_TEST(nearest_is_a_typing_error_away)
     CHECK_STR(fl_nearest("precition", names), "precision");
 }
 
+FL_TEST(of_several_as_near_the_likeliest_is_taken)
+{
+    static const char *const archs[] = { "resnet18", "resnet34", "resnet50", "resnet101", "densenet121", "densenet161", "densenet169", "vgg11", "vgg13", "vgg16", "vgg19", NULL };
+    CHECK_STR(fl_nearest("resnet49", archs), "resnet50");
+    CHECK_STR(fl_nearest("resnet30", archs), "resnet34");
+    CHECK_STR(fl_nearest("vgg15", archs), "vgg16");
+    CHECK_STR(fl_nearest("densenet171", archs), "densenet161");
+    static const char *const words[] = { "row", "rows", "crows", "bats", "batz", NULL };
+    CHECK_STR(fl_nearest("rowx", words), "rows");          /* as long as the word */
+    CHECK_STR(fl_nearest("batx", words), "bats");          /* the first */
+    CHECK_STR(fl_nearest("zats", (const char *const[]){ "bats", "zaps", NULL }), "zaps");      /* begins alike */
+}
+
 FL_TEST(far_words_have_no_nearest)
 {
     CHECK(fl_nearest("batch", names) == NULL);
@@ -143,8 +156,8 @@ FL_TEST(fnv1a_known_answers)
 int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
-        CASE(nearest_is_a_typing_error_away), CASE(far_words_have_no_nearest), CASE(nearest_bounds_the_distance), CASE(natural_order_is_total),
-        CASE(file_is_read_whole), CASE(empty_file_is_empty_text), CASE(missing_file_and_folder_are_named),
+        CASE(nearest_is_a_typing_error_away), CASE(of_several_as_near_the_likeliest_is_taken), CASE(far_words_have_no_nearest),
+        CASE(nearest_bounds_the_distance), CASE(natural_order_is_total), CASE(file_is_read_whole), CASE(empty_file_is_empty_text), CASE(missing_file_and_folder_are_named),
         CASE(file_is_written_anew_or_not_at_all), CASE(fnv1a_known_answers), { 0 },
     };
     return fl_run(cases, argc, argv);
