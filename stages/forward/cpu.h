@@ -34,8 +34,9 @@ struct fl_prog {
     double          *seconds;              /* of each step while profile is on, else NULL */
 };
 
-struct fl_cpu_loaded { struct fl_cpu_weights w; float *scale, *shift; };      /* shift lies in scale's block */
-struct fl_snap { uint32_t n; struct fl_cpu_loaded *steps; };
+/* block holds all weights, one after the other: huge pages serve small layers too, and no layer's last page is lost. */
+struct fl_cpu_loaded { struct fl_cpu_weights w; float *scale, *shift; };
+struct fl_snap { uint32_t n; struct fl_cpu_loaded *steps; void *block; };
 
 static inline size_t fl_cpu_elem(const struct fl_prog *p) { return p->bf16 ? sizeof(uint16_t) : sizeof(float); }
 static inline bool fl_cpu_weighted(const struct fl_step *s) { return s->kind == FL_OP_CONV || s->kind == FL_OP_LINEAR; }
@@ -52,6 +53,7 @@ int  fl_cpu_build(const struct fl_net *, unsigned passes, bool whole, const stru
 int  fl_cpu_memory(const struct fl_net *, const struct fl_fwd_opts *, struct fl_fwd_memory *, struct fl_err *);
 int  fl_cpu_peak(const struct fl_fwd_opts *, uint32_t streams, double *flops, struct fl_err *);
 void fl_cpu_prog_free(struct fl_prog *);
+size_t fl_cpu_snap_bytes(const struct fl_prog *);      /* of a block; the kernels of p must be described */
 int  fl_cpu_load(struct fl_prog *, const struct fl_weights *, struct fl_snap **, struct fl_err *);
 void fl_cpu_snap_free(struct fl_snap *);
 

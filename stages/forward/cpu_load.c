@@ -8,12 +8,29 @@ void fl_cpu_snap_free(struct fl_snap *snap)
 {
     if (snap == NULL)
         return;
-    for (uint32_t i = 0; snap->steps != NULL && i < snap->n; i++) {
+    for (uint32_t i = 0; snap->steps != NULL && i < snap->n; i++)
         fl_cpu_weights_done(&snap->steps[i].w);
-        free(snap->steps[i].scale);
-    }
+    free(snap->block);
     free(snap->steps);
     free(snap);
+}
+
+/* The BN that runs as step s or as its prologue; -1 for none. */
+static int32_t cpu_bn(const struct fl_step *s) { return s->kind == FL_OP_BN ? s->bn : s->pro; }
+
+static size_t cpu_bytes(const struct fl_prog *p, uint32_t i)
+{
+    const struct fl_step *s = &p->low->steps[i];
+    int32_t bn = cpu_bn(s);
+    return (bn >= 0 ? 2 * fl_cpu_lines(p->low->params[bn].shape[0] * sizeof(float)) : 0) + (fl_cpu_weighted(s) ? fl_cpu_prim_weights(&p->steps[i].prim) : 0);
+}
+
+size_t fl_cpu_snap_bytes(const struct fl_prog *p)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < p->low->nsteps; i++)
+        bytes += cpu_bytes(p, i);
+    return bytes;
 }
 
 /* Column order as the packed NHWC source has it. */
@@ -52,7 +69,7 @@ static size_t cpu_row(const struct fl_prog *p, uint32_t i)
 }
 
 /* w: room for the folded weights; affine: 2 co doubles. */
-static int cpu_load_layer(struct fl_prog *p, const struct fl_weights *weights, uint32_t i, float *w, double *affine, struct fl_cpu_loaded *out, struct fl_err *err)
+static int cpu_load_layer(struct fl_prog *p, const struct fl_weights *weights, uint32_t i, float *w, double *affine, void *at, struct fl_cpu_loaded *out, struct fl_err *err)
 {
     const struct fl_step *s = &p->low->steps[i];
     uint32_t co = fl_low_val(p->low, s->out)->c;
@@ -67,22 +84,22 @@ static int cpu_load_layer(struct fl_prog *p, const struct fl_weights *weights, u
         cpu_fill_conv(p, i, from, affine, w);
     for (uint32_t o = 0; o < co; o++)
         bias[o] = (float)affine[co + o];
-    int code = fl_cpu_prim_load(&p->steps[i].prim, p->engine, p->stream, w, bias, &out->w, err);
+    int code = fl_cpu_prim_load(&p->steps[i].prim, p->engine, p->stream, w, bias, at, &out->w, err);
     free(bias);
     return code;
 }
 
 /* Scale and shift of a BN that runs as a step or as a prologue. */
-static int cpu_load_bn(struct fl_prog *p, const struct fl_weights *weights, int32_t bn, double *affine, struct fl_cpu_loaded *out, struct fl_err *err)
+static void cpu_load_bn(const struct fl_prog *p, const struct fl_weights *weights, int32_t bn, double *affine, float *at, struct fl_cpu_loaded *out)
 {
     uint32_t c = p->low->params[bn].shape[0];
-    if ((out->scale = malloc(2 * c * sizeof *out->scale)) == NULL)
-        return fl_err_set(err, FL_E_NOMEM, "cpu: no memory for the weights of %s", p->low->arch);
-    out->shift = out->scale + c;
+    out->scale = at;
+    out->shift = at + fl_cpu_lines(c * sizeof *at) / sizeof *at;
     fl_low_bn(p->low, weights, bn, affine, affine + c);
-    for (uint32_t i = 0; i < 2 * c; i++)
+    for (uint32_t i = 0; i < c; i++) {
         out->scale[i] = (float)affine[i];
-    return FL_OK;
+        out->shift[i] = (float)affine[c + i];
+    }
 }
 
 static void cpu_room(const struct fl_prog *p, size_t *weights, size_t *channels)
@@ -105,13 +122,16 @@ static int cpu_load_steps(struct fl_prog *p, const struct fl_weights *weights, s
     float *w = malloc(room * sizeof *w);
     double *affine = malloc(2 * channels * sizeof *affine);
     int code = w != NULL && affine != NULL ? FL_OK : fl_err_set(err, FL_E_NOMEM, "cpu: no memory for the weights of %s", p->low->arch);
+    char *at = snap->block;
     for (uint32_t i = 0; code == FL_OK && i < p->low->nsteps; i++) {
         const struct fl_step *s = &p->low->steps[i];
+        int32_t bn = cpu_bn(s);
         snap->n = i + 1;
         if (fl_cpu_weighted(s))
-            code = cpu_load_layer(p, weights, i, w, affine, &snap->steps[i], err);
-        if (code == FL_OK && (s->kind == FL_OP_BN || s->pro >= 0))
-            code = cpu_load_bn(p, weights, s->kind == FL_OP_BN ? s->bn : s->pro, affine, &snap->steps[i], err);
+            code = cpu_load_layer(p, weights, i, w, affine, at, &snap->steps[i], err);
+        if (bn >= 0)
+            cpu_load_bn(p, weights, bn, affine, (float *)(void *)(at + (fl_cpu_weighted(s) ? fl_cpu_prim_weights(&p->steps[i].prim) : 0)), &snap->steps[i]);
+        at += cpu_bytes(p, i);
     }
     free(w);
     free(affine);
@@ -125,9 +145,11 @@ int fl_cpu_load(struct fl_prog *p, const struct fl_weights *weights, struct fl_s
         return code;
     fl_cpu_threads(p->threads);
     struct fl_snap *snap = calloc(1, sizeof *snap);
-    if (snap != NULL)
+    if (snap != NULL) {
         snap->steps = calloc(p->low->nsteps, sizeof *snap->steps);
-    code = snap != NULL && snap->steps != NULL ? cpu_load_steps(p, weights, snap, err)
+        snap->block = fl_cpu_alloc(fl_cpu_snap_bytes(p));
+    }
+    code = snap != NULL && snap->steps != NULL && snap->block != NULL ? cpu_load_steps(p, weights, snap, err)
                                                : fl_err_set(err, FL_E_NOMEM, "cpu: no memory for the weights of %s", p->low->arch);
     if (code != FL_OK) {
         fl_cpu_snap_free(snap);

@@ -8,7 +8,7 @@
 #define PEAK_SECONDS 0.2      /* for each size */
 static const uint32_t peak_sides[] = { 512, 768, 1024 };
 
-struct peak { dnnl_engine_t engine; dnnl_stream_t stream; struct fl_cpu_prim prim; struct fl_cpu_weights w; dnnl_memory_t scratch; void *mem; float *weights; void *src, *dst; };
+struct peak { dnnl_engine_t engine; dnnl_stream_t stream; struct fl_cpu_prim prim; struct fl_cpu_weights w; dnnl_memory_t scratch; void *mem, *loaded; float *weights; void *src, *dst; };
 
 static double peak_now(clockid_t clock)
 {
@@ -31,8 +31,10 @@ static int peak_open(struct peak *p, uint32_t side, bool bf16, struct fl_err *er
     for (size_t i = 0; i < n; i++)               /* zeros may be faster than numbers */
         p->weights[i] = ((float *)p->src)[i] = 1 + (float)(i % 7) / 8;
     int code = fl_cpu_prim_init(&p->prim, p->engine, &shape, err);
+    if (code == FL_OK && (p->loaded = fl_cpu_alloc(fl_cpu_prim_weights(&p->prim))) == NULL)
+        code = fl_err_set(err, FL_E_NOMEM, "cpu: no memory for a matmul");
     if (code == FL_OK)
-        code = fl_cpu_prim_load(&p->prim, p->engine, p->stream, p->weights, p->weights, &p->w, err);
+        code = fl_cpu_prim_load(&p->prim, p->engine, p->stream, p->weights, p->weights, p->loaded, &p->w, err);
     return code == FL_OK ? fl_cpu_scratch(p->engine, p->prim.scratch, &p->scratch, &p->mem, err) : code;
 }
 
@@ -47,6 +49,7 @@ static void peak_close(struct peak *p)
     if (p->engine != NULL)
         dnnl_engine_destroy(p->engine);
     free(p->mem);
+    free(p->loaded);
     free(p->weights);
     free(p->src);
     free(p->dst);

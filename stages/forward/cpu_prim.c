@@ -5,17 +5,19 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define PRIM_LINE 64
 #define PRIM_HUGE ((size_t)2 << 20)
 
 /* Large blocks start on a huge page and ask for such pages: a layer walks through megabytes, and its table of pages with it. */
 void *fl_cpu_alloc(size_t bytes)
 {
-    size_t line = bytes >= 2 * PRIM_HUGE ? PRIM_HUGE : PRIM_LINE, whole = bytes / line * line + line;
-    void *p = whole > bytes ? aligned_alloc(line, whole) : NULL;
-    if (p != NULL && line == PRIM_HUGE)
+    size_t whole = fl_cpu_lines(bytes > 0 ? bytes : 1);
+    bool large = bytes >= 2 * PRIM_HUGE;
+    void *p = NULL;
+    if (whole < bytes || posix_memalign(&p, large ? PRIM_HUGE : FL_CPU_LINE, whole) != 0)
+        return NULL;
+    if (large)
         madvise(p, whole, MADV_HUGEPAGE);       /* refused where there are none */
-    return p == NULL ? NULL : memset(p, 0, whole);
+    return memset(p, 0, whole);
 }
 
 static int prim_fail(struct fl_err *err, dnnl_status_t st, const char *what, const struct fl_cpu_shape *s)
@@ -108,9 +110,15 @@ int fl_cpu_prim_desc(struct fl_cpu_prim *p, dnnl_engine_t engine, const struct f
     return FL_OK;
 }
 
+/* Where the bias begins behind the weights. */
+static size_t prim_bias(const struct fl_cpu_prim *p)
+{
+    return fl_cpu_lines(dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(p->pd, dnnl_query_weights_md, 0)));
+}
+
 size_t fl_cpu_prim_weights(const struct fl_cpu_prim *p)
 {
-    return p->pd == NULL ? 0 : dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(p->pd, dnnl_query_weights_md, 0)) + p->shape.co * sizeof(float);
+    return p->pd == NULL ? 0 : prim_bias(p) + fl_cpu_lines(p->shape.co * sizeof(float));
 }
 
 int fl_cpu_prim_init(struct fl_cpu_prim *p, dnnl_engine_t engine, const struct fl_cpu_shape *shape, struct fl_err *err)
@@ -160,15 +168,13 @@ static dnnl_status_t prim_reorder(dnnl_engine_t engine, dnnl_stream_t stream, sh
     return st;
 }
 
-static dnnl_status_t prim_load_w(const struct fl_cpu_prim *p, dnnl_engine_t engine, dnnl_stream_t stream, float *w, struct fl_cpu_weights *out)
+static dnnl_status_t prim_load_w(const struct fl_cpu_prim *p, dnnl_engine_t engine, dnnl_stream_t stream, float *w, void *at, struct fl_cpu_weights *out)
 {
     shim_md md = dnnl_primitive_desc_query_md(p->pd, dnnl_query_weights_md, 0);
-    if ((out->w_mem = fl_cpu_alloc(dnnl_memory_desc_get_size(md))) == NULL)
-        return dnnl_out_of_memory;
     struct shim_own plain;
     memset(&plain, 0, sizeof plain);
     dnnl_memory_t from = NULL;
-    dnnl_status_t st = dnnl_memory_create(&out->w, md, engine, out->w_mem);
+    dnnl_status_t st = dnnl_memory_create(&out->w, md, engine, at);
     if (st == dnnl_success)
         st = prim_weights_md(&p->shape, dnnl_f32, true, &plain);
     if (st == dnnl_success)
@@ -181,16 +187,14 @@ static dnnl_status_t prim_load_w(const struct fl_cpu_prim *p, dnnl_engine_t engi
     return st;
 }
 
-int fl_cpu_prim_load(const struct fl_cpu_prim *p, dnnl_engine_t engine, dnnl_stream_t stream, float *w, const float *bias,
+int fl_cpu_prim_load(const struct fl_cpu_prim *p, dnnl_engine_t engine, dnnl_stream_t stream, float *w, const float *bias, void *at,
                      struct fl_cpu_weights *out, struct fl_err *err)
 {
-    dnnl_status_t st = prim_load_w(p, engine, stream, w, out);
-    if (st == dnnl_success && (out->b_mem = fl_cpu_alloc(p->shape.co * sizeof(float))) == NULL)
-        st = dnnl_out_of_memory;
-    if (st == dnnl_success) {
-        memcpy(out->b_mem, bias, p->shape.co * sizeof(float));
-        st = dnnl_memory_create(&out->b, dnnl_primitive_desc_query_md(p->pd, dnnl_query_weights_md, 1), engine, out->b_mem);
-    }
+    void *b = (char *)at + prim_bias(p);
+    dnnl_status_t st = prim_load_w(p, engine, stream, w, at, out);
+    memcpy(b, bias, p->shape.co * sizeof *bias);
+    if (st == dnnl_success)
+        st = dnnl_memory_create(&out->b, dnnl_primitive_desc_query_md(p->pd, dnnl_query_weights_md, 1), engine, b);
     return st == dnnl_success ? FL_OK : prim_fail(err, st, "loading weights", &p->shape);
 }
 
@@ -227,7 +231,5 @@ void fl_cpu_weights_done(struct fl_cpu_weights *w)
         dnnl_memory_destroy(w->w);
     if (w->b != NULL)
         dnnl_memory_destroy(w->b);
-    free(w->w_mem);
-    free(w->b_mem);
     memset(w, 0, sizeof *w);
 }

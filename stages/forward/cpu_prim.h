@@ -22,15 +22,16 @@ struct fl_cpu_prim {
     struct fl_cpu_shape   shape;
 };
 
-/* Weights in the kernel's order, and the f32 bias. */
-struct fl_cpu_weights { dnnl_memory_t w, b; void *w_mem, *b_mem; };
+/* Weights in the kernel's order, and the f32 bias; the bytes are the caller's. */
+struct fl_cpu_weights { dnnl_memory_t w, b; };
 
 /* All fill *err and return FL_E_DEVICE (FL_E_NOMEM) with oneDNN's reason. The done calls accept zeroed structs. */
 /* desc: what it will be (impl, scratch), without making it; init makes it as well. */
 int  fl_cpu_prim_desc(struct fl_cpu_prim *, dnnl_engine_t, const struct fl_cpu_shape *, struct fl_err *);
-size_t fl_cpu_prim_weights(const struct fl_cpu_prim *);      /* bytes of its weights and bias */
+size_t fl_cpu_prim_weights(const struct fl_cpu_prim *);      /* bytes of its weights and bias, whole lines */
 int  fl_cpu_prim_init(struct fl_cpu_prim *, dnnl_engine_t, const struct fl_cpu_shape *, struct fl_err *);
-int  fl_cpu_prim_load(const struct fl_cpu_prim *, dnnl_engine_t, dnnl_stream_t, float *w /* [co][ci/groups][k][k] */, const float *bias,
+/* at: room for fl_cpu_prim_weights bytes, from a line on. */
+int  fl_cpu_prim_load(const struct fl_cpu_prim *, dnnl_engine_t, dnnl_stream_t, float *w /* [co][ci/groups][k][k] */, const float *bias, void *at,
                       struct fl_cpu_weights *, struct fl_err *);
 int  fl_cpu_prim_run(const struct fl_cpu_prim *, dnnl_stream_t, const struct fl_cpu_weights *, dnnl_memory_t scratch, void *src, void *dst,
                      struct fl_err *);
@@ -38,7 +39,9 @@ void fl_cpu_prim_done(struct fl_cpu_prim *);
 void fl_cpu_weights_done(struct fl_cpu_weights *);
 /* Scratch for kernels that want up to `bytes`; *mem is freed by the caller, behind *out. */
 int  fl_cpu_scratch(dnnl_engine_t, size_t bytes, dnnl_memory_t *out, void **mem, struct fl_err *);
-/* 64-byte aligned, zeroed, every page touched; NULL when there is no memory. bytes 0 gives one line. */
+/* From a line on, zeroed, every page touched; NULL when there is no memory. bytes 0 gives one line. */
+#define FL_CPU_LINE 64
+static inline size_t fl_cpu_lines(size_t bytes) { return (bytes + FL_CPU_LINE - 1) / FL_CPU_LINE * FL_CPU_LINE; }
 void *fl_cpu_alloc(size_t bytes);
 
 #endif

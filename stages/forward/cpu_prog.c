@@ -333,17 +333,15 @@ static int cpu_count(struct fl_prog *p, const struct fl_net *net, struct fl_fwd_
         return fl_err_set(err, FL_E_NOMEM, "cpu: no memory for %s with %u rows", p->low->arch, p->rows);
     *out = (struct fl_fwd_memory){ 0 };
     for (uint32_t i = 0; i < p->low->nsteps && code == FL_OK; i++) {
-        const struct fl_step *s = &p->low->steps[i];
         struct fl_cpu_prim *prim = &p->steps[i].prim;
-        if (s->kind == FL_OP_BN || s->pro >= 0)
-            out->snap += 2 * sizeof(float) * fl_low_val(p->low, s->in)->c;
-        if (!fl_cpu_weighted(s))
+        if (!fl_cpu_weighted(&p->low->steps[i]))
             continue;
         struct fl_cpu_shape shape = cpu_shape(p, i);
         code = fl_cpu_prim_desc(prim, p->engine, &shape, err);
-        out->snap += fl_cpu_prim_weights(prim);
         scratch = prim->scratch > scratch ? prim->scratch : scratch;
     }
+    if (code == FL_OK)
+        out->snap = fl_cpu_snap_bytes(p);
     out->prog = z.input + z.image + z.out + z.arena[0] + z.arena[1] + z.packed[0] + z.packed[1] + scratch;
     return code;
 }

@@ -1,5 +1,7 @@
 /* Executors: no pass changes a result, oneDNN agrees with plain loops on every distinct layer, rows don't see each other. */
+#include <malloc.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "stages/forward/lower.h"
 #include "tests/forward/rule_weights.h"
@@ -334,6 +336,60 @@ FL_TEST(snapshots_share_a_prog_and_its_input)
     snaps_share(&fl_backend_ref, "tilenet");
 }
 
+/* This process's memory, without what malloc keeps for later. */
+static uint64_t bytes_held(void)
+{
+    unsigned long long pages = 0;
+    malloc_trim(0);
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f == NULL || fscanf(f, "%*u %llu", &pages) != 1)
+        abort();
+    fclose(f);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* k sets of weights take what one takes and (k - 1) times the weights: as the executor says, and as the system counts it. */
+static void snaps_cost_their_weights(const char *arch, int prec)
+{
+    BENCH t = { 0 };
+    struct fl_err err = { 0 };
+    struct fl_snap *other[2] = { NULL };
+    struct fl_fwd_memory m;
+    float out[4 * 7];
+    if (!bench_open(&t, &fl_backend_cpu, arch, 64, 4, 1, prec))
+        return;
+    CHECK_OK(t.b->memory(t.net, &(struct fl_fwd_opts){ .rows = 4, .threads = 1, .prec = prec }, &m, &err), err);
+    uint64_t weights = 0;
+    for (uint32_t i = 0; i < fl_net_nparams(t.net); i++)
+        weights += fl_param_count(fl_net_param(t.net, i)) * (prec == FL_PREC_F32 ? 4 : 2);
+    CHECK(m.snap > weights / 10 * 9 && m.snap < weights + weights / 50);      /* BN folded; an image's channels padded */
+    CHECK_OK(t.b->run(t.prog, t.snap, out, &err), err);
+    struct fl_weights w = { (const float *const *)t.w };
+    uint64_t one = bytes_held();
+    for (uint64_t k = 0; k < 2; k++) {
+        CHECK_OK(t.b->load(t.prog, &w, &other[k], &err), err);
+        CHECK_OK(t.b->run(t.prog, other[k], out, &err), err);
+        uint64_t more = bytes_held() - one, want = (k + 1) * m.snap;
+        if (more < want - want / 100 || more > want + want / 100 + (1u << 20))
+            fl_fail_at(__FILE__, __LINE__, "%s: %llu more sets take %llu bytes, want %llu", arch, (unsigned long long)k + 1, (unsigned long long)more, (unsigned long long)want);
+    }
+    for (int k = 0; k < 2; k++)
+        t.b->snap_free(other[k]);
+    CHECK(bytes_held() < one + (1u << 20));
+}
+
+FL_TEST(a_snapshot_costs_its_weights)
+{
+#ifdef __SANITIZE_ADDRESS__
+    fl_skip("the sanitizer keeps what was freed");
+    return;
+#endif
+    snaps_cost_their_weights("resnet18", FL_PREC_F32);
+    snaps_cost_their_weights("densenet121", FL_PREC_F32);
+    if (bench_has_bf16())
+        snaps_cost_their_weights("resnet18", FL_PREC_BF16);
+}
+
 FL_TEST(two_threads_agree_with_one)
 {
     BENCH a = { 0 }, b = { 0 };
@@ -466,7 +522,8 @@ int main(int argc, char **argv)
         CASE(passes_keep_tilenet), CASE(passes_keep_resnet),
         CASE(passes_keep_resnext), CASE(passes_keep_densenet), CASE(passes_keep_squeezenet), CASE(passes_keep_squeezenet_planet),
         CASE(one_to_eight_channels), CASE(every_distinct_layer), CASE(no_layer_falls_to_reference_loops), CASE(rows_dont_see_each_other),
-        CASE(snapshots_share_a_prog_and_its_input), CASE(parts_agree_with_the_whole), CASE(two_threads_agree_with_one), CASE(a_run_touches_no_new_memory),
+        CASE(snapshots_share_a_prog_and_its_input), CASE(a_snapshot_costs_its_weights), CASE(parts_agree_with_the_whole),
+        CASE(two_threads_agree_with_one), CASE(a_run_touches_no_new_memory),
         CASE(bad_weights_and_settings_are_refused), CASE(no_memory_is_an_error), { 0 }
     };
     return fl_run(cases, argc, argv);
