@@ -40,6 +40,7 @@ endif
 STAGE_O  := $(patsubst %.c,$(B)/o/%.o,$(STAGE_C))     # apart from $(B)/stages, where the executables are
 TESTLIB  := $(call obj,$(call src,tests/lib))
 TESTS    := $(patsubst %.c,$(B)/%,$(wildcard tests/*/test_*.c))
+CUDA_TESTS := tests/forward/test_cuda_choose.c
 # GUIDED: libFuzzer instead of our own replay of the corpus.
 FUZZ_MAIN := $(if $(GUIDED),,$(B)/o/tests/fuzz/replay.o)
 FUZZ_LINK := $(if $(GUIDED),-fsanitize=fuzzer)
@@ -54,6 +55,7 @@ CUDNN_H    := $(firstword $(wildcard $(CUDNN_HOME)/include/cudnn_graph.h /usr/in
 CUDNN_SO   := $(firstword $(wildcard $(foreach d,lib64 lib lib/x86_64-linux-gnu,$(CUDNN_HOME)/$d/libcudnn.so.9) /usr/lib/x86_64-linux-gnu/libcudnn.so.9))
 HAVE_CUDA  := $(if $(SAN),,$(and $(NVCC),$(CUDNN_H),$(CUDNN_SO),yes))
 CUDA_INC   := -isystem $(CUDA_HOME)/include $(addprefix -isystem ,$(dir $(CUDNN_H)))
+TESTS      := $(if $(HAVE_CUDA),$(TESTS),$(filter-out $(patsubst %.c,$(B)/%,$(CUDA_TESTS)),$(TESTS)))
 CUDA_PLUGIN := $(if $(HAVE_CUDA),$(B)/plugins/forward_cuda.so)
 CUDA_LOWER := lower place weights net layer nets_densenet nets_resnet nets_squeezenet nets_tilenet nets_vgg
 CUDA_PIC   := $(patsubst %.c,$(B)/pic/%.o,$(wildcard stages/forward/cuda/*.c) $(patsubst %,stages/forward/%.c,$(CUDA_LOWER)) proto/status.c proto/crc32c.c runtime/text.c)
@@ -172,6 +174,10 @@ $(B)/tests/fuzz/fuzz_yaml $(B)/tests/fuzz/fuzz_describe: $(B)/tests/fuzz/%: $(B)
 $(B)/tests/fuzz/fuzz_%: $(B)/o/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(B)/libtest.a $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) $(FUZZ_LINK) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
+# The executor's own choice, with a card that the test makes up.
+$(B)/tests/forward/test_cuda_choose: $(B)/pic/tests/forward/test_cuda_choose.o $(B)/pic/stages/forward/cuda/choose.o $(B)/libtest.a $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
 $(B)/tests/%: $(B)/o/tests/%.o $(B)/libtest.a $(B)/libstages.a $(B)/libruntime.a $(B)/libproto.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $^ $(LDFLAGS) $(LIBS_STAGES) $(LIBS_RUNTIME) -o $@
@@ -247,7 +253,7 @@ fuzz-guided-run: $(FUZZ) $(B)/flowrun-hdf5
 
 lint:  ## clang-tidy over all sources; any warning fails
 	@clang-tidy --version >/dev/null || { echo 'lint: apt-get install clang-tidy' >&2; exit 1; }
-	@printf '%s\n' $(filter-out $(if $(HAVE_CUDA),,bench/gpu/% stages/forward/cuda/%),$(foreach d,proto runtime runtime/hdf5 launch stages stages/* stages/forward/cuda samples tools/* bench bench/* docs/template tests/*,$(wildcard $d/*.c))) | \
+	@printf '%s\n' $(filter-out $(if $(HAVE_CUDA),,bench/gpu/% stages/forward/cuda/% $(CUDA_TESTS)),$(foreach d,proto runtime runtime/hdf5 launch stages stages/* stages/forward/cuda samples tools/* bench bench/* docs/template tests/*,$(wildcard $d/*.c))) | \
 	  xargs -P2 -n1 sh -c 'said=$$(clang-tidy --quiet "$$1" -- -std=c11 -D_GNU_SOURCE -I. $(shell pkg-config --cflags hdf5) $(if $(HAVE_CUDA),$(CUDA_INC)) -DFL_VERSION="\"$(VERSION)\"" -DFL_STAGE=fl_stage_sink 2>&1) || { printf "%s\n" "$$said"; exit 1; }' lint
 
 docs: all  ## write docs/pipeline.md and docs/stages.md from what the program says of itself

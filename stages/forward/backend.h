@@ -8,7 +8,7 @@
 
 #include "proto/status.h"
 
-#define FL_BACKEND_ABI 3
+#define FL_BACKEND_ABI 4
 
 /* ---- the network: described by data, one description a family, parameter names of torchvision ---- */
 
@@ -36,8 +36,9 @@ struct fl_snap;                                  /* one set of weights prepared 
 enum fl_prec { FL_PREC_F32, FL_PREC_BF16, FL_PREC_F16, FL_PREC_F64 /* ref only */, FL_PREC_COUNT };
 const char *fl_prec_name(int prec);              /* "f32", ... */
 
-/* device: index among those that probe counts. threads: those of a library under the executor, 0 = 1. */
-struct fl_fwd_opts { uint32_t rows, threads, device; int prec; void (*alive)(void *); void *alive_of; };    /* alive: progress in a long compile; may be NULL */
+/* device: index among those that probe counts. threads: those of a library under the executor, 0 = 1. Both calls may be NULL; alive: progress in
+ * a long compile; warn: something that was mended, for the log. */
+struct fl_fwd_opts { uint32_t rows, threads, device; int prec; void (*alive)(void *of); void (*warn)(void *of, const char *text); void *of; };
 
 /* Rows for a device that paints them itself. tiles: n of [h][w][channels], u8 or u16 (wide). row: one a row of the prog, through the d4
  * element and the window of input.h; tile FL_FWD_BLANK makes a row of zeros. A pixel becomes x * mul + add, channel by channel. */

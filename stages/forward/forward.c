@@ -143,6 +143,7 @@ static bool forward_offers(uint32_t i, char *text, size_t n)
 /* ---- opening ---- */
 
 static void forward_alive(void *ctx) { fl_alive(ctx); }
+static void forward_warn(void *ctx, const char *text) { fl_warn(ctx, "%s", text); }
 
 static int forward_compile(struct fl_ctx *ctx)
 {
@@ -150,7 +151,8 @@ static int forward_compile(struct fl_ctx *ctx)
     struct fl_err err = { 0 };
     struct fl_fwd_opts o = forward_opts_of(ctx);
     o.alive = forward_alive;
-    o.alive_of = ctx;
+    o.warn = forward_warn;
+    o.of = ctx;
     if (s->prec != FL_PREC_F32 && !(s->plan.proven & 1u << s->prec))
         fl_warn(ctx, "precision: %s asked for, but not every manifest says %s_ok: its effect on these weights was not measured",
                 fl_prec_name(s->prec), fl_prec_name(s->prec));

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "stages/forward/cuda/device.h"
 #include "stages/forward/cuda/launch.h"
@@ -19,7 +20,15 @@ struct choose {
     bool stored, added;                      /* there is a place for the file; it lacks something */
     void *block;                             /* weights made of noise */
     const struct fl_fwd_opts *o;
+    uint32_t nbad;                           /* plans of the file that can't be used any more; what was wrong with the first */
+    char bad[512];
 };
+
+static void choose_alive(const struct choose *c)
+{
+    if (c->o->alive != NULL)
+        c->o->alive(c->o->of);
+}
 
 /* ---- timing ---- */
 
@@ -82,30 +91,36 @@ static int choose_time(const struct choose *c, uint32_t i, bool split, cudnnBack
     return FL_OK;
 }
 
+/* Makes the plan of now->choice, and the pointers that operation i runs it with; what was made is the caller's, after a failure too. */
+static int choose_make(struct choose *c, uint32_t i, cudnnBackendDescriptor_t graph, struct fl_cu_chosen *now, cudnnBackendDescriptor_t *pack, struct fl_err *err)
+{
+    int code = fl_cu_plan(&c->target, graph, &now->choice.config, &now->plan, &now->workspace, err);
+    if (code == FL_OK)
+        code = choose_workspace(c->g, now->workspace, err);
+    return code == FL_OK ? fl_cu_variant(c->g, i, c->block, now->choice.split, c->g->workspace, pack, err) : code;
+}
+
+static void choose_unmake(cudnnBackendDescriptor_t d)
+{
+    if (d != NULL)
+        cudnnBackendDestroyDescriptor(d);
+}
+
 /* Makes the plan of a configuration and times it; into *best when it is faster. A configuration that can't be built or run is passed
  * over: err then says why, for the case that none can. */
 static int choose_try(struct choose *c, uint32_t i, bool split, cudnnBackendDescriptor_t graph, const struct fl_cu_config *config, struct fl_cu_chosen *best, struct fl_err *err)
 {
-    struct fl_prog *g = c->g;
     struct fl_cu_chosen now = { .choice = { .split = split, .config = *config } };
     cudnnBackendDescriptor_t pack = NULL;
-    int code = fl_cu_plan(&c->target, graph, config, &now.plan, &now.workspace, err);
-    if (code == FL_OK)
-        code = choose_workspace(g, now.workspace, err);
-    if (code == FL_OK)
-        code = fl_cu_variant(g, i, c->block, split, g->workspace, &pack, err);
+    int code = choose_make(c, i, graph, &now, &pack, err);
     if (code == FL_OK)
         code = choose_time(c, i, split, now.plan, pack, &now.choice.micros, err);
-    if (pack != NULL)
-        cudnnBackendDestroyDescriptor(pack);
+    choose_unmake(pack);
     bool better = code == FL_OK && (best->plan == NULL || now.choice.micros < best->choice.micros);
-    cudnnBackendDescriptor_t loser = better ? best->plan : now.plan;
-    if (loser != NULL)
-        cudnnBackendDestroyDescriptor(loser);
+    choose_unmake(better ? best->plan : now.plan);
     if (better)
         *best = now;
-    if (c->o->alive != NULL)
-        c->o->alive(c->o->alive_of);
+    choose_alive(c);
     return code;
 }
 
@@ -138,56 +153,71 @@ static int choose_timed(struct choose *c, uint32_t i, bool split, struct fl_cu_c
 
 /* ---- one layer ---- */
 
-/* The plan of the file, if it can still be made. */
-static bool choose_known(struct choose *c, uint32_t i, const char *key, struct fl_cu_chosen *out)
+/* The plan of the file into *out, made and run once; without a plan where there is none, or it can't be used any more. Fails only when it took
+ * the card along: then the file goes, else the next process would fall over it as well. */
+static int choose_known(struct choose *c, uint32_t i, const char *key, struct fl_cu_chosen *out, struct fl_err *err)
 {
     const struct fl_cu_op *op = &c->g->p.ops[i];
     const struct fl_cu_choice *known = fl_cu_plans_find(&c->plans, key);
-    struct fl_err none = { 0 };
+    struct fl_err why = { 0 };
     struct fl_be_bag b;
     if (known == NULL || (known->split && !op->layer.pro))
-        return false;
+        return FL_OK;
     struct fl_cu_chosen now = { .choice = *known };
-    fl_be_init(&b, &none);
+    cudnnBackendDescriptor_t pack = NULL;
+    fl_be_init(&b, &why);
     cudnnBackendDescriptor_t graph = fl_cu_graph(&b, known->split ? &op->bare : &op->layer);
-    bool ok = graph != NULL && fl_cu_plan(&c->target, graph, &known->config, &now.plan, &now.workspace, &none) == FL_OK;
+    int code = graph != NULL ? choose_make(c, i, graph, &now, &pack, &why) : b.code;
+    if (code == FL_OK)
+        code = fl_cu_execute(c->g, i, c->block, now.choice.split, now.plan, pack, &why);
+    int there = choose_still_there(c->g, err);
+    choose_unmake(pack);
     fl_be_done(&b);
-    if (ok && choose_workspace(c->g, now.workspace, &none) != FL_OK) {
-        cudnnBackendDestroyDescriptor(now.plan);
-        ok = false;
-    }
-    if (c->o->alive != NULL)
-        c->o->alive(c->o->alive_of);
-    if (ok)
+    choose_alive(c);
+    if (code == FL_OK && there == FL_OK) {
         *out = now;
-    return ok;
+        return FL_OK;
+    }
+    choose_unmake(now.plan);
+    if (there != FL_OK) {
+        (void)unlink(c->path);
+        return fl_err_context(err, "cuda: the plan kept for layer %s in %s, which is removed", key, c->path);
+    }
+    if (c->nbad++ == 0)
+        snprintf(c->bad, sizeof c->bad, "layer %s: %.300s", key, why.text);
+    return FL_OK;
+}
+
+/* The fastest plan of those that can be run, into the list. */
+static int choose_anew(struct choose *c, uint32_t i, const char *key, struct fl_cu_chosen *out, struct fl_err *err)
+{
+    struct fl_err last = { 0 };
+    int code = choose_timed(c, i, false, out, &last);
+    if (code == FL_OK && c->g->p.ops[i].layer.pro)
+        code = choose_timed(c, i, true, out, &last);
+    if (code == FL_OK && out->plan != NULL) {
+        snprintf(out->choice.key, sizeof out->choice.key, "%s", key);
+        c->added = true;
+        code = fl_cu_plans_put(&c->plans, &out->choice, err);
+    } else {
+        code = fl_err_set(err, code != FL_OK ? code : FL_E_DEVICE, "cuda: no engine for layer %s: %.300s", key, last.text);
+    }
+    if (code != FL_OK) {
+        choose_unmake(out->plan);
+        out->plan = NULL;
+    }
+    return code;
 }
 
 static int choose_layer(struct choose *c, uint32_t i, const char *key, struct fl_cu_chosen *out, struct fl_err *err)
 {
-    const struct fl_cu_op *op = &c->g->p.ops[i];
     *out = (struct fl_cu_chosen){ 0 };
-    if (!choose_known(c, i, key, out)) {
-        struct fl_err last = { 0 };
-        int code = choose_timed(c, i, false, out, &last);
-        if (code == FL_OK && op->layer.pro)
-            code = choose_timed(c, i, true, out, &last);
-        if (code != FL_OK || out->plan == NULL) {
-            if (out->plan != NULL)
-                cudnnBackendDestroyDescriptor(out->plan);
-            out->plan = NULL;
-            return fl_err_set(err, code != FL_OK ? code : FL_E_DEVICE, "cuda: no engine for layer %s: %.300s", key, last.text);
-        }
-        snprintf(out->choice.key, sizeof out->choice.key, "%s", key);
-        c->added = true;
-        if ((code = fl_cu_plans_put(&c->plans, &out->choice, err)) != FL_OK) {
-            cudnnBackendDestroyDescriptor(out->plan);
-            out->plan = NULL;
-            return code;
-        }
-    }
-    snprintf(out->impl, sizeof out->impl, "cudnn:%lld%s", (long long)out->choice.config.engine, out->choice.split ? "+scale" : "");
-    return FL_OK;
+    int code = choose_known(c, i, key, out, err);
+    if (code == FL_OK && out->plan == NULL)
+        code = choose_anew(c, i, key, out, err);
+    if (code == FL_OK)
+        snprintf(out->impl, sizeof out->impl, "cudnn:%lld%s", (long long)out->choice.config.engine, out->choice.split ? "+scale" : "");
+    return code;
 }
 
 static int choose_all(struct choose *c, struct fl_err *err)
@@ -242,6 +272,15 @@ static int choose_target(struct choose *c, struct fl_err *err)
     return FL_OK;
 }
 
+static void choose_warn(const struct choose *c)
+{
+    char text[5000];
+    snprintf(text, sizeof text, "cuda: %u plan%s kept in %s can't be used any more and %s timed anew; %s", c->nbad, c->nbad == 1 ? "" : "s", c->path,
+             c->nbad == 1 ? "is" : "are", c->bad);
+    if (c->nbad > 0 && c->o->warn != NULL)
+        c->o->warn(c->o->of, text);
+}
+
 int fl_cu_choose(struct fl_prog *g, const struct fl_fwd_opts *o, struct fl_err *err)
 {
     struct choose c = { .g = g, .o = o };
@@ -253,6 +292,7 @@ int fl_cu_choose(struct fl_prog *g, const struct fl_fwd_opts *o, struct fl_err *
         code = choose_noise(&c, err);
     if (code == FL_OK)
         code = choose_all(&c, err);
+    choose_warn(&c);
     if (code == FL_OK)
         code = choose_settle(g, err);
     if (code == FL_OK && c.stored && c.added)
