@@ -75,12 +75,33 @@ def from_timm(tensors: Tensors) -> Tensors:
     return out
 
 
+def without_dropout(tensors: Tensors, head: str) -> Tensors:
+    """A classifying layer behind a dropout is number 1 of a pair whose first has no weights."""
+    pair = [k for k in tensors if k.startswith(head + ".")]
+    if sorted(pair) != [f"{head}.1.bias", f"{head}.1.weight"]:
+        return tensors
+    return {head + k[len(head) + 2 :] if k in pair else k: v for k, v in tensors.items()}
+
+
 def head_width(tensors: Tensors, head: str, hidden: int) -> int:
     """Rows of the classifying layer, which is a two-layer head's second one where hidden > 0."""
     name = f"{head}.3.weight" if hidden else f"{head}.weight"
-    if name not in tensors:
-        raise ConvertError(f'no tensor "{name}": not these weights, or not this kind of head')
-    return tensors[name].shape[0]
+    if name in tensors:
+        return tensors[name].shape[0]
+    layers = [f"{head}.0.weight", f"{head}.3.weight"]
+    if not hidden and all(k in tensors for k in layers):
+        raise ConvertError(f"a head of two layers: --two-layer {tensors[layers[0]].shape[0]}")
+    raise ConvertError(f'no tensor "{name}": not these weights, or not this kind of head')
+
+
+def no_network(tensors: Tensors, arch: str, first: str) -> ConvertError:
+    """What is wrong with names among which the first convolution's isn't."""
+    behind = [k for k in tensors if k.endswith("." + first)]
+    if not behind:
+        return ConvertError(f'no tensor "{first}": not weights of {arch}, or named in another way')
+    prefix = behind[0][: -len(first)]
+    other = [k for k in tensors if not k.startswith(prefix)]
+    return ConvertError(f'no tensor "{first}", but "{behind[0]}"' + (f', and "{other[0]}" beside the network: save its state dict alone' if other else ""))
 
 
 def new_head(tensors: Tensors, head: str, labels: int, seed: int) -> None:
@@ -133,7 +154,8 @@ def convert(tensors: Tensors, arch: str, nlabels: int, *, hidden: int = 0, adapt
     if arch.startswith("vgg"):
         tensors = from_timm(tensors)
     if first not in tensors:
-        raise ConvertError(f'no tensor "{first}": not weights of {arch}, or named in another way')
+        raise no_network(tensors, arch, first)
+    tensors = without_dropout(tensors, head)
     tensors = {name: to_f32(name, value) for name, value in tensors.items()}
     if seed is not None:
         if hidden:
@@ -142,7 +164,7 @@ def convert(tensors: Tensors, arch: str, nlabels: int, *, hidden: int = 0, adapt
         new_head(tensors, head, nlabels, seed)
     width = head_width(tensors, head, hidden)
     if width != nlabels:
-        raise ConvertError(f"the weights answer with {width} labels, but {nlabels} are named; --new-head SEED makes a fresh classifying layer")
+        raise ConvertError(f"the weights answer with {width} labels, but --labels names {nlabels}; --new-head SEED makes a fresh classifying layer")
     if adapt:
         tensors[first] = widen(tensors[first], adapt)
     return tensors
@@ -166,6 +188,8 @@ def labels_of(text: str) -> list[str]:
     if os.path.isfile(text):
         with open(text, encoding="utf-8") as f:
             return [line.strip() for line in f if line.strip()]
+    if "/" in text or text.endswith((".txt", ".csv")):
+        raise ConvertError(f"no file {text}")
     return [word.strip() for word in text.split(",")]
 
 
@@ -208,15 +232,15 @@ def find_forward(given: Optional[str]) -> str:
     raise ConvertError(f"no forward stage to prove the model with (looked at {', '.join(places)}): --forward PATH names one")
 
 
-def prove(forward: str, weights: Path) -> None:
+def prove(forward: str, weights: Path) -> str:
+    """What is wrong with the weights and their manifest; empty: nothing."""
     options = json.dumps({"weights": [str(weights)], "device": "ref"})
     ran = subprocess.run([forward, "--describe", "--options", options], capture_output=True, text=True, check=False)
     try:
         error = json.loads(ran.stdout)["error"]
     except (ValueError, KeyError, TypeError):
         raise ConvertError(f"{forward} gave no description: {ran.stderr.strip()[:300]}") from None
-    if error:
-        raise ConvertError(error["text"])
+    return str(error["text"]) if error else ""
 
 
 def sha256(path: Path) -> str:
@@ -227,21 +251,32 @@ def sha256(path: Path) -> str:
     return h.hexdigest()
 
 
-def write(out: str, tensors: Tensors, make_manifest: Callable[[str], dict[str, Any]], forward: str) -> None:
-    """Both files beside the place where they go, proven, then renamed; the manifest last, since nothing reads weights without it."""
+def write(out: str, tensors: Tensors, make_manifest: Callable[[str], dict[str, Any]], forward: str, source: Optional[str] = None) -> None:
+    """Both files beside the place where they go, proven, then renamed; the manifest last, since nothing reads weights without it.
+    source: the file that is told when the weights don't fit."""
     folder, name = os.path.split(os.path.abspath(out))
+    old = out[: -len(".safetensors")] + ".json"
+    if not os.path.isdir(folder):
+        raise ConvertError(f"--out: no folder {folder}")
     with tempfile.TemporaryDirectory(prefix=".convert-", dir=folder) as tmp:
         weights = os.path.join(tmp, name)
         described = weights[: -len(".safetensors")] + ".json"
         safetensors.save(weights, tensors)
         text = json.dumps(make_manifest(sha256(weights)), indent=1) + "\n"
         safetensors.write_new(described, [text.encode()])
-        prove(forward, weights)
-        old = out[: -len(".safetensors")] + ".json"
+        wrong = prove(forward, weights)
+        if wrong:       # told of the files that the user knows
+            raise ConvertError(wrong.replace(weights, source or out).replace(described, old))
         if os.path.exists(old):         # never new weights under an old manifest
             os.unlink(old)
         os.replace(weights, out)
         os.replace(described, old)
+
+
+def seed_of(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text}: want a whole number from 0 on")
+    return int(text)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -259,7 +294,7 @@ def arguments() -> argparse.ArgumentParser:
     p.add_argument("--rest-off", help="label that allows no other (cloudy)")
     p.add_argument("--two-layer", type=int, default=0, help="hidden width of a head of two layers")
     p.add_argument("--adapt", choices=("zero", "mean", "timm"), help="RGB weights for rgbn tiles: where the fourth channel's come from")
-    p.add_argument("--new-head", type=int, metavar="SEED", help="replace the classifying layer by a fresh one, to be trained")
+    p.add_argument("--new-head", type=seed_of, metavar="SEED", help="replace the classifying layer by a fresh one, to be trained")
     p.add_argument("--forward", help="the forward stage that proves the result")
     return p
 
@@ -273,7 +308,7 @@ def run(argv: Sequence[str]) -> None:
     labels = labels_of(args.labels)
     forward = find_forward(args.forward)
     tensors = convert(read(args.weights), args.arch, len(labels), hidden=args.two_layer, adapt=args.adapt, seed=args.new_head)
-    write(args.out, tensors, lambda digest: manifest(args, labels, digest), forward)
+    write(args.out, tensors, lambda digest: manifest(args, labels, digest), forward, args.weights)
     print(f"{args.out}: {args.arch}, {len(tensors)} tensors, {len(labels)} labels, {args.mode} {args.size}x{args.size}")
 
 

@@ -150,7 +150,7 @@ def _unpickle(file: IO[bytes], storage: Finder) -> Any:
         start = file.tell()
         for i, (op, arg, _) in enumerate(pickletools.genops(file)):
             if op.name not in OPCODES:
-                raise PthError(f"its pickle holds {op.name}, which torch.save doesn't write")
+                raise PthError(f"its pickle holds {op.name}, which no state dict has: only tensors are read (save model.state_dict() alone)")
             if op.name == "LONG_BINPUT" and (arg or 0) > i:      # the table of things to refer to is as long as its largest number
                 raise PthError("its pickle numbers things that aren't there")
         file.seek(start)

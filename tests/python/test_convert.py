@@ -290,8 +290,32 @@ def what_does_not_fit_is_named(tmp):
     says("--std", lambda s: None, "resnet18", "--mean", "1,2,3", "--std", "1,0,1")
     says("twice", lambda s: None, "resnet18", "--labels", ",".join(["a"] * 17))
     says("none of the labels", lambda s: None, "resnet18", "--rest-off", "cloudy")
+    says("no file gone.txt", lambda s: None, "resnet18", "--labels", "gone.txt")
+    says("--out: no folder", lambda s: None, "resnet18", "--out", tmp + "/gone/m.safetensors")
+    # the file that the user named, not one that is gone
+    says(tmp + '/w.pth: tensor "extra.weight"', lambda s: s.update({"extra.weight": t.ones(2)}))
+    says(tmp + "/m.json: rest_off", lambda s: None, "resnet18", "--rest-off", "cloudy")
+
+    def under(s, prefix):
+        for k in list(s):
+            s[prefix + k] = s.pop(k)
+    says('"criterion.weight" beside the network', lambda s: (under(s, "model."), s.update({"criterion.weight": t.ones(2)})))
+    says('no tensor "conv1.weight", but "inner.conv1.weight"', lambda s: under(s, "inner."))
+    says("--two-layer 64", lambda s: (s.pop("fc.weight"), s.pop("fc.bias"), s.update({"fc.0.weight": t.ones(64, 512), "fc.3.weight": t.ones(17, 64)})))
+    t.save(model, tmp + "/w.pth")
+    holds("save model.state_dict() alone" in ran(tmp + "/w.pth", "--arch", "resnet18", *common, want=1), "a whole model")
+
+
+def a_head_behind_a_dropout(tmp):
+    t, model = network("resnet18")
+    want = convert.convert({k: v.numpy() for k, v in model.state_dict().items()}, "resnet18", 17)
+    model.fc = t.nn.Sequential(t.nn.Dropout(0.5), model.fc)
+    got = convert.convert({k: v.numpy() for k, v in model.state_dict().items()}, "resnet18", 17)
+    same(sorted(got), sorted(want), "names")
+    holds(all(np.array_equal(got[k], want[k]) for k in want), "values")
 
 
 if __name__ == "__main__":
     sys.exit(run_cases((networks_answer_as_pytorch_does, all_archs_have_their_names, wrappers_and_timms_names, what_pytorch_saves_is_read,
-                        hostile_files_do_nothing, changed_files_never_break_it, heads_and_channels, what_does_not_fit_is_named)))
+                        hostile_files_do_nothing, changed_files_never_break_it, heads_and_channels, what_does_not_fit_is_named,
+                        a_head_behind_a_dropout)))
