@@ -172,6 +172,8 @@ def bench_refuses(tmp):
         (("--arch", "tilenet", "--layer"), 2, "did you mean --layers?"), (("--arch", "tilenet", "word"), 2, "word"),
         (("--arch", "tilenet", "--device", "tpu"), 2, "tpu"), (("--arch", "tilenet", "--device", "cpu", "--precision", "f16"), 1, "f16"),
         (("--model", tmp + "/none.safetensors"), 1, "none"), (("--arch", "tilenet", "--streams", "65"), 2, "streams"),
+        (("--arch", "tilenet", "--seconds", "nan"), 2, "seconds"), (("--arch", "tilenet", "--batch", "inf"), 2, "batch"),
+        (("--model", MODELS[0], "--size", "64"), 2, "--size goes with --arch"), (("--model", MODELS[0], "--channels", "3"), 2, "--channels goes with --arch"),
     ):
         rc, out, err = flowrun("bench", "forward", *args, want=None)
         holds(rc == want and text in err and not out, "%s: %d, it said %s%s" % (args, rc, out, err))

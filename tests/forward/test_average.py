@@ -194,6 +194,7 @@ def what_doesnt_fit_is_refused(tmp):
         ((*files, "--tiles", folder, "--fold", "0", *out), 2, "--folds"),
         ((*files, "--tiles", folder, "--out", files[0]), 2, "one of the snapshots"),
         ((*files, "--tiles", folder, "--out", tmp + "/out.bin"), 2, ".safetensors"),
+        ((*files, "--tiles", folder, "--out", tmp + "/gone/out.safetensors"), 2, "gone/: No such file"),
         ((*files, "--tiles", folder, "--batch", "1", *out), 2, "batch"),
         ((tmp + "/gone.safetensors", "--tiles", folder, *out), 1, "gone"),
         ((*files, "--tiles", folder), 2, "out"),

@@ -120,6 +120,10 @@ def what_is_wrong_is_named(tmp):
     holds(got == 1 and "other.csv" in err and "tiles" in err, "other tiles: %d %s" % (got, err))
     got, _, err = flowrun("select-snapshots", good, "--method", "diverse", "--k", "5", "--pool", "4", want=None)
     holds(got == 2 and "--pool" in err, "pool: %d %s" % (got, err))
+    got, _, err = flowrun("select-snapshots", good, other, good, want=None)
+    holds(got == 2 and "good.safetensors is there twice" in err, "twice: %d %s" % (got, err))
+    got, _, err = flowrun("select-snapshots", good.replace(".checkpoint.json", ".safetensors"), want=None)
+    holds(got == 2 and "good.checkpoint.json" in err, "weights: %d %s" % (got, err))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 /* average-snapshots: one network whose weights are the mean of several, with BN statistics of its own (stochastic weight averaging). */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "proto/dtype.h"
 #include "runtime/model.h"
@@ -188,12 +190,21 @@ static int average_manifest(const struct average *a, json_t *origin, struct fl_e
     return code;
 }
 
+/* Told before the pass, which may take long. */
 static int average_out_is_new(const struct average *a, struct fl_err *err)
 {
     struct stat in, out;
     size_t len = strlen(a->out);
+    const char *slash = strrchr(a->out, '/');
     if (len < 13 || strcmp(a->out + len - 12, ".safetensors") != 0)
         return fl_err_set(err, FL_E_CONFIG, "--out: %s, want a name that ends in .safetensors", a->out);
+    char *folder = slash == NULL ? strdup(".") : strndup(a->out, (size_t)(slash - a->out) + 1);
+    if (folder == NULL)
+        return fl_err_set(err, FL_E_NOMEM, "--out: no memory for a name");
+    int code = access(folder, W_OK | X_OK) == 0 ? FL_OK : fl_err_set(err, FL_E_CONFIG, "--out: %s: %s", folder, strerror(errno));
+    free(folder);
+    if (code != FL_OK)
+        return code;
     if (stat(a->out, &out) != 0)
         return FL_OK;
     for (char **w = a->weights; *w != NULL; w++)

@@ -203,14 +203,17 @@ static int bench_open(struct bench *b, struct fl_err *err)
     char passed[400];
     int code;
     if ((b->model == NULL) == (b->arch == NULL))
-        return fl_err_set(err, FL_E_CONFIG, "want --model FILE or --arch NAME");
+        return fl_err_set(err, FL_E_CONFIG, "want either --model FILE or --arch NAME");
+    if (b->model != NULL && (b->size != 0 || b->channels != 0))
+        return fl_err_set(err, FL_E_CONFIG, "--%s goes with --arch, a model has its own", b->size != 0 ? "size" : "channels");
     if ((code = fl_device_pick(b->device, &b->dev, passed, sizeof passed, err)) != FL_OK ||
         (code = fl_device_precision(&b->dev, b->precision, 0, &b->opts.prec, err)) != FL_OK)
         return code;
     b->opts.rows = (uint32_t)b->batch;
     b->opts.threads = (uint32_t)b->threads;
     b->opts.device = b->dev.index;
-    code = b->model != NULL ? fl_tool_model_read(b->model, &b->m, err) : fl_tool_model_make(b->arch, (uint32_t)b->size, (uint32_t)b->channels, &b->m, err);
+    uint32_t size = b->size != 0 ? (uint32_t)b->size : 224, channels = b->channels != 0 ? (uint32_t)b->channels : 3;
+    code = b->model != NULL ? fl_tool_model_read(b->model, &b->m, err) : fl_tool_model_make(b->arch, size, channels, &b->m, err);
     return code == FL_OK ? b->dev.backend->memory(b->m.net, &b->opts, &b->memory, err) : code;
 }
 
@@ -260,8 +263,8 @@ static int bench_run(void *state, struct fl_err *err)
 static const struct fl_opt bench_opts[] = {
     { .name = "model", .type = FL_OPT_PATH, .off = offsetof(struct bench, model), .help = "weights, NAME.safetensors with NAME.json beside it" },
     { .name = "arch", .type = FL_OPT_STR, .off = offsetof(struct bench, arch), .help = "instead: a network with made-up weights and 17 labels" },
-    { .name = "size", .type = FL_OPT_INT, .off = offsetof(struct bench, size), .def = "224", .min = 32, .max = 2048, .help = "its input's side" },
-    { .name = "channels", .type = FL_OPT_INT, .off = offsetof(struct bench, channels), .def = "3", .min = 1, .max = 8, .help = "its input's channels" },
+    { .name = "size", .type = FL_OPT_INT, .off = offsetof(struct bench, size), .min = 32, .max = 2048, .help = "its input's side; 224" },
+    { .name = "channels", .type = FL_OPT_INT, .off = offsetof(struct bench, channels), .min = 1, .max = 8, .help = "its input's channels; 3" },
     { .name = "device", .type = FL_OPT_STR, .off = offsetof(struct bench, device), .def = "auto", .help = "as in a pipeline" },
     { .name = "precision", .type = FL_OPT_CHOICE, .off = offsetof(struct bench, precision), .def = "f32", .choices = "f32|bf16|f16", .help = "arithmetic" },
     { .name = "batch", .type = FL_OPT_INT, .off = offsetof(struct bench, batch), .def = "8", .min = 1, .max = 4096, .help = "rows of one execution" },

@@ -114,6 +114,8 @@ int fl_checkpoint_read(const char *file, struct fl_checkpoint *out, struct fl_er
     size_t len = strlen(file), ends = sizeof CHECKPOINT_ENDS - 1, size = 0;
     char *text = NULL, beside[4200] = "";
     json_error_t why;
+    if (len > 12 && strcmp(file + len - 12, ".safetensors") == 0)
+        return fl_err_set(err, FL_E_CONFIG, "%s: want what the trainer wrote of it, %.*s" CHECKPOINT_ENDS, file, (int)len - 12, file);
     if (len > ends && strcmp(file + len - ends, CHECKPOINT_ENDS) == 0)
         snprintf(beside, sizeof beside, "%.*s.safetensors", (int)(len - ends), file);
     int code = fl_read_file(file, CHECKPOINT_LIMIT, &text, &size, err);

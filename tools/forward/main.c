@@ -1,4 +1,5 @@
 /* forward: the tool's commands, and how their arguments become options. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,7 @@ static json_t *main_value(const struct fl_opt *o, const char *text)
     if (o->type == FL_OPT_INT || o->type == FL_OPT_FLOAT) {
         double v = strtod(text, &end);
         long long i = strtoll(text, NULL, 10);
-        if (end != text && *end == '\0')
+        if (end != text && *end == '\0' && isfinite(v))
             return o->type == FL_OPT_INT && (double)i == v ? json_integer(i) : json_real(v);
     }
     return json_string(text);

@@ -1,6 +1,7 @@
 /* select-snapshots: which checkpoints of a training run are used together. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tools/forward/checkpoint.h"
 #include "tools/forward/tool.h"
@@ -15,6 +16,15 @@ struct select {
     struct fl_checkpoint *c; uint32_t n;
     uint32_t picked;               /* the first so many are the answer */
 };
+
+/* The same one twice would count as two. */
+static int select_twice(const struct select *s, uint32_t n, struct fl_err *err)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (strcmp(s->c[i].weights, s->c[n].weights) == 0)
+            return fl_err_set(err, FL_E_CONFIG, "%s is there twice: %s and %s", s->c[n].weights, s->c[i].file, s->c[n].file);
+    return FL_OK;
+}
 
 /* One fold's: others were validated on other tiles, so their losses don't compare. */
 static int select_read(struct select *s, struct fl_err *err)
@@ -31,6 +41,8 @@ static int select_read(struct select *s, struct fl_err *err)
         if (code == FL_OK && s->c[s->n].fold != s->c[0].fold)
             code = fl_err_set(err, FL_E_CONFIG, "%s is of fold %lld, but %s of fold %lld (-1: not stated)", s->c[s->n].file, (long long)s->c[s->n].fold, s->c[0].file,
                               (long long)s->c[0].fold);
+        if (code == FL_OK)
+            code = select_twice(s, s->n, err);
     }
     return code;
 }
