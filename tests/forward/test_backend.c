@@ -309,6 +309,44 @@ FL_TEST(rows_dont_see_each_other)
     rows_are_apart(&fl_backend_ref, "tilenet", FL_PREC_F32);
 }
 
+/* The same tile in every row, and then in every other row among strangers. */
+static void rows_are_alike(const char *arch, uint32_t size, uint32_t rows, uint32_t threads, int prec)
+{
+    BENCH t = { 0 };
+    struct fl_err err = { 0 };
+    float a[16 * 7];
+    if (!bench_open(&t, &fl_backend_cpu, arch, size, rows, threads, prec))
+        return;
+    size_t row = (size_t)size * size * 3;
+    float *in = t.b->input(t.prog), first[7];
+    for (uint32_t company = 0; company < 2; company++) {
+        for (uint32_t i = 1; i < rows; i++) {
+            if (company == 0 || i % 2 == 0)
+                memcpy(in + i * row, in, row * sizeof *in);
+            else
+                rule_fill("stranger", in + i * row, row, -9, 18);
+        }
+        CHECK_OK(t.b->run(t.prog, t.snap, a, &err), err);
+        if (company == 0)
+            memcpy(first, a, sizeof first);
+        for (uint32_t i = 0; i < rows; i++)
+            if ((company == 0 || i % 2 == 0) && memcmp(a + i * 7, first, sizeof first) != 0)
+                fl_fail_at(__FILE__, __LINE__, "%s, %u px, %u rows, %u threads, precision %d: row %u differs from row 0", arch, size, rows, threads, prec, i);
+    }
+}
+
+FL_TEST(a_tile_has_the_same_bits_in_every_row)
+{
+    static const struct { const char *arch; uint32_t size; } nets[] = {
+        { "tilenet", 70 }, { "densenet121", 56 }, { "resnet18", 65 }, { "resnext50_32x4d", 64 }, { "squeezenet1_1", 83 }, { "vgg11", 64 },
+    };
+    bool all = getenv("FLOWRUN_LONG") != NULL;
+    for (size_t i = 0; i < (all ? sizeof nets / sizeof nets[0] : 2); i++)
+        for (int k = 0; k < 2 + 2 * bench_has_bf16(); k++)
+            if (all || k == 1 || k == 2)
+                rows_are_alike(nets[i].arch, nets[i].size, i % 2 ? 15 : 16, 1 + (uint32_t)k % 2, k < 2 ? FL_PREC_F32 : FL_PREC_BF16);
+}
+
 static void snaps_share(const struct fl_backend *b, const char *arch)
 {
     BENCH t = { 0 };
@@ -521,7 +559,7 @@ int main(int argc, char **argv)
     static const struct fl_case cases[] = {
         CASE(passes_keep_tilenet), CASE(passes_keep_resnet),
         CASE(passes_keep_resnext), CASE(passes_keep_densenet), CASE(passes_keep_squeezenet), CASE(passes_keep_squeezenet_planet),
-        CASE(one_to_eight_channels), CASE(every_distinct_layer), CASE(no_layer_falls_to_reference_loops), CASE(rows_dont_see_each_other),
+        CASE(one_to_eight_channels), CASE(every_distinct_layer), CASE(no_layer_falls_to_reference_loops), CASE(rows_dont_see_each_other), CASE(a_tile_has_the_same_bits_in_every_row),
         CASE(snapshots_share_a_prog_and_its_input), CASE(a_snapshot_costs_its_weights), CASE(parts_agree_with_the_whole),
         CASE(two_threads_agree_with_one), CASE(a_run_touches_no_new_memory),
         CASE(bad_weights_and_settings_are_refused), CASE(no_memory_is_an_error), { 0 }
