@@ -100,6 +100,8 @@ static void plan_widen(struct fl_plan *p, int adapt)
 {
     p->adapt = adapt;
     p->channels = 4;
+    if (adapt != FL_ADAPT_ZERO)            /* with zeros the answers are those that were checked, else the weights are others */
+        p->proven = 0;
     p->mean[3] = adapt == FL_ADAPT_MEAN ? (p->mean[0] + p->mean[1] + p->mean[2]) / 3 : p->mean[0];
     p->std[3] = adapt == FL_ADAPT_MEAN ? (p->std[0] + p->std[1] + p->std[2]) / 3 : p->std[0];
 }

@@ -15,7 +15,7 @@ struct fl_plan {
     uint32_t k;                        /* files */
     struct fl_manifest m;              /* of the first; the others agree */
     char   (*sha256)[65];              /* [k] of the files, as their manifests say; "" where one doesn't */
-    unsigned proven;                   /* bits 1 << enum fl_prec that every manifest records a passed check of */
+    unsigned proven;                   /* bits 1 << enum fl_prec that every manifest records a passed check of, on weights that answer as these do */
     int      adapt;                    /* enum fl_adapt */
     uint32_t channels;                 /* of the tiles */
     double   mean[8], std[8];          /* for these channels */

@@ -531,6 +531,26 @@ FL_TEST(bf16_where_the_processor_has_it)
     free(px);
 }
 
+/* The recorded check holds for a fourth channel of zeros, whose answers are the same, and for no other. */
+FL_TEST(a_check_is_of_the_weights_that_were_checked)
+{
+    struct file a = put_weights("a", 3, -1, &(struct change){ .json_from = "\"created_by\":\"test\"", .json_to = "\"bf16_ok\":true" });
+    struct fl_err err = { 0 };
+    static const char *const more[] = { "", ",\"mode\":\"rgbn\"", ",\"mode\":\"rgbn\",\"channels_adapt\":\"mean\"", ",\"mode\":\"rgbn\",\"channels_adapt\":\"timm\"" };
+    for (size_t i = 0; i < sizeof more / sizeof more[0]; i++) {
+        char with[200];
+        snprintf(with, sizeof with, ",\"precision\":\"bf16\"%s", more[i]);
+        struct fl_harness *h = opened(options(a.path, NULL, with), &err);
+        if (h == NULL && err.code == FL_E_DEVICE) {
+            fl_skip("%s", err.text);
+            return;
+        }
+        CHECK(h != NULL);
+        CHECK((strstr(fl_harness_warnings(h), "bf16_ok") != NULL) == (i > 1));
+        fl_harness_close(h);
+    }
+}
+
 FL_TEST(manifest_must_lie_beside)
 {
     struct file a = put_weights("a", 3, -1, NULL);
@@ -547,7 +567,7 @@ int main(int argc, char **argv)
         CASE(plain_c_gives_the_closed_form), CASE(cpu_gives_the_closed_form), CASE(any_rows_give_the_closed_form), CASE(company_changes_no_bit),
         CASE(empty_batch_passes), CASE(infinite_logit_rejects_the_tile), CASE(bad_view_rejects_the_tile), CASE(sixteen_bits_by_their_own_M),
         CASE(describe_binds_what_the_weights_say), CASE(four_bands_into_rgb_only_on_request), CASE(four_bands_of_their_own),
-        CASE(describe_refuses_by_name), CASE(unknown_arch_is_named), CASE(weight_that_is_no_number_stops_open), CASE(bf16_where_the_processor_has_it),
+        CASE(describe_refuses_by_name), CASE(unknown_arch_is_named), CASE(weight_that_is_no_number_stops_open), CASE(bf16_where_the_processor_has_it), CASE(a_check_is_of_the_weights_that_were_checked),
         CASE(manifest_must_lie_beside), { 0 },
     };
     return fl_run(cases, argc, argv);
