@@ -101,7 +101,7 @@ static int adapt_extra(const struct fl_net *net, const char *name, const char *f
     return code;
 }
 
-/* from[i]: the tensor of the file that is parameter i. */
+/* from[i]: the tensor of the file that is parameter i; NULL behind the last. */
 static int adapt_match_all(const struct fl_net *net, const struct fl_safetensors *st, const char *file, int adapt, const struct fl_st_tensor **from,
                            struct fl_err *err)
 {
@@ -180,21 +180,32 @@ static int adapt_widen(const struct fl_param *p, const struct fl_st_tensor *t, i
     return code;
 }
 
+/* Can be used where it lies in the file. */
+static bool adapt_in_place(const struct fl_st_tensor *t, bool widened)
+{
+    return !widened && t->dtype == FL_F32 && (uintptr_t)t->data % sizeof(float) == 0;
+}
+
 static int adapt_fill(const struct fl_net *net, const struct fl_st_tensor **from, const char *file, int adapt, struct fl_adapted *w, struct fl_err *err)
 {
-    uint32_t first = adapt_first(net);
+    uint32_t first = adapt == FL_ADAPT_NONE ? ADAPT_NONE : adapt_first(net);
     float *at = w->all;
-    for (uint32_t i = 0; i < fl_net_nparams(net); i++) {
+    for (uint32_t i = 0; from[i] != NULL; i++) {
         const struct fl_param *p = fl_net_param(net, i);
         size_t n = fl_param_count(p);
-        int code = i == first && adapt != FL_ADAPT_NONE ? adapt_widen(p, from[i], adapt, at, err) : fl_st_to_f32(from[i], at, err);
+        int code = FL_OK;
+        if (adapt_in_place(from[i], i == first)) {
+            w->data[i] = from[i]->data;
+        } else {
+            code = i == first ? adapt_widen(p, from[i], adapt, at, err) : fl_st_to_f32(from[i], at, err);
+            w->data[i] = at;
+            at += n;
+        }
         if (code != FL_OK)
             return fl_err_context(err, "%s", file);
         for (size_t k = 0; k < n; k++)
-            if (!isfinite(at[k]))
-                return fl_err_set(err, FL_E_NUM, "%s: tensor \"%s\": element %zu is %g", file, from[i]->name, k, (double)at[k]);
-        w->data[i] = at;
-        at += n;
+            if (!isfinite(w->data[i][k]))
+                return fl_err_set(err, FL_E_NUM, "%s: tensor \"%s\": element %zu is %g", file, from[i]->name, k, (double)w->data[i][k]);
     }
     return FL_OK;
 }
@@ -206,8 +217,9 @@ int fl_adapt_load(const struct fl_net *net, const struct fl_safetensors *st, con
     if (code != FL_OK)
         return code;
     size_t all = 0;
-    for (uint32_t i = 0; i < fl_net_nparams(net); i++)
-        all += fl_param_count(fl_net_param(net, i));
+    uint32_t first = adapt == FL_ADAPT_NONE ? ADAPT_NONE : adapt_first(net);
+    for (uint32_t i = 0; from[i] != NULL; i++)
+        all += adapt_in_place(from[i], i == first) ? 0 : fl_param_count(fl_net_param(net, i));
     struct fl_adapted w = { .all = calloc(all + 1, sizeof(float)), .data = calloc((size_t)fl_net_nparams(net) + 1, sizeof(float *)) };
     code = w.all == NULL || w.data == NULL ? fl_err_set(err, FL_E_NOMEM, "%s: no memory for %zu weights", file, all)
                                            : adapt_fill(net, from, file, adapt, &w, err);

@@ -17,8 +17,8 @@ enum fl_adapt {
  * FL_E_SHAPE naming file and tensor. */
 int fl_adapt_check(const struct fl_net *, const struct fl_safetensors *, const char *file, int adapt, struct fl_err *);
 
-/* The weights in the order of fl_net_param; *out holds them all and is freed with fl_adapt_free. Checks as above, and
- * FL_E_NUM for a weight that is not finite. */
+/* The weights in the order of fl_net_param; *out is freed with fl_adapt_free. What is f32 in the file is not copied: that stays open until
+ * then. Checks as above, and FL_E_NUM for a weight that is not finite. */
 struct fl_adapted { float *all; const float **data; struct fl_weights weights; };
 int  fl_adapt_load(const struct fl_net *, const struct fl_safetensors *, const char *file, int adapt, struct fl_adapted *out, struct fl_err *);
 void fl_adapt_free(struct fl_adapted *);

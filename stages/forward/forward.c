@@ -167,16 +167,17 @@ static int forward_load(struct fl_ctx *ctx, uint32_t k)
     struct fl_adapted w;
     struct fl_err err = { 0 };
     int code = fl_safetensors_open(s->weights[k], &st, &err);
-    if (code == FL_OK) {
+    bool open = code == FL_OK;
+    if (open)
         code = fl_adapt_load(s->plan.net, &st, s->weights[k], s->plan.adapt, &w, &err);
-        fl_safetensors_close(&st);
-    }
     if (code == FL_OK) {
         code = s->dev.backend->load(s->prog, &w.weights, &s->snaps[k], &err);
         if (code != FL_OK)
             fl_err_context(&err, "%s", s->weights[k]);
         fl_adapt_free(&w);
     }
+    if (open)
+        fl_safetensors_close(&st);
     fl_alive(ctx);
     return code != FL_OK ? fl_fail(ctx, code, "%s", err.text) : FL_OK;
 }

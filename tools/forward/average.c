@@ -39,20 +39,19 @@ static int average_add(struct average *a, uint32_t k, struct fl_err *err)
     struct fl_safetensors st;
     struct fl_adapted w;
     int code = fl_safetensors_open(a->weights[k], &st, err);
-    if (code == FL_OK) {
-        code = fl_adapt_load(a->plan.net, &st, a->weights[k], FL_ADAPT_NONE, &w, err);
-        fl_safetensors_close(&st);
-    }
     if (code != FL_OK)
         return code;
+    code = fl_adapt_load(a->plan.net, &st, a->weights[k], FL_ADAPT_NONE, &w, err);
     double *at = a->sum;
-    for (uint32_t i = 0; i < fl_net_nparams(a->plan.net); i++) {
+    for (uint32_t i = 0; code == FL_OK && i < fl_net_nparams(a->plan.net); i++) {
         size_t n = fl_param_count(fl_net_param(a->plan.net, i));
         for (size_t j = 0; j < n; j++, at++)
             *at = (*at * k + (double)w.data[i][j]) / (k + 1);
     }
-    fl_adapt_free(&w);
-    return FL_OK;
+    if (code == FL_OK)
+        fl_adapt_free(&w);
+    fl_safetensors_close(&st);
+    return code;
 }
 
 static int average_mean(struct average *a, struct fl_err *err)

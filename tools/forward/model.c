@@ -78,7 +78,6 @@ int fl_tool_model_make(const char *arch, uint32_t size, uint32_t channels, struc
 int fl_tool_model_read(const char *file, struct fl_tool_model *m, struct fl_err *err)
 {
     struct fl_manifest man = { 0 };
-    struct fl_safetensors st = { 0 };
     struct fl_adapted w;
     *m = (struct fl_tool_model){ 0 };
     int code = fl_manifest_read(file, 1, &man, err);
@@ -89,11 +88,9 @@ int fl_tool_model_read(const char *file, struct fl_tool_model *m, struct fl_err 
     snprintf(m->name, sizeof m->name, "%s", man.arch);
     code = fl_net_new(man.arch, man.channels, man.size, man.nlabels, man.two_layer, &m->net, err);
     if (code == FL_OK)
-        code = fl_safetensors_open(file, &st, err);
-    if (code == FL_OK) {
-        code = fl_adapt_load(m->net, &st, file, FL_ADAPT_NONE, &w, err);
-        fl_safetensors_close(&st);
-    }
+        code = fl_safetensors_open(file, &m->st, err);
+    if (code == FL_OK)
+        code = fl_adapt_load(m->net, &m->st, file, FL_ADAPT_NONE, &w, err);
     fl_manifest_free(&man);
     if (code != FL_OK) {
         fl_tool_model_free(m);
@@ -109,6 +106,7 @@ void fl_tool_model_free(struct fl_tool_model *m)
 {
     if (m->net != NULL)
         fl_net_free(m->net);
+    fl_safetensors_close(&m->st);
     free(m->all);
     free(m->data);
     *m = (struct fl_tool_model){ 0 };

@@ -22,8 +22,8 @@ struct fl_tool {
 };
 extern const struct fl_tool fl_tool_bench, fl_tool_average, fl_tool_select, fl_tool_check;
 
-/* model.c: a network with its weights, from a file with its manifest, or made up. */
-struct fl_tool_model { struct fl_net *net; float *all; const float **data; struct fl_weights weights; char name[64]; uint32_t size, channels; };
+/* model.c: a network with its weights, from a file (st, open as long as they are used) with its manifest, or made up. */
+struct fl_tool_model { struct fl_net *net; struct fl_safetensors st; float *all; const float **data; struct fl_weights weights; char name[64]; uint32_t size, channels; };
 int  fl_tool_model_read(const char *file, struct fl_tool_model *, struct fl_err *);
 /* Weights of the size that training gives, the same everywhere. size 0: 224. */
 int  fl_tool_model_make(const char *arch, uint32_t size, uint32_t channels, struct fl_tool_model *, struct fl_err *);
