@@ -1,16 +1,17 @@
 """A batch as a trainer sees it: tensors that lie in flowrun's slabs, without a copy, for as long as anything refers to them."""
-import os
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, NoReturn, Optional
 
 import numpy as np
 import numpy.typing as npt
 
 from flowrun.dlpack import Exporter
 from flowrun.errors import FeedError, ReleasedError
-from flowrun.header import KINDS, Header, Tensor
+from flowrun.header import KINDS, Header
+from flowrun.process import THIS
 
 if TYPE_CHECKING:
     import torch
+    from flowrun.wire import Wire
 
 Array = npt.NDArray[Any]
 
@@ -18,55 +19,61 @@ Array = npt.NDArray[Any]
 class Lease:
     """The right to read a batch's memory. Whatever is made of that memory holds the lease; when nothing does, the batch goes back."""
 
-    __slots__ = ("_back", "_pid", "memory")
+    __slots__ = ("wire", "header", "more", "_pid")
 
-    def __init__(self, back: Callable[[], None], memory: Any) -> None:
-        self._back, self._pid, self.memory = back, os.getpid(), memory
+    def __init__(self, wire: "Wire", header: Header, more: Any) -> None:
+        self.wire, self.header, self.more, self._pid = wire, header, more, THIS.pid
 
     def __del__(self) -> None:
-        if os is not None and os.getpid() == self._pid:      # a forked worker's copy gives nothing back
-            self._back()
+        if self._pid == THIS.pid:                            # a forked worker's copy gives nothing back
+            self.wire.give_back(self.header)
 
 
-class _View:
-    """What NumPy keeps as the base of an array, and so keeps the lease."""
+class _Memory(np.ndarray[Any, Any]):
+    """A tensor's memory with its lease. Who takes a batch's array gets a plain one, whose base this is."""
 
-    __slots__ = ("__array_interface__", "lease", "__weakref__")
-
-    def __init__(self, lease: Lease, address: int, t: Tensor) -> None:
-        self.lease = lease
-        self.__array_interface__ = {"version": 3, "shape": t.shape, "typestr": KINDS[t.dtype], "data": (address, True)}
+    __slots__ = ("lease",)
 
 
 class Batch(Mapping[str, Array]):
     """Tensors by name: read-only NumPy arrays on flowrun's memory. It is given back when the batch and all that was taken from it are gone."""
 
-    def __init__(self, header: Header, per_epoch: int, lease: Lease, address: Callable[[Tensor], int]) -> None:
-        self._header, self._lease, self._address = header, lease, address
-        self._tensors = header.tensors
-        self._arrays: dict[str, Array] = {}
-        self.number = header.batch                              # from 0 over the whole run
-        self.epoch, self.index = divmod(header.batch, per_epoch)
+    __slots__ = ("_lease", "_header", "_tensors", "_arrays", "number", "epoch", "index")
 
-    def _hold(self) -> Lease:
-        if self._lease is None:
-            raise ReleasedError(f"batch {self.number} was released")
-        return self._lease
+    def __init__(self, header: Header, per_epoch: int, lease: Lease) -> None:
+        self._lease: Optional[Lease] = lease
+        self._header, self._tensors = header, header.tensors
+        self._arrays: dict[str, Array] = {}
+        self.number = number = header.batch                     # from 0 over the whole run
+        self.epoch, self.index = number // per_epoch, number % per_epoch
 
     def __getitem__(self, name: str) -> Array:
-        a = self._arrays.get(name)
-        if a is None:
-            lease = self._hold()
+        got = self._arrays.get(name)
+        if got is None:
+            lease = self._lease
+            if lease is None:
+                raise ReleasedError(f"batch {self.number} was released")
             t = self._tensors[name]
-            a = np.asarray(_View(lease, self._address(t), t))
-            self._arrays[name] = a
-        return a
+            buffer, begin = lease.wire.memory(lease.header, lease.more, t)
+            memory = _Memory(t.shape, KINDS[t.dtype], buffer, begin)
+            memory.lease = lease                                # type: ignore[attr-defined]
+            got = self._arrays[name] = memory.view(np.ndarray)
+        return got
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
 
     def __len__(self) -> int:
         return len(self._tensors)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a batch is memory of this host's: pickle its arrays, which copies them")
 
     def __enter__(self) -> "Batch":
         return self
@@ -81,7 +88,7 @@ class Batch(Mapping[str, Array]):
     def release(self) -> None:
         """Lets go of the memory. Arrays and tensors that were taken stay good and keep it until they are gone, too."""
         self._arrays = {}
-        self._lease = None  # type: ignore[assignment]
+        self._lease = None
 
     @property
     def n(self) -> int:
@@ -117,8 +124,8 @@ class Batch(Mapping[str, Array]):
 
     def dlpack(self, name: str) -> Exporter:
         """For `torch.from_dlpack`, `jax.dlpack.from_dlpack` and the like; memory that must not be written to."""
-        lease, t = self._hold(), self._tensors[name]
-        return Exporter(self._address(t), t.shape, t.dtype, lease)
+        array, t = self[name], self._tensors[name]
+        return Exporter(array.ctypes.data, t.shape, t.dtype, array)
 
     def torch(self, name: str) -> "torch.Tensor":
         """A torch tensor on the same memory. It must not be written to: clone it before an operation in place."""
@@ -130,11 +137,5 @@ class Batch(Mapping[str, Array]):
             return torch.from_numpy(self[name].astype(wide))
         if t.bytes == 0:
             return torch.from_numpy(self[name].copy())
-        got: "torch.Tensor" = from_dlpack(self.dlpack(name))   
+        got: "torch.Tensor" = from_dlpack(self.dlpack(name))
         return got
-
-
-def address_of(buffer: Any) -> int:
-    """Where the bytes of a read-only buffer lie."""
-    return int(np.frombuffer(buffer, np.uint8).ctypes.data) if len(buffer) else 0
-

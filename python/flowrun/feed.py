@@ -230,19 +230,19 @@ class Feed:
             if got is None:
                 continue
             message, more = got
-            kind, body = message[:1], message[4:]
-            if kind == b"B":
+            kind, body = message[0], message[4:]
+            if kind == 66:                                       # B
                 batch = wire.batch(body, more, per_epoch)
                 if batch is not None and batch.epoch == self._serving and batch.number >= self._next:      # else it is of an epoch that was left
                     return batch
-            elif kind == b"F":
+            elif kind == 70:                                     # F
                 if int.from_bytes(body, "little") == self._serving:
                     return None
-            elif kind == b"X":
+            elif kind == 88:                                     # X
                 wire.close()
                 self._wire, self._joined = None, False
                 raise FeedError(text_of(body))
-            elif kind == b"E":
+            elif kind == 69:                                     # E
                 raise EndOfRun("the graph was stopped")
 
     def __iter__(self) -> Iterator[Batch]:

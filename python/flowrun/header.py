@@ -1,5 +1,5 @@
 """The header of a batch (docs/protocol.md 5): read, proven, and remembered, since all but a few numbers of it stay the same."""
-import re
+import struct
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -8,13 +8,11 @@ from flowrun.msgpack import MessageError, Reader
 
 DTYPES = {"u8": np.uint8, "u16": np.uint16, "i32": np.int32, "u32": np.uint32, "i64": np.int64, "u64": np.uint64,
           "f16": np.float16, "f32": np.float32, "f64": np.float64}
-KINDS = {**{k: np.dtype(v).str for k, v in DTYPES.items()}, "bf16": "<u2"}           # as NumPy writes them; it has no bf16
+KINDS: dict[str, "np.dtype[Any]"] = {**{k: np.dtype(v) for k, v in DTYPES.items()}, "bf16": np.dtype("<u2")}        # NumPy has no bf16
 SIZES = {**{k: np.dtype(v).itemsize for k, v in DTYPES.items()}, "bf16": 2}
 ALIGN, DIMS, TENSORS, NAME = 64, 6, 64, 31
 NUMBERS = ("v", "run", "batch", "attempt", "slot", "gen", "n", "crit")
-# A header as flowrun writes it: the eight numbers in order, of which two are what they are, then the list of tensors.
-_NUMBER = rb"([\x00-\x7f]|\xcc.|\xcd.{2}|\xce.{4}|\xcf.{8})"
-_QUICK = re.compile(rb"\x89" + b"".join(re.escape(bytes([0xA0 | len(k)]) + k.encode()) + {"v": rb"\x01", "crit": rb"\x00"}.get(k, _NUMBER) for k in NUMBERS) + rb"\xa1t", re.DOTALL)
+_UINT = {0xCC: "B", 0xCD: "H", 0xCE: "I", 0xCF: "Q"}      # MessagePack's codes, struct's letters
 
 
 class Tensor(NamedTuple):
@@ -62,34 +60,51 @@ def _tensors(v: Any) -> dict[str, Tensor]:
     return out
 
 
+_new = tuple.__new__
+
+
+def _form(data: bytes, spans: dict[str, tuple[int, int]]) -> Optional[struct.Struct]:
+    """Takes a header apart into the numbers batch, slot and gen and the bytes before, between and behind them; None: one that isn't as flowrun writes it."""
+    layout, at = ">", 0
+    for key in ("batch", "slot", "gen"):
+        first, end = spans[key]
+        letter = "b" if end == first + 1 else _UINT.get(data[first])     # a small one is its own code; negative: another code
+        first += end > first + 1
+        if letter is None or first < at:
+            return None
+        layout, at = f"{layout}{first - at}s{letter}", end
+    return struct.Struct(f"{layout}{len(data) - at}s")
+
+
 class Parser:
-    """Reads headers; keeps the last lists of tensors by their bytes."""
+    """Reads headers; of those that differ in batch, slot and gen alone, the first."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, dict[str, Tensor]] = {}
-
-    def _quick(self, data: bytes) -> Optional[Header]:
-        """A header as flowrun writes it, with a list of tensors that is known; None: look closer."""
-        m = _QUICK.match(data)
-        tensors = self._known.get(data[m.end():]) if m is not None else None
-        if m is None or tensors is None:
-            return None
-        run, batch, attempt, slot, gen, n = [g[0] if len(g) == 1 else int.from_bytes(g[1:], "big") for g in m.groups()]
-        return Header(run, batch, attempt, slot, gen, n, tensors)
+        self._forms: dict[int, tuple[Any, ...]] = {}         # by the bytes of a header: how it comes apart, what of it stays the same
 
     def parse(self, data: bytes) -> Header:
+        known = self._forms.get(len(data))
+        if known is not None:
+            unpack, still, run, attempt, n, tensors = known
+            parts = unpack(data)
+            _, batch, _, slot, _, gen, _ = parts
+            if parts[::2] == still and batch >= 0 and slot >= 0 and gen >= 0:
+                return _new(Header, (run, batch, attempt, slot, gen, n, tensors))
+        return self._closely(data)
+
+    def _closely(self, data: bytes) -> Header:
         if len(data) > 4096:
             raise MessageError(f"a header of {len(data)} bytes")
-        quick = self._quick(data)
-        if quick is not None:
-            return quick
         r = Reader(data)
         got: dict[str, Any] = {}
+        spans: dict[str, tuple[int, int]] = {}
         for _ in range(r.map_size()):
             key = r.value(0)
             if key in got:
                 raise MessageError(f"{key} comes twice")
-            got[key] = self._list(r) if key == "t" else r.value()
+            first = r.at
+            got[key] = _tensors(r.value(3)) if key == "t" else r.value()
+            spans[key] = first, r.at
         if r.at != len(data):
             raise MessageError("something stands behind the header")
         for key in NUMBERS:
@@ -97,18 +112,10 @@ class Parser:
                 raise MessageError(f"{key} is missing or no number")
         if got["v"] != 1 or got["crit"] != 0 or "t" not in got:
             raise MessageError(f"a header of version {got['v']} with critical bits {got['crit']}")
-        return Header(got["run"], got["batch"], got["attempt"], got["slot"], got["gen"], got["n"], got["t"])
-
-    def _list(self, r: Reader) -> dict[str, Tensor]:
-        tail = r.data[r.at:]                 # `t` is the last key as flowrun writes it
-        known = self._known.get(tail)
-        if known is not None:
-            r.at = len(r.data)
-            return known
-        tensors = _tensors(r.value(3))
-        if r.at == len(r.data):
-            if len(self._known) > 256:
-                self._known.clear()
-            self._known[tail] = tensors
-        return tensors
-
+        h = Header(got["run"], got["batch"], got["attempt"], got["slot"], got["gen"], got["n"], got["t"])
+        form = _form(data, spans)
+        if form is not None:
+            if len(self._forms) > 64:
+                self._forms.clear()
+            self._forms[len(data)] = form.unpack, form.unpack(data)[::2], h.run, h.attempt, h.n, h.tensors
+        return h

@@ -9,12 +9,14 @@ import time
 from collections import deque
 from typing import Any, Optional, Protocol, Sequence
 
-from flowrun.batch import Batch, Lease, address_of
+from flowrun.batch import Batch, Lease
 from flowrun.errors import FeedError
 from flowrun.header import Header, Parser, Tensor
+from flowrun.msgpack import MessageError
 
 VERSION = 1
 MOST_FDS = 253
+MESSAGE_MOST = 8192
 
 
 class Gone(FeedError):
@@ -25,8 +27,11 @@ def join_message(rank: int, world: int, start: int, names: Sequence[str]) -> byt
     return struct.pack("<cBHIIQ", b"J", VERSION, len(names), rank, world, start) + b"".join(n.encode() + b"\0" for n in names)
 
 
+_release = struct.Struct("<cBHIQ").pack
+
+
 def release_message(gen: int, batch: int) -> bytes:
-    return struct.pack("<cBHIQ", b"R", VERSION, 0, gen, batch)
+    return _release(b"R", VERSION, 0, gen, batch)
 
 
 class Wire(Protocol):
@@ -35,6 +40,8 @@ class Wire(Protocol):
     def send(self, message: bytes) -> None: ...
     def receive(self, seconds: float) -> Optional[tuple[bytes, Any]]: ...       # kind with body, and what came with it; None: nothing in that time
     def batch(self, body: bytes, more: Any, per_epoch: int) -> Optional[Batch]: ...      # None: given up before it was read
+    def memory(self, h: Header, more: Any, t: Tensor) -> tuple[Any, int]: ...   # the buffer that a tensor lies in, and where it begins
+    def give_back(self, h: Header) -> None: ...                                 # from any thread
     def overwritten(self) -> Optional[int]: ...                                 # a batch whose memory was given up while it was in use; each is told once
     def close(self) -> None: ...
 
@@ -63,6 +70,13 @@ def read_address(path: str) -> dict[str, str]:
     return where
 
 
+def parsed(parser: Parser, body: bytes) -> Header:
+    try:
+        return parser.parse(body)
+    except MessageError as why:
+        raise FeedError(f"the feed sent a header that is none: {why}") from None
+
+
 def text_of(body: bytes) -> str:
     return body.decode(errors="replace")
 
@@ -73,19 +87,7 @@ def text_of(body: bytes) -> str:
 class _Pool:
     def __init__(self, fd: int, slab: int, window: int) -> None:
         self.map = mmap.mmap(fd, slab * window, mmap.MAP_SHARED, mmap.PROT_READ)
-        self.slab, self.base = slab, address_of(self.map)
-
-
-class _Back:
-    """Gives one batch back; keeps no more of the wire than that takes."""
-
-    __slots__ = ("wire", "header")
-
-    def __init__(self, wire: "LocalWire", header: Header) -> None:
-        self.wire, self.header = wire, header
-
-    def __call__(self) -> None:
-        self.wire.give_back(self.header)
+        self.slab = slab
 
 
 class LocalWire:
@@ -105,7 +107,6 @@ class LocalWire:
         self.parser, self.stale, self.closed = Parser(), -1, False
         self.out: dict[int, Header] = {}                         # batches in use
         self._proven: Optional[dict[str, Tensor]] = None         # tensors that were found to lie within their pools
-        self._buffer = bytearray(8192)
         self._poll = select.poll()
         self._poll.register(self.socket, 0)
         self._waits = select.poll()
@@ -123,7 +124,7 @@ class LocalWire:
             pools = self.welcome["pools"]
             if len(fds) != len(pools) + 1:
                 raise FeedError(f"{len(fds)} descriptors for {len(pools)} pools")
-            window = self.welcome["window"]
+            self.window = window = self.welcome["window"]
             self.pools = {p["place"]: _Pool(fd, p["slab"], window) for p, fd in zip(pools, fds)}
             self.gens = memoryview(mmap.mmap(fds[-1], 4 * window, mmap.MAP_SHARED, mmap.PROT_READ)).cast("I")
         finally:
@@ -142,43 +143,41 @@ class LocalWire:
                 self.socket.send(message)
                 return
             except BlockingIOError:
-                select.select([], [self.socket], [], 1)
+                room = select.poll()                             # not select.select: the program may have more than 1024 files open
+                room.register(self.socket, select.POLLOUT)
+                room.poll(1000)
 
     def receive(self, seconds: float) -> Optional[tuple[bytes, Any]]:
         try:
-            n = self.socket.recv_into(self._buffer)
+            message = self.socket.recv(MESSAGE_MOST)
         except BlockingIOError:
             if not self._waits.poll(seconds * 1000):
                 return None
             return self.receive(0)
         except OSError as why:
             raise Gone(f"the feed is gone: {why}") from None
-        if n == 0 or (self._buffer[0] == ord("B") and self._hung_up()):     # what a dead feed had sent is about to be given up
+        if not message or (message[0] == 66 and self._poll.poll(0)):         # B: what a dead feed had sent is about to be given up
             raise Gone("the feed has closed the connection")
-        return bytes(self._buffer[:n]), None
-
-    def _hung_up(self) -> bool:
-        return any(event & select.POLLHUP for _, event in self._poll.poll(0))
+        return message, None
 
     def batch(self, body: bytes, more: Any, per_epoch: int) -> Optional[Batch]:
-        h = self.parser.parse(body)
-        slot, pools = h.slot, self.pools
-        if slot >= self.welcome["window"]:
-            raise FeedError(f"slot {slot} of {self.welcome['window']}")
+        h = parsed(self.parser, body)
+        slot = h.slot
+        if slot >= self.window:
+            raise FeedError(f"slot {slot} of {self.window}")
         if h.tensors is not self._proven:                        # batches alike share it
             for t in h.tensors.values():
-                if t.place not in pools or t.off + t.bytes > pools[t.place].slab:
+                if t.place not in self.pools or t.off + t.bytes > self.pools[t.place].slab:
                     raise FeedError(f"tensor {t.name} lies outside of pool {t.place}")
             self._proven = h.tensors
         if self.gens[slot] != h.gen:
             return None
-
-        def address(t: Tensor) -> int:
-            p = pools[t.place]
-            return p.base + slot * p.slab + t.off
-
         self.out[h.batch] = h
-        return Batch(h, per_epoch, Lease(_Back(self, h), pools), address)
+        return Batch(h, per_epoch, Lease(self, h, None))
+
+    def memory(self, h: Header, more: Any, t: Tensor) -> tuple[Any, int]:
+        p = self.pools[t.place]
+        return p.map, h.slot * p.slab + t.off
 
     def give_back(self, h: Header) -> None:
         if self.gens[h.slot] != h.gen:
@@ -186,7 +185,7 @@ class LocalWire:
         self.out.pop(h.batch, None)
         if not self.closed:
             try:
-                self._send(release_message(h.gen, h.batch))
+                self._send(_release(b"R", VERSION, 0, h.gen, h.batch))
             except OSError:
                 pass                                             # the feed is gone, and knows
 
@@ -269,13 +268,17 @@ class RemoteWire:
                 return None
 
     def batch(self, body: bytes, more: Any, per_epoch: int) -> Batch:
-        h = self.parser.parse(body)
+        h = parsed(self.parser, body)
         for t in h.tensors.values():
             if t.place != -1 or not 1 <= t.off < len(more) or len(more[t.off].buffer) != t.bytes:
                 raise FeedError(f"tensor {t.name} did not come along")
-        where = {t.off: address_of(more[t.off].buffer) for t in h.tensors.values()}
-        owed, message = self.owed, release_message(h.gen, h.batch)
-        return Batch(h, per_epoch, Lease(lambda: owed.append(message), more), lambda t: where[t.off])
+        return Batch(h, per_epoch, Lease(self, h, more))
+
+    def memory(self, h: Header, more: Any, t: Tensor) -> tuple[Any, int]:
+        return more[t.off].buffer, 0
+
+    def give_back(self, h: Header) -> None:
+        self.owed.append(release_message(h.gen, h.batch))
 
     def overwritten(self) -> Optional[int]:
         return None                                              # what came is this process's own

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 
+import msgpack
 import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -22,6 +23,7 @@ from flow import FLOWRUN, LABELS, TILES, Skip, children, flowrun as run_flowrun,
 os.environ["FLOWRUN"] = FLOWRUN
 import flowrun
 from flowrun.feed import Feed
+from flowrun.header import MessageError, Parser
 
 N = 60
 FILES = [os.path.join(TILES, "sample_%05d.jpg" % i) for i in range(N)]
@@ -169,6 +171,32 @@ def another_key_is_not_let_in(tmp):
         except flowrun.FeedError as why:
             holds("does not take this key" in str(why), "%s: it says why" % why)
         same(take(first, {}), whole(), "the graph")
+
+
+def headers_alike_are_read_as_each_alone(tmp):
+    """A parser that has seen many headers and one that has seen none find the same in a header, whole or damaged."""
+    rng, warm = random.Random(3), Parser()
+    tensors = [["id", "u8", [4, 64], 0, 0, 256], ["input", "f32", [4, 1, 3, 8, 8], 0, 256, 3072]]
+
+    def read(parser, data):
+        try:
+            return parser.parse(data)
+        except MessageError as why:
+            return str(why)
+    numbers = (0, 5, 127, 128, 255, 256, 65535, 65536, 1 << 32)
+    found = 0
+    for batch in numbers:
+        for slot in numbers[:6]:
+            header = {"v": 1, "run": 1 << 40, "batch": batch, "attempt": 1, "slot": slot, "gen": batch // 3, "n": 4, "crit": 0, "t": tensors}
+            data = msgpack.packb(header)
+            for _ in range(40):
+                same(read(warm, data), read(Parser(), data), data)
+                found += not isinstance(read(warm, data), str)
+                data = bytearray(msgpack.packb(header))
+                data[rng.randrange(len(data))] = rng.randrange(256)
+                data = bytes(data)
+    holds(found > 54, "whole ones are among them: %d" % found)
+    same(Parser().parse(msgpack.packb(header))[:6], (1 << 40, 1 << 32, 1, 256, (1 << 32) // 3, 4), "numbers")
 
 
 # ---- memory ----
@@ -540,7 +568,7 @@ if __name__ == "__main__":
     sys.exit(flow.run_cases([
         a_trainer_gets_every_tile_once, the_pixels_are_those_of_djpeg_and_the_labels_those_of_the_table, instances_change_nothing,
         ranks_share_the_same_order_in_any_world, a_rank_over_tcp_gets_the_same_bytes, encoded_tiles_come_as_they_lie_on_disk, another_key_is_not_let_in,
-        arrays_keep_the_batch_and_can_not_be_written, a_trainer_goes_on_where_it_was_in_another_world, a_run_that_began_later_says_so,
+        headers_alike_are_read_as_each_alone, arrays_keep_the_batch_and_can_not_be_written, a_trainer_goes_on_where_it_was_in_another_world, a_run_that_began_later_says_so,
         a_rank_that_dies_gets_its_batches_again, the_share_of_a_rank_that_stays_away_is_reported, killed_stages_change_nothing,
         a_tile_of_an_epoch_has_the_same_bytes_whoever_made_it, epochs_under_kills, ranks_come_and_go_between_epochs, the_input_is_that_of_inference,
         memory_stays_within_the_plan_over_epochs, a_feed_that_is_killed_comes_back, a_batch_in_use_when_the_feed_died_is_called_stale, no_position_counts_a_batch_that_went_stale, a_graph_that_fails_says_why, hostile_clients_hurt_nobody,
