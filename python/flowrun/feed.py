@@ -1,5 +1,6 @@
 """A graph that ends in the stage `feed`, as an iterable of batches."""
 import json
+import operator
 import os
 import time
 from types import TracebackType
@@ -7,6 +8,7 @@ from typing import Any, Iterator, Optional, Sequence, Type
 
 from flowrun.batch import Batch
 from flowrun.errors import EndOfRun, FeedError, StaleBatch
+from flowrun.process import THIS
 from flowrun.run import Graph, Run
 from flowrun.wire import Gone, LocalWire, RemoteWire, Wire, join_message, text_of
 
@@ -23,12 +25,21 @@ class Feed:
     tensors: over TCP, the tensors to be sent (all); "file" asks for the tiles as they lie on disk.
     run: run directory of a graph that is started here; else a temporary one.
     timeout: seconds until a feed that can't be reached, or stays away, is an error. Waiting for a batch has no limit while flowrun lives.
+
+    It belongs to the process that opened it, and to one thread at a time; what it gave may be dropped in any thread.
     """
 
     def __init__(self, graph: Graph, *, rank: int = 0, world: int = 1, name: Optional[str] = None, sets: Sequence[str] = (),
                  tensors: Sequence[str] = (), run: Optional[str] = None, timeout: float = 60.0, flowrun: Optional[str] = None) -> None:
+        try:
+            rank, world = operator.index(rank), operator.index(world)
+        except TypeError:
+            raise FeedError(f"rank {rank!r} of a world of {world!r}: want whole numbers") from None
         if not 0 <= rank < world:
             raise FeedError(f"rank {rank} of a world of {world}")
+        if isinstance(sets, str) or isinstance(tensors, str):
+            raise FeedError(f"sets and tensors are lists of texts, not {sets if isinstance(sets, str) else tensors!r}")
+        self._pid = THIS.pid
         self.rank, self.world = rank, world
         self._graph, self._name, self._sets, self._tensors = graph, name, list(sets), list(tensors)
         self._run_dir, self._timeout, self._flowrun = run, timeout, flowrun
@@ -106,8 +117,8 @@ class Feed:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Goes on from there: at once when nothing was had yet, else by starting the graph anew, if it is ours to start."""
-        position = state.get("position")
-        if state.get("version") != 1 or not isinstance(position, int) or position < 0:
+        position = state.get("position") if isinstance(state, dict) else None
+        if type(position) is not int or position < 0 or state.get("version") != 1:
             raise FeedError(f"no position: {state!r}")
         if self._wire is not None and self._joined or self._run is not None:
             if self._run is None:
@@ -174,6 +185,7 @@ class Feed:
     def _open(self) -> Wire:
         if self._closed:
             raise FeedError("this feed was closed")
+        self._ours()
         if self._wire is not None:
             return self._wire
         kind = self._kind()
@@ -181,11 +193,21 @@ class Feed:
             self._wire = RemoteWire(os.fspath(self._graph), self._timeout)       # type: ignore[arg-type]
         else:
             if kind == "graph" and self._run is None:
-                self._run = Run(self._graph, self._run_dir, self._sets, self._position or 0, self._flowrun)
+                self._run = Run(self._graph, self._run_dir, self._sets, self._start(), self._flowrun)
             folder = self._run.dir if self._run is not None else os.fspath(self._graph)     # type: ignore[arg-type]
             self._wire = self._connect_local(os.path.join(folder, "s"))
         self._prove()
         return self._wire
+
+    def _ours(self) -> None:
+        if self._pid != THIS.pid:
+            raise FeedError(f"this feed is process {self._pid}'s: a forked one opens its own, flowrun.Feed(feed.run_dir, rank=..., world=...)")
+
+    def _start(self) -> int:
+        """Where a graph begins. Nothing is left to begin with behind its last batch, but there is who asks for labels and epochs."""
+        per_epoch, epochs = self._expect
+        last = per_epoch * epochs - 1 if per_epoch and epochs else None
+        return min(self._position or 0, last) if last is not None else self._position or 0
 
     def _join(self) -> None:
         wire = self._open()
@@ -220,6 +242,8 @@ class Feed:
 
     def _receive(self, per_epoch: int) -> Optional[Batch]:
         """This rank's next batch; None at the end of its share."""
+        if self._pid != THIS.pid:
+            self._ours()
         while True:
             wire = self._wire or self._open()
             try:
@@ -237,12 +261,14 @@ class Feed:
                     return batch
             elif kind == 70:                                     # F
                 if int.from_bytes(body, "little") == self._serving:
+                    wire.taking = False
                     return None
             elif kind == 88:                                     # X
                 wire.close()
                 self._wire, self._joined = None, False
                 raise FeedError(text_of(body))
             elif kind == 69:                                     # E
+                wire.taking = False
                 raise EndOfRun("the graph was stopped")
 
     def __iter__(self) -> Iterator[Batch]:
@@ -250,6 +276,8 @@ class Feed:
         end = (epoch + 1) * per_epoch
         if epoch >= self.epochs:
             raise EndOfRun(f"all {self.epochs} epochs have been had")
+        if self._wire is not None and self._wire.taking:
+            raise FeedError("the loop was interrupted while a batch was handed to it, which is lost: go on from feed.state_dict()")
         self._serving = epoch
         if not self._joined:
             self._next = self.position + self.rank
@@ -262,6 +290,8 @@ class Feed:
             number = box[0].number
             self._next = number + self.world
             self._position = min(self._next - self.rank, end)
+            if self._wire is not None:
+                self._wire.taking = False
             yield box.pop()  # type: ignore[misc]
         if self._wire is not None:
             self._fresh(self._wire)                      # the end of the share may have been told before the feed died
@@ -270,7 +300,7 @@ class Feed:
     # ---- the end ----
 
     def _shut(self) -> None:
-        if self._wire is not None:
+        if self._wire is not None and self._pid == THIS.pid:     # a forked copy leaves its parent's alone
             self._wire.close()
         if self._run is not None:
             self._run.stop()
@@ -281,6 +311,14 @@ class Feed:
         """Leaves; a graph that was started here ends. Arrays that are still held stay good."""
         self._shut()
         self._closed = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._wire is not None or self._run is not None:
+            raise TypeError("a feed that is open can't be pickled: another process opens its own, flowrun.Feed(feed.run_dir, rank=..., world=...)")
+        return {**self.__dict__, "_pid": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _pid=THIS.pid)
 
     def __enter__(self) -> "Feed":
         return self

@@ -6,10 +6,12 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from typing import Any, Mapping, Optional, Sequence, Union
 
 from flowrun.errors import FeedError, FlowrunError
+from flowrun.process import THIS
 
 Graph = Union[str, "os.PathLike[str]", Mapping[str, Any]]
 
@@ -28,8 +30,11 @@ def program(given: Optional[str] = None) -> str:
     return found
 
 
+_prctl = ctypes.CDLL(None).prctl                                 # found now: between fork and exec there is no looking for it
+
+
 def _dies_with_us() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)          # PR_SET_PDEATHSIG: a killed trainer leaves no graph behind
+    _prctl(1, signal.SIGKILL, 0, 0, 0)                           # PR_SET_PDEATHSIG: a killed trainer leaves no graph behind
 
 
 class Run:
@@ -52,17 +57,36 @@ class Run:
         if start:
             argv += ["--start", str(start)]
         self._said = tempfile.TemporaryFile()
-        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said, start_new_session=True, preexec_fn=_dies_with_us)
+        self._pid, self._over, self._begun = THIS.pid, threading.Event(), threading.Event()
+        self._failed: Optional[BaseException] = None
+        threading.Thread(target=self._start, args=(argv,), name="flowrun", daemon=True).start()
+        try:
+            self._begun.wait()
+        except BaseException:                                    # the thread ends, and with it what it has started
+            self._over.set()
+            raise
+        if self._failed is not None:
+            raise self._failed
+
+    def _start(self, argv: Sequence[str]) -> None:
+        """The kernel takes the end of the thread that starts a process for the end of its parent: so it is one that stays."""
+        try:
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said, start_new_session=True, preexec_fn=_dies_with_us)
+        except BaseException as why:
+            self._failed = why
+        self._begun.set()
+        if self._failed is None:
+            self._over.wait()
 
     def said(self) -> str:
         self._said.seek(0)
-        return self._said.read().decode(errors="replace")[-3000:].strip()
+        return self._said.read().decode(errors="replace")[-3000:].strip() or "it said nothing"
 
     def check(self) -> None:
         """Raises what flowrun said when it has failed."""
         rc = self.process.poll()
         if rc is not None and rc not in (0, 3):
-            raise FeedError(f"flowrun ended with status {rc}: {self.said() or 'it said nothing'}")
+            raise FeedError(f"flowrun ended with status {rc}: {self.said()}")
 
     def report(self) -> dict[str, Any]:
         """RUN/report.json, once flowrun has ended."""
@@ -73,6 +97,8 @@ class Run:
 
     def stop(self) -> None:
         """Ends it at once: what is in flight will be made again by whoever starts at that batch."""
+        if self._pid != THIS.pid:                                # a forked copy: the graph is its parent's
+            return
         for s in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
             if self.process.poll() is None:
                 self.process.send_signal(s)
@@ -81,6 +107,7 @@ class Run:
                 except subprocess.TimeoutExpired:
                     pass
         self.process.wait()
+        self._over.set()
         self._said.close()
         for folder in {self.temporary, self._graph_dir}:
             if folder and os.path.basename(folder).startswith("flowrun-"):

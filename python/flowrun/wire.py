@@ -36,6 +36,7 @@ def release_message(gen: int, batch: int) -> bytes:
 
 class Wire(Protocol):
     welcome: dict[str, Any]
+    taking: bool                 # a message was taken from the feed, and whoever waits for it does not have it yet
 
     def send(self, message: bytes) -> None: ...
     def receive(self, seconds: float) -> Optional[tuple[bytes, Any]]: ...       # kind with body, and what came with it; None: nothing in that time
@@ -104,7 +105,7 @@ class LocalWire:
             raise Gone(f"{path}: {why}") from None
         finally:
             os.close(fd)
-        self.parser, self.stale, self.closed = Parser(), -1, False
+        self.parser, self.stale, self.closed, self.taking = Parser(), -1, False, False
         self.out: dict[int, Header] = {}                         # batches in use
         self._proven: Optional[dict[str, Tensor]] = None         # tensors that were found to lie within their pools
         self._poll = select.poll()
@@ -148,9 +149,11 @@ class LocalWire:
                 room.poll(1000)
 
     def receive(self, seconds: float) -> Optional[tuple[bytes, Any]]:
+        self.taking = True
         try:
             message = self.socket.recv(MESSAGE_MOST)
         except BlockingIOError:
+            self.taking = False
             if not self._waits.poll(seconds * 1000):
                 return None
             return self.receive(0)
@@ -233,13 +236,14 @@ class RemoteWire:
         self.poller.register(self.socket, zmq.POLLIN)
         self.poller.register(self.monitor, zmq.POLLIN)
         self.owed: "deque[bytes]" = deque()
-        self.closed = False
+        self.closed = self.taking = False
         self.send(struct.pack("<cBH", b"H", VERSION, 0))
         try:
             got = self.receive(seconds)
             if got is None:
                 raise Gone(f"{path}: {where['address']} does not answer in {seconds:g} s")
             self.welcome = read_welcome(got[0])
+            self.taking = False
         except FeedError:
             self.close()
             raise
@@ -259,6 +263,7 @@ class RemoteWire:
             left = end - time.monotonic()
             ready = dict(self.poller.poll(int(max(0.0, min(100.0, left * 1000)))))
             if self.socket in ready:
+                self.taking = True
                 frames = self.socket.recv_multipart(copy=False)
                 return bytes(frames[0].buffer), frames
             if self.monitor in ready:

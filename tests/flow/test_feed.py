@@ -2,6 +2,7 @@
 import glob
 import json
 import os
+import pickle
 import random
 import signal
 import socket
@@ -210,6 +211,13 @@ def arrays_keep_the_batch_and_can_not_be_written(tmp):
             same(t.data_ptr(), x.ctypes.data, "torch and NumPy see the same memory")
             holds(not x.flags.writeable, "read-only")
             kept.append((b.number, x[1:3], t) if b.number < 3 else None)
+            holds(b == b and b in {b}, "a batch is itself")
+            try:
+                pickle.dumps(b)
+                raise AssertionError("a batch is pickled")
+            except TypeError as why:
+                holds("pickle its arrays" in str(why), why)
+            same(pickle.loads(pickle.dumps(x)).tobytes(), x.tobytes(), "a pickled array")
             b.release()
             try:
                 b["id"]

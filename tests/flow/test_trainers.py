@@ -237,6 +237,72 @@ def refused(what, says, **how):
     raise AssertionError("%r: no word" % (what,))
 
 
+def a_graph_outlives_the_thread_that_started_it(tmp):
+    with Feed(graph()) as f:
+        t = threading.Thread(target=lambda: f.epochs)
+        t.start()
+        t.join()
+        same(take(f, {}), whole(), "what comes after the thread has ended")
+
+
+def a_forked_process_leaves_the_feed_alone(tmp):
+    with Feed(graph()) as f:
+        batches, got = iter(f), {}
+        first = next(batches)
+        got[first.number] = (first.ids, first["pixels"].tobytes(), first.labels.tobytes())
+        pid = os.fork()
+        if pid == 0:
+            said = ""
+            try:
+                del first
+                with f:
+                    next(batches)
+            except flowrun.FeedError as why:
+                said = str(why)
+            os._exit(0 if "a forked one opens its own" in said else 1)
+        same(os.waitpid(pid, 0)[1], 0, "the forked process is told")
+        holds(os.path.isdir(f.run_dir), "the run directory is there")
+        del first
+        same({**got, **take(f, {})}, whole(), "what the one that opened it gets")
+
+
+def a_batch_lost_to_an_interrupt_is_told(tmp):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+    got = {}
+    with Feed(graph()) as f:
+        for b in f:
+            got[b.number] = (b.ids, b["pixels"].tobytes(), b.labels.tobytes())
+            if b.number == 3:
+                f._wire.batch = interrupted              # as if Ctrl-C came between the message and the loop
+            del b
+            if len(got) == 4:
+                break
+        for what, says in ((KeyboardInterrupt, ""), (flowrun.FeedError, "interrupted")):
+            try:
+                take(f, got)
+                raise AssertionError("no word")
+            except what as why:
+                holds(says in str(why), why)
+        f.load_state_dict(f.state_dict())
+        take(f, got)
+    same(got, whole(), "what comes before and after")
+
+
+def a_run_that_is_over_says_so_when_it_is_asked_again(tmp):
+    with Feed(graph()) as f:
+        take(f, {})
+        state = f.state_dict()
+    with Feed(graph()) as f:
+        f.load_state_dict(state)
+        same((f.epoch, f.epochs, f.position, len(f.labels)), (1, 1, N // 4, 17), "where it is")
+        try:
+            take(f, {})
+            raise AssertionError("no word")
+        except flowrun.EndOfRun:
+            pass
+
+
 def what_is_wrong_is_said(tmp):
     def file(name, text):
         with open(os.path.join(tmp, name), "w") as f:
@@ -259,6 +325,14 @@ def what_is_wrong_is_said(tmp):
     g["stages"]["decode"]["options"] = {"on_bad_tile": "fail"}
     del g["stages"]["tiles"]["options"]["labels"]
     refused(g, ["status 1", "bad"])
+    for how in ({"rank": 0.0}, {"rank": "0"}, {"world": 2.0}, {"sets": "tiles.batch=4"}, {"tensors": "id"}):
+        refused(graph(), [repr(*how.values())], **how)
+    for state in (None, {}, {"version": 1, "position": True}, {"version": 1, "position": -1}):
+        try:
+            Feed(graph()).load_state_dict(state)
+            raise AssertionError("%r is taken" % (state,))
+        except flowrun.FeedError as why:
+            holds("no position" in str(why), why)
     remote()
     for name, text, says in (("a.json", "{", "a.json"), ("b.json", "[]", "no feed's address"), ("c.json", '{"flowrun_feed": 1, "address": "tcp://127.0.0.1:1"}', "server_key"),
                              ("d.json", '{"flowrun_feed": 1, "address": "tcp://127.0.0.1:1", "server_key": "x", "public_key": "y", "secret_key": "z"}', "d.json")):
@@ -270,4 +344,5 @@ if __name__ == "__main__":
     sys.exit(flow.run_cases([
         three_ranks_go_on_where_one_stopped, a_rank_on_another_host_dies_and_comes_back, encoded_tiles_of_an_archive,
         balanced_and_filled_epochs_are_the_same_for_any_ranks, what_was_drawn_comes_along, phases_follow_the_epoch_in_a_run_that_goes_on,
-        slabs_are_those_of_the_plan_over_ten_epochs, an_interrupted_script_leaves_nothing, what_is_wrong_is_said]))
+        slabs_are_those_of_the_plan_over_ten_epochs, a_graph_outlives_the_thread_that_started_it, a_forked_process_leaves_the_feed_alone,
+        a_batch_lost_to_an_interrupt_is_told, a_run_that_is_over_says_so_when_it_is_asked_again, an_interrupted_script_leaves_nothing, what_is_wrong_is_said]))
