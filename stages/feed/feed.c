@@ -194,7 +194,8 @@ static void feed_give(struct fl_ctx *ctx, struct feed_client *c)
     if (rc == FL_OK && fl_ledger_finished(&s->ledger, i, &epoch)) {
         for (int k = 0; k < 8; k++)
             told[k] = (unsigned char)(epoch >> 8 * k);
-        rc = feed_client_say(s, c, 'F', told, sizeof told);
+        if ((rc = feed_client_say(s, c, 'F', told, sizeof told)) == FL_OK)
+            fl_ledger_told(&s->ledger, i);           /* else again, when there is room */
     }
     if (rc == FL_END)
         feed_watch(s, c, true);

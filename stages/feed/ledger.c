@@ -69,13 +69,18 @@ static uint64_t ledger_left(const struct fl_ledger *l, const struct fl_ledger_pl
     return p->next < ledger_end(l) ? (ledger_end(l) - p->next + l->world - 1) / l->world : 0;
 }
 
-bool fl_ledger_finished(struct fl_ledger *l, uint32_t client, uint64_t *epoch)
+bool fl_ledger_finished(const struct fl_ledger *l, uint32_t client, uint64_t *epoch)
 {
-    struct fl_ledger_place *p = ledger_place(l, client);
+    const struct fl_ledger_place *p = ledger_place((struct fl_ledger *)l, client);
     if (p == NULL || p->told || p->next < ledger_end(l))
         return false;
     *epoch = l->epoch;
-    return p->told = true;
+    return true;
+}
+
+void fl_ledger_told(struct fl_ledger *l, uint32_t client)
+{
+    ledger_place(l, client)->told = true;
 }
 
 void fl_ledger_close(struct fl_ledger *l)

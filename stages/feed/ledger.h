@@ -57,8 +57,9 @@ int  fl_ledger_release(struct fl_ledger *, uint32_t client, uint64_t batch, uint
 /* What the client may be given now, or NULL; fl_ledger_sent when that was done. */
 struct fl_batch *fl_ledger_for(const struct fl_ledger *, uint32_t client);
 void fl_ledger_sent(struct fl_ledger *, uint32_t client, const struct fl_batch *);
-/* True once in an epoch: the client's share of it is over, and it should be told. */
-bool fl_ledger_finished(struct fl_ledger *, uint32_t client, uint64_t *epoch);
+/* True until fl_ledger_told: the client's share of the epoch is over, and it should be told. */
+bool fl_ledger_finished(const struct fl_ledger *, uint32_t client, uint64_t *epoch);
+void fl_ledger_told(struct fl_ledger *, uint32_t client);
 /* The run is over: the last epoch is reported. */
 void fl_ledger_close(struct fl_ledger *);
 /* Takes out one batch that nobody will ask for; NULL: none. */

@@ -109,6 +109,8 @@ FL_TEST(ranks_share_an_epoch_and_hear_when_their_share_is_over)
     CHECK_INT(ledger_get(&l, 0), -1);
     CHECK(fl_ledger_finished(&l, 0, &epoch));
     CHECK_INT(epoch, 0);
+    CHECK(fl_ledger_finished(&l, 0, &epoch));                     /* its socket was full: it is to be told yet */
+    fl_ledger_told(&l, 0);
     CHECK(!fl_ledger_finished(&l, 0, &epoch));
     CHECK_INT(ledger_get(&l, 1), 1);
     CHECK_OK(fl_ledger_join(&l, 0, 0, 1, 5, 0, &err), err);       /* alone from now on */
