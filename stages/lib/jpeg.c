@@ -107,6 +107,8 @@ static void jpeg_make(struct fl_jpeg *j)
 static int jpeg_colours(struct fl_jpeg *j, struct fl_err *err)
 {
     struct jpeg_decompress_struct *c = &j->c;
+    if (c->arith_code)      /* its decoder takes zeros for what is cut off, without a word */
+        return fl_err_set(err, FL_E_INPUT, "arithmetic coding, want Huffman");
     if (c->num_components == 1)
         return fl_err_set(err, FL_E_SHAPE, "grey (1 component), want 3");
     if (c->num_components != 3 && c->num_components != 4)

@@ -26,6 +26,7 @@ static void set_up(struct jpeg_compress_struct *c, const struct fl_jpeg_kind *k,
     for (int i = 0; i < c->num_components; i++)
         c->comp_info[i].h_samp_factor = c->comp_info[i].v_samp_factor = k->halved && (i == 0 || i == 3) ? 2 : 1;
     c->restart_interval = (unsigned)k->restart;
+    c->arith_code = k->arithmetic;
     if (k->progressive)
         jpeg_simple_progression(c);
     if (k->one_by_one) {

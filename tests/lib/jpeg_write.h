@@ -14,6 +14,7 @@ struct fl_jpeg_kind {
     int  quality;           /* 0: 90 */
     bool progressive, marker, halved;       /* marker: JFIF or Adobe as the space has it; halved: 2x2 subsampling of components 1, 2 */
     bool one_by_one;        /* a scan for each component */
+    bool arithmetic;
     int  restart;           /* MCUs between restart markers; 0: none */
 };
 

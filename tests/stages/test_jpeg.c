@@ -125,6 +125,20 @@ FL_TEST(grey_and_two_components)
     }
 }
 
+/* libjpeg's arithmetic decoder takes zeros for what is cut off: a half-grey tile without a word. */
+FL_TEST(arithmetic_coding_is_refused)
+{
+    for (int mask = 0; mask < 2; mask++) {
+        struct fl_jpeg_kind k = { 16, 16, FL_SPACE_YCC, .arithmetic = true, .progressive = mask };
+        size_t len;
+        uint8_t *pic = fl_picture(16, 16, 3, -1, 1), *jpg = fl_jpeg_write(&k, pic, &len), out[768];
+        struct fl_err err = { 0 };
+        CHECK_INT(decode(false, jpg, len, out, &err), FL_E_INPUT);
+        CHECK_HAS(err.text, "arithmetic coding");
+        free(pic); free(jpg);
+    }
+}
+
 /* Every way to end early is an error: in no prefix is there a whole image. */
 FL_TEST(no_prefix_passes)
 {
@@ -280,7 +294,7 @@ int main(int argc, char **argv)
 {
     static const struct fl_case cases[] = {
         CASE(equal_to_turbojpeg), CASE(a_scan_for_each_component), CASE(four_components_are_rgb_and_255), CASE(real_cmyk_is_refused_or_converted),
-        CASE(grey_and_two_components), CASE(no_prefix_passes), CASE(no_prefix_with_an_end_marker_passes),
+        CASE(grey_and_two_components), CASE(arithmetic_coding_is_refused), CASE(no_prefix_passes), CASE(no_prefix_with_an_end_marker_passes),
         CASE(flipped_bytes_end_in_an_error_or_an_image), CASE(tables_do_not_outlive_a_file), CASE(row_versions_agree), CASE(cmyk_rounds_to_nearest),
         CASE(far_copies_are_copies), { 0 }
     };
