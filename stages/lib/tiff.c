@@ -235,8 +235,8 @@ static void tiff_take_head(struct fl_tiff *t)
 static int tiff_open(struct fl_tiff *t, struct fl_err *err)
 {
     errno = 0;                     /* libtiff says in words alone that memory ran out */
-    /* c: no chopping of one large strip into small ones that the file doesn't have. */
-    t->tif = TIFFClientOpenExt("tile", "rc", t, tiff_read, tiff_write, tiff_seek, tiff_shut, tiff_size, tiff_map, tiff_unmap, t->options);
+    /* c: no chopping of one large strip into small ones that the file doesn't have; D: counts as the file has them, none mended in silence. */
+    t->tif = TIFFClientOpenExt("tile", "rcD", t, tiff_read, tiff_write, tiff_seek, tiff_shut, tiff_size, tiff_map, tiff_unmap, t->options);
     if (t->tif == NULL)
         return tiff_said(t, "no TIFF");
     int rc = tiff_layout(t, err);
@@ -279,12 +279,18 @@ static uint64_t tiff_block_bytes(const struct fl_tiff *t, uint32_t rows)
     return (uint64_t)t->block_w * rows * 2 * (t->planar == PLANARCONFIG_CONTIG ? t->bands.in : 1);
 }
 
+/* Blocks from top to bottom. */
+static uint32_t tiff_down(const struct fl_tiff *t)
+{
+    return (uint32_t)(((uint64_t)t->height + t->block_h - 1) / t->block_h);
+}
+
 /* Rows that block i holds: the last strip may be shorter, tiles never are. */
 static uint32_t tiff_block_rows(const struct fl_tiff *t, uint32_t i)
 {
     if (t->tiled)
         return t->block_h;
-    uint32_t down = (t->height + t->block_h - 1) / t->block_h, row = i % down * t->block_h;
+    uint32_t row = i % tiff_down(t) * t->block_h;
     return t->height - row < t->block_h ? t->height - row : t->block_h;
 }
 
@@ -328,7 +334,7 @@ static int tiff_span(struct fl_tiff *t, uint32_t i, struct fl_err *err)
 
 static int tiff_prove(struct fl_tiff *t, struct fl_err *err)
 {
-    uint64_t across = ((uint64_t)t->width + t->block_w - 1) / t->block_w, down = ((uint64_t)t->height + t->block_h - 1) / t->block_h;
+    uint64_t across = ((uint64_t)t->width + t->block_w - 1) / t->block_w, down = tiff_down(t);
     uint64_t want = across * down * (t->planar == PLANARCONFIG_SEPARATE ? t->bands.in : 1);
     /* Each block takes a byte at least, so a file can't ask for more of them than it has bytes. */
     if (t->blocks != want || want > t->len)
@@ -364,7 +370,7 @@ static uint32_t tiff_follow(const struct fl_tiff *t, uint32_t i, uint32_t down)
 
 static void tiff_copy_strips(struct fl_tiff *t, uint16_t *out)
 {
-    uint32_t down = (t->height + t->block_h - 1) / t->block_h;
+    uint32_t down = tiff_down(t);
     struct fl_bands bands = t->bands;
     bands.swap = t->swapped;
     for (uint32_t i = 0, n; i < down; i += n) {
@@ -393,7 +399,7 @@ static void tiff_put_plane(const struct fl_tiff *t, uint32_t plane, uint16_t *ou
 
 static void tiff_put_block(const struct fl_tiff *t, uint32_t i, uint16_t *out)
 {
-    uint32_t across = (t->width + t->block_w - 1) / t->block_w, down = (t->height + t->block_h - 1) / t->block_h;
+    uint32_t across = (uint32_t)(((uint64_t)t->width + t->block_w - 1) / t->block_w), down = tiff_down(t);
     uint32_t plane = i / (across * down), at = i % (across * down);
     uint32_t x = at % across * t->block_w, y = at / across * t->block_h;
     uint32_t w = t->width - x < t->block_w ? t->width - x : t->block_w, h = t->height - y < t->block_h ? t->height - y : t->block_h;

@@ -242,6 +242,49 @@ FL_TEST(short_strips)
     free(pic); free(out); free(tif);
 }
 
+/* A directory with a doubt in it (here: the planar configuration as a LONG) is libtiff's, which would put right in silence what a plain file's counts say. */
+FL_TEST(lying_counts_are_told_by_libtiff_too)
+{
+    static const uint32_t lies[] = { 0, 8190, 1u << 20, UINT32_MAX };
+    struct fl_tiff_kind k = { 64, 64, 4, .rows = 16 };
+    size_t len;
+    uint16_t *pic = values(64, 64, 4), *out = malloc(64 * 64 * 8);
+    uint8_t *tif = fl_tiff_write(&k, pic, &len), *e = entry(tif, TIFFTAG_STRIPBYTECOUNTS), *counts = tif + peek32(e + 8);
+    entry(tif, TIFFTAG_PLANARCONFIG)[2] = 4;
+    struct fl_err err = { 0 };
+    CHECK_OK(decode(4, bgrn, 4, tif, len, out, 64 * 64 * 4, &err), err);
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        if (e[2] == 4)
+            poke32(counts, lies[i]);
+        else
+            counts[0] = (uint8_t)lies[i], counts[1] = (uint8_t)(lies[i] >> 8);
+        CHECK_INT(decode(4, bgrn, 4, tif, len, out, 64 * 64 * 4, &err), FL_E_INPUT);
+        CHECK_HAS(err.text, "strip 0 ");
+    }
+    free(pic); free(out); free(tif);
+}
+
+/* 2^31 rows of one pixel in a strip of as many rows: sums of sides don't fit 32 bits. */
+FL_TEST(a_strip_of_absurd_height)
+{
+    struct fl_tiff_kind k = { 1, 8, 4, .rows = 8 };
+    size_t len;
+    uint16_t *pic = values(1, 8, 4), out[32];
+    uint8_t *tif = fl_tiff_write(&k, pic, &len);
+    uint32_t w = 0, h = 0;
+    struct fl_err err = { 0 };
+    static const uint16_t tags[] = { TIFFTAG_IMAGELENGTH, TIFFTAG_ROWSPERSTRIP };
+    for (int i = 0; i < 2; i++) {
+        entry(tif, tags[i])[2] = 4;
+        poke32(entry(tif, tags[i]) + 8, 1u << 31);
+    }
+    struct fl_tiff *t = fl_tiff_new(4, bgrn, 4);
+    CHECK_OK(fl_tiff_header(t, tif, len, &w, &h, &err), err);
+    CHECK_INT(fl_tiff_read(t, out, &err), FL_E_INPUT);
+    fl_tiff_free(t);
+    free(pic); free(tif);
+}
+
 FL_TEST(an_image_of_absurd_size)
 {
     struct fl_tiff_kind k = { 8, 8, 4, .rows = 8 };
@@ -362,6 +405,7 @@ int main(int argc, char **argv)
     static const struct fl_case cases[] = {
         CASE(every_layout), CASE(band_orders), CASE(refusals), CASE(no_prefix_passes), CASE(flipped_bytes_end_in_an_error_or_an_image),
         CASE(damaged_strip_offsets), CASE(strips_out_of_order_are_followed), CASE(short_strips), CASE(an_image_of_absurd_size),
+        CASE(lying_counts_are_told_by_libtiff_too), CASE(a_strip_of_absurd_height),
         CASE(who_reads_which_directory), CASE(a_changed_directory_is_read_as_libtiff_reads_it),
         CASE(row_versions_agree), CASE(large_rows_agree), { 0 }
     };
