@@ -1,6 +1,7 @@
 /* The ordered list of a run's tiles: adding paths, renaming, ids, order. */
 #include "stages/lib/inputs.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@ void fl_inputs_done(struct fl_inputs *in)
         return;
     free(in->off);
     free(in->heap);
+    free(in->lines);
     free(in->renames);
     free(in->rename_off);
     fl_index_done(&in->rename_index);
@@ -345,20 +347,38 @@ int fl_inputs_check_id(const struct fl_inputs *in, uint64_t i, struct fl_err *er
                                                   fl_inputs_at(in, i), (int)(len < 100 ? len : 100), id);
 }
 
+/* " (LIST:LINE)", or nothing for a tile that no list named. */
+static const char *inputs_where(const struct fl_inputs *in, uint64_t i, char text[100])
+{
+    text[0] = '\0';
+    for (uint64_t k = 0; k < in->nlines; k++) {
+        const struct fl_inputs_lines *l = &in->lines[k];
+        if (i >= l->from && i < l->to)
+            snprintf(text, 100, " (%.70s:%llu)", l->list, (unsigned long long)(l->archive ? l->line : l->line + (i - l->from)));
+    }
+    return text;
+}
+
+static int inputs_twice(const struct fl_inputs *in, uint64_t first, uint64_t i, struct fl_err *err)
+{
+    char where[2][100];
+    size_t len;
+    const char *id = fl_inputs_id(in, i, &len);
+    return fl_err_set(err, FL_E_LABEL, "tile id %.*s comes twice: %.130s%s and %.130s%s", (int)len, id, fl_inputs_at(in, first),
+                      inputs_where(in, first, where[0]), fl_inputs_at(in, i), inputs_where(in, i, where[1]));
+}
+
 int fl_inputs_check(const struct fl_inputs *in, struct fl_err *err)
 {
     struct fl_index x;
     int rc = fl_index_init(&x, in->n, inputs_id_key, in, err);
     for (uint64_t i = 0; rc == FL_OK && i < in->n; i++) {
-        size_t len;
-        const char *id = fl_inputs_id(in, i, &len);
         rc = fl_inputs_check_id(in, i, err);
         if (rc != FL_OK)
             break;
         int64_t first = fl_index_add(&x, (uint32_t)i);
         if (first >= 0)
-            rc = fl_err_set(err, FL_E_LABEL, "tile id %.*s comes twice: %.180s and %.180s", (int)len, id, fl_inputs_at(in, (uint64_t)first),
-                            fl_inputs_at(in, i));
+            rc = inputs_twice(in, (uint64_t)first, i, err);
     }
     fl_index_done(&x);
     return rc;
@@ -368,5 +388,5 @@ int fl_inputs_check(const struct fl_inputs *in, struct fl_err *err)
 uint64_t fl_inputs_bytes(const struct fl_inputs *in)
 {
     uint64_t tile = sizeof *in->off + 3 * sizeof(uint32_t) + sizeof(struct inputs_draw) + sizeof(uint32_t) + sizeof *in->off;
-    return in->used + in->n * tile;
+    return in->used + in->n * tile + in->nlines * sizeof *in->lines;
 }

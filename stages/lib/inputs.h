@@ -15,6 +15,9 @@
 /* A tile of the list, copied. span: where it lies in its archive, or 0 and 0 for a file of its own. The archive's path is the tile's without its last step. */
 struct fl_inputs_row { char id[FL_ID_SIZE], path[FL_INPUTS_PATH]; uint64_t span[2]; };
 
+/* Tiles from..to-1 of a list being made: lines of an @LIST, one a tile, or (archive) all of one line. */
+struct fl_inputs_lines { const char *list; uint64_t from, to, line; bool archive; };
+
 struct fl_inputs {
     uint64_t  n;
     uint64_t *off;              /* [n] of each path in the heap, in order */
@@ -23,6 +26,9 @@ struct fl_inputs {
     uint64_t  cap;
     bool      archived;         /* some of them lie in archives */
     size_t    path_max;         /* bytes of a path with its NUL, at most FL_INPUTS_PATH; a longer one is refused */
+
+    struct fl_inputs_lines *lines;   /* the lists by the names that fl_inputs_add was given, which must last until fl_inputs_check */
+    uint64_t  nlines, lines_cap;
 
     char     *renames;          /* pairs of NUL-terminated texts, or NULL */
     uint64_t *rename_off;
@@ -61,7 +67,8 @@ int  fl_inputs_order(struct fl_inputs *, uint64_t seed, uint32_t epoch, uint32_t
 void fl_inputs_keep(struct fl_inputs *, const uint8_t *keep);
 /* The id of tile i fits the grammar: else FL_E_LABEL naming the path. */
 int  fl_inputs_check_id(const struct fl_inputs *, uint64_t i, struct fl_err *err);
-/* Every id fits the grammar and comes once: else FL_E_LABEL naming the path, or both paths. */
+/* Every id fits the grammar and comes once: else FL_E_LABEL naming the path, or both paths, with the lines of the lists they stand in. Before
+ * the order is changed. */
 int  fl_inputs_check(const struct fl_inputs *, struct fl_err *err);
 
 /* By its extension: .jpg, .jpeg, .tif, .tiff. */

@@ -127,6 +127,29 @@ static int inputs_list_line(struct fl_inputs *in, char *line, size_t len, struct
     return rc;
 }
 
+/* Keeps which line the tiles from `from` on stand in. */
+static int inputs_keep_line(struct fl_inputs *in, const char *list, uint64_t line, uint64_t from, struct fl_err *err)
+{
+    struct fl_inputs_lines *last = in->nlines > 0 ? &in->lines[in->nlines - 1] : NULL;
+    bool archive = in->n - from > 1;
+    if (in->n == from)
+        return FL_OK;
+    if (last != NULL && last->list == list && !last->archive && !archive && last->to == from && last->line + (from - last->from) == line) {
+        last->to++;
+        return FL_OK;
+    }
+    if (in->nlines == in->lines_cap) {
+        uint64_t cap = in->lines_cap ? in->lines_cap * 2 : 16;
+        struct fl_inputs_lines *grown = realloc(in->lines, cap * sizeof *grown);
+        if (grown == NULL)
+            return fl_err_set(err, FL_E_NOMEM, "no memory for %llu lines", (unsigned long long)cap);
+        in->lines = grown;
+        in->lines_cap = cap;
+    }
+    in->lines[in->nlines++] = (struct fl_inputs_lines){ list, from, in->n, line, archive };
+    return FL_OK;
+}
+
 static int inputs_list(struct fl_inputs *in, const char *list, struct fl_err *err)
 {
     char *line = NULL;
@@ -136,8 +159,8 @@ static int inputs_list(struct fl_inputs *in, const char *list, struct fl_err *er
     FILE *f = fopen(list, "re");
     if (f == NULL)
         return fl_err_set(err, errno == ENOMEM ? FL_E_NOMEM : FL_E_INPUT, "%s: %s", list, strerror(errno));
-    for (uint64_t n = 1; rc == FL_OK && (errno = 0, len = getline(&line, &cap, f)) >= 0; n++)
-        if ((rc = inputs_list_line(in, line, (size_t)len, err)) != FL_OK)
+    for (uint64_t n = 1, from = in->n; rc == FL_OK && (errno = 0, len = getline(&line, &cap, f)) >= 0; n++, from = in->n)
+        if ((rc = inputs_list_line(in, line, (size_t)len, err)) != FL_OK || (rc = inputs_keep_line(in, list, n, from, err)) != FL_OK)
             fl_err_context(err, "%s:%llu", list, (unsigned long long)n);
     if (rc == FL_OK && !feof(f))
         rc = fl_err_set(err, errno == ENOMEM ? FL_E_NOMEM : FL_E_INPUT, "%s: %s", list, strerror(errno));

@@ -204,6 +204,14 @@ FL_TEST(ids_must_fit_and_differ)
     WANT_ERR("{'files': ['%D/a', '%D/b']}", FL_E_LABEL, "/a/t.jpg and ");
     WANT_ERR("{'files': ['%D/a', '%D/b']}", FL_E_LABEL, "/b/t.tif");
     WANT_ERR("{'files': ['%D/a', '%D/a/t.jpg']}", FL_E_LABEL, "twice");
+    put("l.txt", "\nx/u.jpg\nx/v.jpg\n\ny/w.jpg\ny/v.jpg\n");
+    put("m.txt", "z/u.jpg\n");
+    WANT_ERR("{'files': '@%D/l.txt'}", FL_E_LABEL, "l.txt:3) and y/v.jpg (");
+    WANT_ERR("{'files': '@%D/l.txt'}", FL_E_LABEL, "l.txt:6)");
+    WANT_ERR("{'files': ['@%D/m.txt', '@%D/l.txt']}", FL_E_LABEL, "m.txt:1) and x/u.jpg (");
+    put("n.txt", "x/t.jpg\n");
+    WANT_ERR("{'files': ['@%D/n.txt', '%D/a']}", FL_E_LABEL, "n.txt:1) and ");
+    WANT_ERR("{'files': ['%D/a', '@%D/n.txt']}", FL_E_LABEL, "/a/t.jpg and x/t.jpg (");
     put("a/sp ace.jpg", "x");
     WANT_ERR("{'files': '%D/a'}", FL_E_LABEL, "sp ace");
     put("c", NULL);
