@@ -115,9 +115,12 @@ static void report_print_hosts(const struct fl_super *s)
 
 static void report_print(const struct fl_super *s, int status, double seconds)
 {
-    fprintf(stderr, "%s: %llu of %llu tiles, %llu predicted, %llu rejected, in %.2f s (%.0f tiles/s)\n", report_word(status), (unsigned long long)s->tiles_done,
+    char before[64] = "";
+    if (s->tiles_before > 0)
+        snprintf(before, sizeof before, "; %llu of them earlier", (unsigned long long)s->tiles_before);
+    fprintf(stderr, "%s: %llu of %llu tiles, %llu predicted, %llu rejected, in %.2f s (%.0f tiles/s%s)\n", report_word(status), (unsigned long long)s->tiles_done,
             (unsigned long long)s->tiles_total, (unsigned long long)(s->tiles_done - s->rejected), (unsigned long long)s->rejected, seconds,
-            seconds > 0 ? (double)s->tiles_done / seconds : 0.0);
+            seconds > 0 ? (double)(s->tiles_done - s->tiles_before) / seconds : 0.0, before);
     fprintf(stderr, "coverage: %llu in = %llu predicted + %llu rejected (%llu in quarantine); %llu batches issued again, %llu duplicates dropped, %llu deaths of stages\n",
             (unsigned long long)s->tiles_done, (unsigned long long)(s->tiles_done - s->rejected), (unsigned long long)s->rejected, (unsigned long long)s->quarantined,
             (unsigned long long)s->reissued, (unsigned long long)report_duplicates(s), (unsigned long long)s->restarts);

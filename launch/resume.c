@@ -24,6 +24,7 @@ static int resume_batch(struct fl_super *s, struct fl_journal **j, uint32_t n, s
     s->resumed++;
     s->finished++;
     s->tiles_done += rec->n;
+    s->tiles_before += rec->n;
     s->rejected += rejected;
     return FL_OK;
 }

@@ -72,7 +72,7 @@ struct fl_super {
     double   quiet_since;                /* by `watched`: nothing has moved since then; 0 = something does */
     double   watched, looked;            /* seconds for which stages were watched, and when they were looked at last */
     uint64_t total, next, finished;      /* batches: all, next to be issued, acknowledged by every sink */
-    uint64_t tiles_total, tiles_done, rejected, in_flight, resumed;
+    uint64_t tiles_total, tiles_done, rejected, in_flight, resumed, tiles_before;   /* tiles_before: of those done, what an earlier run did */
     unsigned char *committed;            /* bit per batch: in the journal already (resume); NULL = none */
     bool     open;                       /* more batches may come than `total` */
     bool     started, finishing, interrupted, failed, killed;

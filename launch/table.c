@@ -12,10 +12,13 @@
 
 static const char *table_eta(char out[32], double left)
 {
-    if (left < 0 || left > 359999)
+    if (left < 0 || left > 1e8)
         return "-";
     int t = (int)(left + 0.5);
-    snprintf(out, 32, t >= 3600 ? "%d:%02d:%02d" : "%d:%02d", t >= 3600 ? t / 3600 : t / 60, t >= 3600 ? t / 60 % 60 : t % 60, t % 60);
+    if (t >= 86400)
+        snprintf(out, 32, "%dd %02dh", t / 86400, t / 3600 % 24);
+    else
+        snprintf(out, 32, t >= 3600 ? "%d:%02d:%02d" : "%d:%02d", t >= 3600 ? t / 3600 : t / 60, t >= 3600 ? t / 60 % 60 : t % 60, t % 60);
     return out;
 }
 
@@ -124,10 +127,11 @@ void fl_table_tick(struct fl_super *s, bool last)
         return;
     if (s->t_table == 0) {
         s->t_table = now;
+        s->table_tiles = s->tiles_done;
         return;
     }
     char eta[32], line[256], rest[64];
-    double rate = (double)(s->tiles_done - s->table_tiles) / dt, mean = (double)s->tiles_done / (now - s->t_start);
+    double rate = (double)(s->tiles_done - s->table_tiles) / dt, mean = (double)(s->tiles_done - s->tiles_before) / (now - s->t_start);
     snprintf(line, sizeof line, "%llu of %llu tiles (%.1f%%), %.0f tiles/s, ETA %s", (unsigned long long)s->tiles_done, (unsigned long long)s->tiles_total,
              s->tiles_total > 0 ? 100.0 * (double)s->tiles_done / (double)s->tiles_total : 100.0, rate,
              table_eta(eta, mean > 0 ? (double)(s->tiles_total - s->tiles_done) / mean : -1));

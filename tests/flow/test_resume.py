@@ -39,7 +39,8 @@ def what_changes_no_result_is_allowed(tmp):
     graph, want = begun(tmp)
     before, was = slurp(tmp + "/run/config.json"), versions(tmp)
     graph["decode"]["instances"] = 3
-    flowrun(write_graph(tmp + "/now.json", graph, memory="90MB", stall_timeout=33), "--resume", tmp + "/run", "-q")
+    _, _, err = flowrun(write_graph(tmp + "/now.json", graph, memory="90MB", stall_timeout=33), "--resume", tmp + "/run")
+    holds("tiles/s; 32 of them earlier)" in err, err)
     same(results(tmp), want, "results")
     r = report(tmp + "/run")
     same([r["tiles"], r["resumed_batches"], r["stages"]["decode"]["instances"]], [N, 2, 3], "report")
