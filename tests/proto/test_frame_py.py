@@ -11,6 +11,10 @@ sys.path.insert(0, "tests/data/frame")
 sys.dont_write_bytecode = True
 import make  # noqa: E402  (the values both sides know)
 
+sys.path.insert(0, "python")
+from flowrun.header import Parser  # noqa: E402
+from flowrun.msgpack import MessageError  # noqa: E402
+
 passed = failed = 0
 
 
@@ -35,6 +39,31 @@ def written_by(build, program, case):
         return out
 
 
+def read_by_the_package(name):
+    """What the Python package makes of a committed vector: the numbers and the names of the tensors, or None for a refusal."""
+    with open(os.path.join(make.HERE, name), "rb") as f:
+        data = f.read()
+    try:
+        h = Parser().parse(data)
+    except MessageError:
+        return None
+    return [h.run, h.batch, h.attempt, h.slot, h.gen, h.n, [[t.name, t.dtype, list(t.shape), t.place, t.off, t.bytes] for t in h.tensors.values()]]
+
+
+def package():
+    """The package reads and refuses what the C side does, but for tests of tiles, which never come to a trainer."""
+    of = lambda h: [h[k] for k in ("run", "batch", "attempt", "slot", "gen", "n", "t")]      # noqa: E731
+    many = make.header(t=[["t%d" % i, "u8", [], -1, i, 1] for i in range(200)])
+    wants = {"ok_batch": make.header(), "ok_empty": make.FILES["ok_empty"], "ok_full": make.FULL, "ok_loose": make.header(), "ok_loose_wide": make.header(), "ok_probe": None}
+    for name in sorted(n[:-4] for n in os.listdir(make.HERE) if n.endswith(".bin") and n.startswith(("ok_", "bad_"))):
+        want = of(wants[name]) if wants.get(name) else None
+        got = read_by_the_package(name + ".bin")
+        if got != want:
+            check("package: " + name, got, want)
+    h = Parser().parse(msgpack.packb(many))
+    check("package: 200 tensors", len(h.tensors), 200)
+
+
 def main():
     build = sys.argv[1] if len(sys.argv) > 1 else "build"
     headers = written_by(build, "test_frame", "writes_for_other_readers")
@@ -44,6 +73,8 @@ def main():
     check("keys_in_order", [list(h) for h in headers], [list(make.header())] * 2)
     messages = written_by(build, "test_control", "writes_for_other_readers")
     check("control_messages", messages, [make.FILES["control_" + n] for n in ("ready", "ack", "result")])
+
+    package()
 
     # The committed vectors are what make.py makes today.
     with tempfile.TemporaryDirectory() as to:
