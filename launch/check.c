@@ -139,8 +139,8 @@ static const char *check_not_writable(const char *path, bool made)
         slash[slash == dir] = '\0';
     if (path[0] == '\0' || path[strlen(path) - 1] == '/')
         why = "a file's name is wanted";
-    else if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-        why = "it is a folder";
+    else if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        why = S_ISDIR(st.st_mode) ? "it is a folder" : "it is there, and no regular file";
     else if (stat(dir, &st) != 0)
         why = errno == ENOENT && made ? NULL : errno == ENOTDIR ? "its folder is no folder" : errno == ENOENT ? "its folder does not exist" : strerror(errno);
     else if (!S_ISDIR(st.st_mode))

@@ -157,6 +157,8 @@ def refused_files(place):
            "sink: truth: nowhere\\.csv: no such file or folder")
     refuse(place, "result is a folder",
            pipeline(sink="  sink: {from: decode_f2, options: {submission: §nothing}}"), "nothing can't be written: it is a folder")
+    refuse(place, "result is a device",
+           pipeline(sink="  sink: {from: decode_f2, options: {submission: §/dev/full}}"), "/dev/full can't be written: it is there, and no regular file")
     refuse(place, "result below a file",
            pipeline(sink="  sink: {from: decode_f2, options: {submission: §file/p.csv}}"),
            "file/p\\.csv can't be written: its folder is no folder")
