@@ -138,7 +138,7 @@ static int inputs_keep_line(struct fl_inputs *in, const char *list, uint64_t lin
         last->to++;
         return FL_OK;
     }
-    if (in->nlines == in->lines_cap) {
+    if (in->lines == NULL || in->nlines == in->lines_cap) {
         uint64_t cap = in->lines_cap ? in->lines_cap * 2 : 16;
         struct fl_inputs_lines *grown = realloc(in->lines, cap * sizeof *grown);
         if (grown == NULL)
