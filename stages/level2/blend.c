@@ -9,9 +9,10 @@
 #include "runtime/metric.h"
 #include "runtime/f2.h"
 
-#define BLEND_STEPS 200
 #define BLEND_ROWS  1024u              /* from one count of the progress to the next */
 #define BLEND_PAIRS 100000u            /* moves of weight within one quadratic problem */
+#define BLEND_LEAST 1e-9               /* of a step: none so short is taken */
+#define BLEND_NOISE 1e-13              /* of the loss: what two sums over all rows may differ by */
 
 /* Of what was seen at entry (i, l): the probability that prediction m gave it. */
 static double blend_seen(const struct fl_l2_blend *b, uint32_t m, uint32_t i, uint32_t l)
@@ -75,21 +76,36 @@ static double blend_gap(uint32_t M, const double *w, const double *g)
     return mean - least;
 }
 
-/* Minimises g'(v - w) + (v - w)'H(v - w)/2 over the simplex from v = w: weight moves from the worst to the best. s: [M] slopes. */
+/* What moving weight from m to `to` gains at most by slopes s, and how much is moved. */
+static double blend_move(uint32_t M, const double *H, const double *v, const double *s, uint32_t to, uint32_t m, double *step)
+{
+    double slope = s[m] - s[to], bend = H[(size_t)to * M + to] + H[(size_t)m * M + m] - 2 * H[(size_t)to * M + m];
+    *step = bend * v[m] > slope ? slope / bend : v[m];
+    return *step * (slope - fmax(bend, 0.0) * *step / 2);
+}
+
+/* Minimises g'(v - w) + (v - w)'H(v - w)/2 over the simplex from v = w: weight moves to the least slope from where that gains most. s: [M] slopes. */
 static void blend_quadratic(uint32_t M, const double *g, const double *H, double *v, double *s)
 {
     memcpy(s, g, M * sizeof *s);
     for (uint32_t move = 0; move < BLEND_PAIRS; move++) {
         uint32_t to = 0, from = M;
-        for (uint32_t m = 0; m < M; m++) {
+        double most = 0.0, worst = 0.0, step = 0.0, by;
+        for (uint32_t m = 1; m < M; m++)
             to = s[m] < s[to] ? m : to;
-            if (v[m] > 0.0 && (from == M || s[m] > s[from]))
+        for (uint32_t m = 0; m < M; m++) {
+            if (!(v[m] > 0.0 && s[m] > s[to]))
+                continue;
+            double gain = blend_move(M, H, v, s, to, m, &by);
+            worst = fmax(worst, s[m] - s[to]);
+            if (from == M || gain > most) {
                 from = m;
+                most = gain;
+                step = by;
+            }
         }
-        double slope = s[from] - s[to], bend = H[(size_t)to * M + to] + H[(size_t)from * M + from] - 2 * H[(size_t)to * M + from];
-        if (slope <= FL_L2_BLEND_GAP * 1e-3)
+        if (worst <= FL_L2_BLEND_GAP * 1e-3)
             return;
-        double step = bend > 0.0 ? fmin(slope / bend, v[from]) : v[from];
         v[to] += step;
         v[from] = step == v[from] ? 0.0 : v[from] - step;
         for (uint32_t m = 0; m < M; m++)
@@ -103,28 +119,31 @@ static void blend_between(uint32_t M, const double *w, const double *v, double p
         out[m] = w[m] + part * (v[m] - w[m]);
 }
 
-int fl_l2_blend(const struct fl_l2_blend *b, double *w, double *gap, struct fl_err *err)
+int fl_l2_blend(const struct fl_l2_blend *b, double *w, struct fl_l2_blend_end *end, struct fl_err *err)
 {
     uint32_t M = b->M;
     if (M == 0)
         return fl_err_set(err, FL_E_CONFIG, "no predictions to blend");
-    double *g = calloc((size_t)M * M + 5 * (size_t)M, sizeof *g);
+    double *g = calloc((size_t)M * M + 5 * (size_t)M, sizeof *g), part = 1.0;
     if (g == NULL)
         return fl_err_set(err, FL_E_NOMEM, "no memory for weights of %u predictions", M);
     double *q = g + M, *v = q + M, *s = v + M, *next = s + M, *H = next + M;
     for (uint32_t m = 0; m < M; m++)
         w[m] = 1.0 / M;
-    for (int step = 0; step < BLEND_STEPS; step++) {
-        double loss = blend_at(b, w, g, H, q), part = 1.0;
-        *gap = blend_gap(M, w, g);
-        if (*gap < FL_L2_BLEND_GAP)
+    for (end->steps = 0; part > BLEND_LEAST; end->steps++) {
+        double loss = blend_at(b, w, g, H, q);
+        end->gap = blend_gap(M, w, g);
+        if (end->gap < FL_L2_BLEND_GAP || end->steps == FL_L2_BLEND_STEPS)
             break;
         memcpy(v, w, M * sizeof *v);
         blend_quadratic(M, g, H, v, s);
-        do
+        for (part = 1.0; part > BLEND_LEAST; part /= 2) {
             blend_between(M, w, v, part, next);
-        while (blend_at(b, next, NULL, NULL, q) > loss && (part /= 2) > 1e-9);
-        memcpy(w, next, M * sizeof *w);
+            if (blend_at(b, next, NULL, NULL, q) <= loss * (1.0 + BLEND_NOISE))
+                break;
+        }
+        if (part > BLEND_LEAST)
+            memcpy(w, next, M * sizeof *w);
     }
     free(g);
     return FL_OK;

@@ -1,6 +1,8 @@
 /* One second level fitted fold by fold. */
 #include "stages/level2/fit.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +17,7 @@ struct fit {
     float  **by_model;                 /* of mixtures: [M] of [n][L] */
     struct fl_l2_model *m;
     uint32_t dropped;
+    char     unsettled[FL_L2_UNSETTLED];
     struct fl_err *err;
 };
 
@@ -24,6 +27,23 @@ static void fit_step(const struct fit *f)
 {
     if (f->run->progress != NULL)
         atomic_fetch_add(f->run->progress, 1);
+}
+
+/* Says of the first fit that did not settle which it was: of label l (UINT32_MAX: of all) without fold `skip` (UINT32_MAX: on all). */
+static void fit_unsettled(struct fit *f, uint32_t l, uint32_t skip, const char *fmt, ...)
+{
+    const struct fl_l2_model *m = f->m;
+    size_t at = 0, room = sizeof f->unsettled;
+    va_list ap;
+    if (f->unsettled[0] != '\0')
+        return;
+    if (skip != UINT32_MAX)
+        at += (size_t)snprintf(f->unsettled, room, "without fold %u, ", skip);
+    if (l != UINT32_MAX)
+        at += (size_t)snprintf(f->unsettled + at, room - at, "label %.63s, ", m->labels[l]);
+    va_start(ap, fmt);
+    vsnprintf(f->unsettled + at, room - at, fmt, ap);
+    va_end(ap);
 }
 
 /* ---- a model without its fits ---- */
@@ -108,18 +128,26 @@ static int fit_learner(struct fit *f, uint32_t q, const struct fl_l2_folds *fold
     return rc;
 }
 
+static int fit_weights(struct fit *f, const struct fl_l2_blend *b, double *w)
+{
+    struct fl_l2_blend_end end;
+    int rc = fl_l2_blend(b, w, &end, f->err);
+    if (rc == FL_OK && !(end.gap < FL_L2_BLEND_GAP))
+        fit_unsettled(f, b->label, b->fold != NULL ? b->skip : UINT32_MAX, "the weights did not settle in %u steps: the log-loss could be up to %.2g less", end.steps, end.gap);
+    return rc;
+}
+
 /* Weights of label q on all folds but `skip` (UINT32_MAX: on all). */
 static int fit_blend(struct fit *f, uint32_t q, uint32_t skip, const double *shared, struct fl_l2_linear *out)
 {
     const struct fl_l2_data *d = f->d;
     const struct fl_l2_blend b = { .n = d->n, .M = d->M, .L = d->L, .label = q, .p = (const float *const *)f->by_model, .y = d->y,
                                    .fold = skip != UINT32_MAX ? d->fold : NULL, .skip = skip, .progress = f->run->progress };
-    double gap;
     *out = (struct fl_l2_linear){ .P = d->M, .T = 1, .coef = calloc(d->M, sizeof *out->coef), .intercept = calloc(1, sizeof *out->intercept) };
     if (out->coef == NULL || out->intercept == NULL)
         return fit_nomem(f->err);
     if (shared == NULL)
-        return fl_l2_blend(&b, out->coef, &gap, f->err);
+        return fit_weights(f, &b, out->coef);
     memcpy(out->coef, shared, d->M * sizeof *shared);
     return FL_OK;
 }
@@ -131,10 +159,10 @@ static int fit_blend_part(struct fit *f, uint32_t part, uint32_t skip)
     const struct fl_l2_blend b = { .n = d->n, .M = d->M, .L = d->L, .label = UINT32_MAX, .p = (const float *const *)f->by_model, .y = d->y,
                                    .fold = skip != UINT32_MAX ? d->fold : NULL, .skip = skip, .progress = f->run->progress };
     bool by_label = c->kind == FL_L2_BLEND && c->per_label;
-    double *w = malloc(d->M * sizeof *w), gap;
+    double *w = malloc(d->M * sizeof *w);
     int rc = w != NULL ? FL_OK : fit_nomem(f->err);
     if (rc == FL_OK && !by_label)
-        rc = c->kind == FL_L2_BLEND ? fl_l2_blend(&b, w, &gap, f->err) : fl_l2_greedy(&b, (uint32_t)c->rounds, c->decode, w, f->err);
+        rc = c->kind == FL_L2_BLEND ? fit_weights(f, &b, w) : fl_l2_greedy(&b, (uint32_t)c->rounds, c->decode, w, f->err);
     for (uint32_t q = 0; rc == FL_OK && q < d->L; q++)
         rc = fit_blend(f, q, skip, by_label ? NULL : w, &f->m->linear[part * d->L + q]);
     free(w);
@@ -191,6 +219,13 @@ static int fit_predict(const struct fl_l2_model *m, const struct fl_l2_data *d, 
     return rc;
 }
 
+static void fit_scaling(struct fit *f, const double *p, uint32_t l, uint32_t skip, double *a, double *b)
+{
+    const struct fl_l2_data *d = f->d;
+    if (!fl_l2_calibrate(d->n, p + l, d->y + l, d->L, skip != UINT32_MAX ? d->fold : NULL, skip, a, b))
+        fit_unsettled(f, l, skip, "the calibration did not settle");
+}
+
 /* Calibrates the model on its out-of-fold predictions, and each fold of these by the others. */
 static int fit_calibrate(struct fit *f, float *oof)
 {
@@ -203,9 +238,9 @@ static int fit_calibrate(struct fit *f, float *oof)
     for (size_t i = 0; rc == FL_OK && i < all; i++)
         p[i] = (double)oof[i];
     for (uint32_t l = 0; rc == FL_OK && l < d->L; l++) {
-        fl_l2_calibrate(d->n, p + l, d->y + l, d->L, NULL, 0, &f->m->a[l], &f->m->b[l]);
+        fit_scaling(f, p, l, UINT32_MAX, &f->m->a[l], &f->m->b[l]);
         for (uint32_t k = 0; k < d->K; k++)
-            fl_l2_calibrate(d->n, p + l, d->y + l, d->L, d->fold, k, &ab[2 * k], &ab[2 * k + 1]);
+            fit_scaling(f, p, l, k, &ab[2 * k], &ab[2 * k + 1]);
         for (uint32_t i = 0; i < d->n; i++)
             oof[(size_t)i * d->L + l] = (float)fl_l2_calibrated(p[(size_t)i * d->L + l], ab[2 * d->fold[i]], ab[2 * d->fold[i] + 1]);
         fit_step(f);
@@ -299,7 +334,7 @@ static int fit_without(const struct fl_l2_data *d, uint32_t k, struct fl_l2_data
     return FL_OK;
 }
 
-static int fit_nested(const struct fit *outer, const struct fl_l2_names *names, float *out)
+static int fit_nested(struct fit *outer, const struct fl_l2_names *names, float *out)
 {
     const struct fl_l2_data *d = outer->d;
     int rc = d->K > 2 ? FL_OK : fl_err_set(outer->err, FL_E_CONFIG, "nested: %u folds, want at least 3", d->K);
@@ -315,6 +350,8 @@ static int fit_nested(const struct fit *outer, const struct fl_l2_names *names, 
             rc = fit_whole(&f, names, oof);
         if (rc == FL_OK)
             rc = fit_predict(&m, d, k, UINT32_MAX, out, outer->err);
+        if (rc == FL_OK && f.unsettled[0] != '\0')
+            fit_unsettled(outer, UINT32_MAX, k, "nested, its folds counted anew: %.120s", f.unsettled);
         fl_l2_model_done(&m);
         free((float *)inner.x);
         free((uint8_t *)inner.y);
@@ -355,6 +392,7 @@ int fl_l2_fit(const struct fl_l2_data *d, const struct fl_l2_names *names, const
     if (rc == FL_OK && conf->nested)
         rc = fit_nested(&f, names, out->nested);
     out->dropped = f.dropped;
+    memcpy(out->unsettled, f.unsettled, sizeof out->unsettled);
     if (rc == FL_OK)
         rc = fit_scores(d, out, err);
     if (rc != FL_OK)

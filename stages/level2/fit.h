@@ -36,10 +36,12 @@ struct fl_l2_score { double log_loss, f2, f2_exact; };
 /* fold: of these rows, and UINT32_MAX of all. p [n][L]. FL_E_NOMEM. */
 int  fl_l2_score(const struct fl_l2_data *, const float *p, uint32_t fold, struct fl_l2_score *, struct fl_err *);
 
+#define FL_L2_UNSETTLED 256
 struct fl_l2_fit {
     struct fl_l2_model model;          /* K parts, part k fitted on all folds but k; mixtures: one part, on all. Calibrated on its out-of-fold predictions */
     float *oof;                        /* [n][L] row i by the part that has not seen its fold, calibrated by the other folds' */
     float *nested;                     /* [n][L] row i by a second level fitted in every step without its fold; NULL unless asked for */
+    char     unsettled[FL_L2_UNSETTLED];   /* the first fit of weights or calibration that did not come to its minimum: which, how far; "": all did */
     uint32_t dropped;                  /* columns that were constant in some part's rows, the most of any part */
     struct fl_l2_score in_sample, cross_fitted, nested_score;      /* in_sample: the model's own predictions */
     struct fl_l2_score *by_fold;       /* [K] of oof */

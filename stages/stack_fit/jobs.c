@@ -97,6 +97,8 @@ static bool jobs_before(const struct jobs *s, const struct fit_conf *c, const ch
               jobs_score(json_object_get(j, "in_sample"), &r->in_sample) && jobs_score(json_object_get(j, "cross_fitted"), &r->cross_fitted);
     r->has_nested = ok && jobs_score(json_object_get(j, "nested"), &r->nested);
     r->dropped = (uint32_t)json_integer_value(json_object_get(j, "dropped"));
+    const char *unsettled = json_string_value(json_object_get(j, "unsettled"));
+    snprintf(r->unsettled, sizeof r->unsettled, "%s", unsettled != NULL ? unsettled : "");
     ok = ok && r->has_nested == c->conf.nested;
     json_decref(j);
     free(path);
@@ -145,6 +147,7 @@ static json_t *jobs_json(const struct jobs *s, const struct fit_conf *c, const j
     json_t *o = json_pack("{s:s, s:s, s:O, s:i, s:i, s:i, s:o, s:o}", "name", c->name, "digest", digest, "options", options, "rows", (int)d->n, "folds", (int)d->K,
                           "dropped", (int)f->dropped, "in_sample", fit_score_json(&f->in_sample), "cross_fitted", cross);
     json_object_set_new(o, "nested", f->nested != NULL ? fit_score_json(&f->nested_score) : json_null());
+    json_object_set_new(o, "unsettled", f->unsettled[0] != '\0' ? json_string(f->unsettled) : json_null());
     json_object_set_new(o, "models", jobs_names(d->M, s->j->names.models));
     json_object_set_new(o, "not_removed", json_pack("[s, s]", "first-level models behind the other folds' predictions were trained on the labels of the fold that is scored",
                                                     "checkpoints of the first level may have been chosen by the loss on the fold that is scored"));
@@ -203,6 +206,7 @@ static void jobs_one(struct jobs *s, uint32_t i, uint32_t threads)
             rc = jobs_gram(s, c->conf.transform, &run.gram, &err);
         if (rc == FL_OK && (rc = fl_l2_fit(s->j->d, &s->j->names, &c->conf, &run, &f, &err)) == FL_OK) {
             *r = (struct fit_result){ .in_sample = f.in_sample, .cross_fitted = f.cross_fitted, .nested = f.nested_score, .has_nested = f.nested != NULL, .dropped = f.dropped };
+            memcpy(r->unsettled, f.unsettled, sizeof r->unsettled);
             rc = jobs_write(s, c, options, digest, &f, &err);
             fl_l2_fit_done(&f);
         }

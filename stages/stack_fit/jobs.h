@@ -29,6 +29,7 @@ struct fit_result {
     struct fl_l2_score in_sample, cross_fitted, nested;
     bool has_nested;
     uint32_t dropped;
+    char unsettled[FL_L2_UNSETTLED];
 };
 
 /* A configuration whose files are there, from the same rows and options, is not fitted again. result [grid->n]; best: index, or grid->n when all failed.

@@ -194,6 +194,8 @@ static int fit_tell(struct fl_ctx *ctx, const struct fit_grid *grid, const struc
     for (uint32_t i = 0; i < grid->n; i++) {
         if (r[i].dropped > 0)
             fl_warn(ctx, "%s: %u columns are constant and were left out", grid->c[i].name, r[i].dropped);
+        if (r[i].unsettled[0] != '\0')
+            fl_warn(ctx, "%s: %s", grid->c[i].name, r[i].unsettled);
         if (r[i].state == 3 && failed++ == 0)
             first = i;
     }
