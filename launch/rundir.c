@@ -175,9 +175,9 @@ static int rundir_id(struct fl_super *s, struct fl_err *err)
         s->run &= INT64_MAX;
         ok = ok && fprintf(f, "%016lx\n", s->run) > 0;
     }
-    if (fclose(f) != 0 || !ok)
-        return fl_err_set(err, FL_E_IO, "%s: can't be %s", path, s->conf->resume ? "read" : "written");
-    return FL_OK;
+    if (fclose(f) != 0)
+        return fl_err_set(err, FL_E_IO, "%s: %s", path, strerror(errno));
+    return ok ? FL_OK : fl_err_set(err, FL_E_IO, "%s: holds no id of a run", path);
 }
 
 static void rundir_clean_sockets(const char *path)

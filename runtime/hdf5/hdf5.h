@@ -9,7 +9,7 @@
 /* Fills *w but for status, then the memfd with the rows. FL_OK, or FL_E_* with w->text. */
 int  hdf5_read(hid_t file, int memfd, struct fl_hdf5_wire *w);
 /* Makes the file. FL_OK, or FL_E_IO with w->text. */
-int  hdf5_write(const char *path, const struct fl_hdf5_wire *w, const char (*ids)[64], const float *prob, char *text, size_t size);
+int  hdf5_write(const char *path, struct fl_hdf5_wire *w, const char (*ids)[64], const float *prob);
 
 /* The answer's room for n rows of L, mapped behind the header: grown, limits checked. NULL after hdf5_fail. */
 void *hdf5_rows(int memfd, struct fl_hdf5_wire *w, uint64_t n, uint32_t L);

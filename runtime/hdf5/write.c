@@ -85,15 +85,12 @@ static bool hdf5_put_ids(hid_t f, uint64_t n, const char (*ids)[64])
     return ok;
 }
 
-int hdf5_write(const char *path, const struct fl_hdf5_wire *w, const char (*ids)[64], const float *prob, char *text, size_t size)
+int hdf5_write(const char *path, struct fl_hdf5_wire *w, const char (*ids)[64], const float *prob)
 {
     hid_t f = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-    bool ok = f >= 0 && hdf5_put_meta(f, w) && hdf5_put_ids(f, w->n, ids) &&
-              hdf5_put_data(f, "prob", H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, 2, (hsize_t[]){ w->n, w->L }, prob);
-    if (f >= 0 && H5Fclose(f) < 0)
+    bool ok = hdf5_keep(f >= 0 && hdf5_put_meta(f, w) && hdf5_put_ids(f, w->n, ids) &&
+                        hdf5_put_data(f, "prob", H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, 2, (hsize_t[]){ w->n, w->L }, prob));
+    if (f >= 0 && !hdf5_keep(H5Fclose(f) >= 0))
         ok = false;
-    if (ok)
-        return FL_OK;
-    snprintf(text, size, "libhdf5 can't write it");
-    return FL_E_IO;
+    return ok ? FL_OK : hdf5_fail(w, FL_E_IO, "libhdf5 can't write it");
 }

@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -245,6 +247,33 @@ def beginnings(tmp):
     holds("there is a run already (run/" in err, err)
 
 
+# The room of a programme's folder and of its second step's files, first too little, then enough; status and messages of each.
+FULL = """mkdir -p run b && mount -t tmpfs -o size=%(run)s tiny run && mount -t tmpfs -o size=%(out)s tiny b || exit 77
+'%(flowrun)s' small.json --run run -q; echo "first $?"
+mount -o remount,size=10m tiny run; mount -o remount,size=10m tiny b
+'%(flowrun)s' --resume run -q; echo "second $?"; cp b/* seen
+"""
+
+
+def a_full_disk_stops_it_and_room_lets_it_go_on(tmp):
+    """At the beginning of a pass, in its journal, in the list of passes, in the predictions: what is full is told, and nothing is lost."""
+    small(tmp, {"a": lambda s: None, "b": lambda s: s["sink"]["options"].update(probabilities=tmp + "/b/probs.h5")})
+    flowrun("small.json", "--run", "quiet", "-q", cwd=tmp)
+    want = {n: slurp(tmp + "/b/" + n) for n in os.listdir(tmp + "/b")}
+    os.mkdir(tmp + "/seen")
+    cases = [("12k", "10m", "run/a/", "a"), ("60k", "10m", "run/passes.json", "a"), ("10m", "4k", "probs.h5", "b")]
+    for run, out, what, step in cases[0 if os.environ.get("FLOWRUN_LONG") else 1:]:
+        shutil.rmtree(tmp + "/run", ignore_errors=True)
+        r = subprocess.run(["unshare", "--mount", "sh", "-c", FULL % {"run": run, "out": out, "flowrun": flow.FLOWRUN}], cwd=tmp, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+        if "first" not in r.stdout:
+            raise flow.Skip("no small file system can be mounted here")
+        holds(re.search(re.escape(what) + ".*No space left on device", r.stdout), "%s: %s" % (what, r.stdout))
+        holds("programme: stopped at step %s; to go on: flowrun --resume run" % step in r.stdout, r.stdout)
+        holds("first 1\n" in r.stdout and "second 0\n" in r.stdout, "%s: %s" % (what, r.stdout))
+        same({n: slurp(tmp + "/seen/" + n) for n in os.listdir(tmp + "/seen")}, want, "files")
+
+
 def other_weights_go_on_by_force(tmp):
     """A pass that was at work when its weights were changed: what is committed is of the old ones, which has to be said."""
     def put(model):
@@ -344,4 +373,4 @@ def complaints(tmp):
 
 
 if __name__ == "__main__":
-    sys.exit(flow.run_cases([twelve_networks_of_three_folds_from_tiles_to_a_submission, a_list_of_passes_that_does_not_fit_is_refused, beginnings, other_weights_go_on_by_force, all_480, complaints]))
+    sys.exit(flow.run_cases([twelve_networks_of_three_folds_from_tiles_to_a_submission, a_list_of_passes_that_does_not_fit_is_refused, beginnings, a_full_disk_stops_it_and_room_lets_it_go_on, other_weights_go_on_by_force, all_480, complaints]))
