@@ -15,7 +15,7 @@ enum { DECODE_MANY };             /* counters */
 
 struct decode_f2 {
     int     method, odds, weather1;
-    bool    hacks, runner_up;
+    bool    hacks, runner_up, allow_empty;
     char   *labelsets;
     double  threshold, beta, empty_score;
     json_t *thresholds, *priors;
@@ -46,6 +46,8 @@ static int decode_f2_settings(struct fl_ctx *ctx)
         return fl_fail(ctx, FL_E_CONFIG, "priors are for method weather with odds: odds");
     if ((s->method == DECODE_LABELSET) != (s->labelsets != NULL))
         return fl_fail(ctx, FL_E_CONFIG, "method labelset and labelsets, the table of sets it chooses from, go together");
+    if (s->allow_empty && s->labelsets == NULL)
+        return fl_fail(ctx, FL_E_CONFIG, "allow_empty is of labelsets, for method labelset");
     if (s->hacks && s->method != DECODE_ENUM)
         return fl_fail(ctx, FL_E_CONFIG, "hacks are for method bayes_enum");
     if (s->runner_up && (s->method == DECODE_WEATHER || s->method == DECODE_LABELSET || s->weather1))
@@ -57,7 +59,7 @@ static int decode_f2_sets(struct fl_ctx *ctx, struct fl_err *err)
 {
     struct decode_f2 *s = ctx->state;
     struct fl_truth t;
-    int rc = fl_truth_read(s->labelsets, ctx->nlabels, ctx->labels, 0, FL_NO_LABEL, 0, &t, err);
+    int rc = fl_truth_read(s->labelsets, ctx->nlabels, ctx->labels, 0, FL_NO_LABEL, s->allow_empty, &t, err);
     if (rc != FL_OK)
         return rc;
     rc = fl_f2_sets_init(&s->f2, t.n, t.y, &s->known, err);
@@ -309,6 +311,8 @@ static const struct fl_opt decode_f2_opts[] = {
       .help = "A label is on when its probability is above this; below 0: 1/(1+beta^2), .2 for F2." },
     { .name = "labelsets", .type = FL_OPT_PATH, .off = offsetof(struct decode_f2, labelsets),
       .help = "Of method labelset: a label table (image_name,tags or one column a label), whose distinct rows are the sets to choose from." },
+    { .name = "allow_empty", .type = FL_OPT_BOOL, .off = offsetof(struct decode_f2, allow_empty), .def = "false",
+      .help = "A row of labelsets may have no label at all: no label is then a set to choose, and one that may be true (empty_score)." },
     { .name = "hacks", .type = FL_OPT_BOOL, .off = offsetof(struct decode_f2, hacks), .def = "false",
       .help = "Of bayes_enum: truths that break the exclusive group's rules are believed less (.9, .87)." },
     { .name = "runner_up", .type = FL_OPT_BOOL, .off = offsetof(struct decode_f2, runner_up), .def = "false",

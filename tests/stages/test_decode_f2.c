@@ -120,6 +120,21 @@ FL_TEST(runner_up_and_label_sets)
     CHECK_INT(decode(&t, options, 1, rows3, NULL), FL_OK);
     CHECK_INT(t.set[0], BIT(5) | BIT(12) | BIT(13));
     done(&t);
+    f = fopen(path, "w");
+    CHECK(f != NULL);
+    fputs("image_name,tags\na,clear primary\nb,\n", f);
+    fclose(f);
+    CHECK(decode(&t, options, 1, rows3, NULL) != FL_OK);
+    CHECK_HAS(t.err.text, "sets.csv:3");
+    fl_harness_close(t.h);
+    snprintf(options, sizeof options, "{\"method\":\"labelset\",\"labelsets\":\"%s\",\"allow_empty\":true,\"empty_score\":1}", path);
+    static const float none[17] = { [5] = .1f, [12] = .1f };            /* {} is true with weight .81 / .82 */
+    CHECK_INT(decode(&t, options, 1, none, NULL), FL_OK);
+    CHECK_INT(t.set[0], 0);
+    CHECK_NEAR(t.e[0], .81 / .82, 1e-6);
+    done(&t);
+    CHECK_INT(decode(&t, "{'allow_empty':true}", 1, rows3, NULL), FL_E_CONFIG);
+    fl_harness_close(t.h);
     CHECK_INT(decode(&t, "{'method':'labelset'}", 1, rows3, NULL), FL_E_CONFIG);
     CHECK_HAS(t.err.text, "go together");
     fl_harness_close(t.h);
