@@ -174,7 +174,7 @@ int fl_cmd_fit(int argc, char **argv)
         { "--folds", "TABLE", FL_RAW_TEXT, &a.folds, NULL, "fold table, image_name and a column of folds" },
         { "--fold-column", "NAME", FL_RAW_TEXT, &a.column, NULL, "its column (fold)" },
         { "--out", "DIR", FL_RAW_TEXT, &a.out, NULL, "folder of the tables, models, scores and out-of-fold predictions" },
-        { "--method", "NAME", FL_RAW_TEXT, &a.method, NULL, "what is fitted (ridge)" },
+        { "--method", "NAME", FL_RAW_TEXT, &a.method, NULL, "what is fitted, where the matrix doesn't say it (ridge)" },
         { "--matrix", "FILE|TEXT", FL_RAW_TEXT, &a.matrix, NULL, "configurations as YAML: {method: [ridge, nnls], lambda: [1, 10]}, or a list of such maps" },
         { "--set", "OPTION=VALUE", FL_RAW_EACH, &a.sets, NULL, "any option of stack_fit, or tiles.OPTION of predictions; again and again" },
         { "--threads", "N", FL_RAW_TEXT, &a.threads, NULL, "how many are fitted at once (as many as there are processors)" },
@@ -184,7 +184,7 @@ int fl_cmd_fit(int argc, char **argv)
         { 0 }
     };
     const struct fl_raw cmd = {
-        .name = "fit", .usage = "MODEL|FILE... --labels TABLE --folds TABLE --out DIR [--method NAME | --matrix FILE] ...", .opts = opts, .min = 1, .max = FIT_FILES,
+        .name = "fit", .usage = "MODEL|FILE... --labels TABLE --folds TABLE --out DIR [--method NAME] [--matrix FILE] ...", .opts = opts, .min = 1, .max = FIT_FILES,
         .want = "the first level's out-of-fold predictions: files, or folders with fold_K/val_TTA.h5",
         .help = "Fits second levels on out-of-fold predictions of a first one, fold by fold, and tells what they are worth (docs/second-level.md).\n\n"
                 "  MODEL, FILE              out-of-fold predictions of one model each: a folder with fold_K/val_TTA.h5, a file, or a pattern\n\n"

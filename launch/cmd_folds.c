@@ -1,33 +1,26 @@
 /* flowrun folds: cuts a label table into folds of a cross-validation and says how the labels came to lie. */
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "launch/cmd.h"
 #include "launch/folds.h"
+#include "launch/raw.h"
 #include "runtime/csv.h"
 #include "runtime/index.h"
 #include "runtime/labels.h"
+#include "runtime/predictions.h"
 #include "runtime/text.h"
 
-struct folds_args { const char *table, *method, *folds, *seed, *groups, *names, *out, *svg, *allow_empty; };
+enum { FOLDS_LOOP, FOLDS_ITERATIVE, FOLDS_KFOLD, FOLDS_GROUP };
 
-static const struct { const char *name, *value, *help; size_t off; } folds_flags[] = {
-    { "--method", "NAME", "loop (default), iterative (Sechidis et al. 2011), kfold (at random), or group (loop over groups)", offsetof(struct folds_args, method) },
-    { "--folds", "K", "how many (10)", offsetof(struct folds_args, folds) },
-    { "--seed", "N", "of every draw (42)", offsetof(struct folds_args, seed) },
-    { "--groups", "CSV", "image_name,group: tiles of one group (a scene) stay together; the method cuts groups", offsetof(struct folds_args, groups) },
-    { "--names", "A,B,...", "the label set, where it is not the default one", offsetof(struct folds_args, names) },
-    { "--allow-empty", NULL, "a tile may have no label at all", offsetof(struct folds_args, allow_empty) },
-    { "--out", "CSV", "writes image_name,fold", offsetof(struct folds_args, out) },
-    { "--svg", "FILE", "writes a histogram of the labels for each fold", offsetof(struct folds_args, svg) },
-};
-#define FOLDS_FLAGS (sizeof folds_flags / sizeof folds_flags[0])
+struct folds_args { const char *table, *folds, *seed, *groups, *names, *out, *svg; int method; bool allow_empty; };
 
 struct folds_work {
     struct fl_truth truth;
-    char    *names_text; const char *names[FL_MAX_LABELS + 1]; uint32_t L;
+    char    *own[FL_MAX_LABELS]; const char *names[FL_MAX_LABELS]; uint32_t L;      /* own: those of --names */
     const char **ids;                  /* [n] of the truth */
     uint32_t *fold;                    /* [n] of the tiles */
     uint32_t k;
@@ -39,88 +32,27 @@ struct folds_work {
     uint32_t *group_fold;
 };
 
-static const char folds_usage[] = "usage: flowrun folds LABELS [--method NAME] [--folds K] [--seed N] [--groups CSV] [--names A,B,...] [--out CSV] [--svg FILE]\n";
-
 /* ---- arguments ---- */
 
-static int folds_wrong(const char *what, const char *word)
+static bool folds_whole(const char *text, uint64_t least, uint64_t most, uint64_t *v)
 {
-    fprintf(stderr, "flowrun folds: %s%s\n%s", what, word, folds_usage);
-    return 2;
+    char *end;
+    errno = 0;
+    *v = strtoull(text, &end, 10);
+    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && *v >= least && *v <= most;
 }
 
-static int folds_help(void)
+static int folds_numbers(const struct fl_raw *cmd, const struct folds_args *a, struct folds_work *w)
 {
-    printf("%s\nCuts the tiles of a label table into folds with as even a share of every label as can be, and prints how they lie.\n\n"
-           "  LABELS             CSV (.gz too): image_name,tags or image_name and one column of 0 and 1 a label\n", folds_usage);
-    for (size_t i = 0; i < FOLDS_FLAGS; i++) {
-        char flag[40];
-        snprintf(flag, sizeof flag, "%s %s", folds_flags[i].name, folds_flags[i].value != NULL ? folds_flags[i].value : "");
-        printf("  %-18s %s\n", flag, folds_flags[i].help);
-    }
-    printf("  --help, --version\n\nExit status: 0 done, 1 a file can't be used, 2 the arguments are wrong.\n");
-    return 0;
-}
-
-/* One option and its value, as `--name value` or `--name=value`; -1 when argv[*i] is none. */
-static int folds_option(int argc, char **argv, int *i, struct folds_args *a)
-{
-    const char *names[FOLDS_FLAGS + 1] = { NULL }, *eq = strchr(argv[*i], '=');
-    size_t len = eq != NULL ? (size_t)(eq - argv[*i]) : strlen(argv[*i]);
-    for (size_t k = 0; k < FOLDS_FLAGS; k++) {
-        names[k] = folds_flags[k].name;
-        if (strlen(names[k]) != len || memcmp(names[k], argv[*i], len) != 0)
-            continue;
-        const char **to = (const char **)(void *)((char *)a + folds_flags[k].off);
-        if (folds_flags[k].value == NULL) {
-            *to = names[k];
-            return eq != NULL ? folds_wrong(names[k], " takes no value") : 0;
-        }
-        if (eq == NULL && *i + 1 >= argc)
-            return folds_wrong(names[k], " wants a value");
-        *to = eq != NULL ? eq + 1 : argv[++*i];
-        return 0;
-    }
-    const char *near = fl_nearest(argv[*i], names);
-    fprintf(stderr, "flowrun folds: unknown option %s%s%s%s\n%s", argv[*i], near ? ", did you mean " : "", near ? near : "", near ? "?" : "", folds_usage);
-    return 2;
-}
-
-static int folds_args(int argc, char **argv, struct folds_args *a)
-{
-    for (int i = 1; i < argc; i++) {
-        int status = 0;
-        if (strncmp(argv[i], "--", 2) == 0)
-            status = folds_option(argc, argv, &i, a);
-        else if (a->table != NULL)
-            status = folds_wrong("one argument too many: ", argv[i]);
-        else
-            a->table = argv[i];
-        if (status != 0)
-            return status;
-    }
-    return a->table == NULL ? folds_wrong("want a label table", "") : 0;
-}
-
-static int folds_numbers(const struct folds_args *a, struct folds_work *w)
-{
-    char *end = "";
-    w->k = 10;
+    uint64_t k = 10;
     w->seed = 42;
-    if (a->folds != NULL) {
-        unsigned long k = strtoul(a->folds, &end, 10);
-        w->k = k < 65536 ? (uint32_t)k : 0;
-    }
-    if (*end != '\0' || w->k < 2)
-        return folds_wrong("--folds, want a number from 2 to 65535, not ", a->folds);
-    if (a->seed != NULL)
-        w->seed = strtoull(a->seed, &end, 10);
-    if (a->seed != NULL && (*end != '\0' || a->seed[0] < '0' || a->seed[0] > '9'))
-        return folds_wrong("--seed, want a number from 0 up, not ", a->seed);
-    if (a->method != NULL && strcmp(a->method, "loop") != 0 && strcmp(a->method, "iterative") != 0 && strcmp(a->method, "kfold") != 0 && strcmp(a->method, "group") != 0)
-        return folds_wrong("--method, want loop, iterative, kfold or group, not ", a->method);
-    if (a->method != NULL && strcmp(a->method, "group") == 0 && a->groups == NULL)
-        return folds_wrong("--method group needs --groups", "");
+    if (a->folds != NULL && !folds_whole(a->folds, 2, 65535, &k))
+        return fl_raw_wrong(cmd, "--folds %s, want a number from 2 to 65535", a->folds);
+    if (a->seed != NULL && !folds_whole(a->seed, 0, UINT64_MAX, &w->seed))
+        return fl_raw_wrong(cmd, "--seed %s, want a number from 0 up", a->seed);
+    if (a->method == FOLDS_GROUP && a->groups == NULL)
+        return fl_raw_wrong(cmd, "--method group needs --groups");
+    w->k = (uint32_t)k;
     return 0;
 }
 
@@ -128,28 +60,19 @@ static int folds_numbers(const struct folds_args *a, struct folds_work *w)
 
 static int folds_names(const struct folds_args *a, struct folds_work *w, struct fl_err *err)
 {
-    if (a->names == NULL) {
-        for (w->L = 0; w->L < FL_DEFAULT_NLABELS; w->L++)
-            w->names[w->L] = fl_default_labels[w->L];
-        return FL_OK;
-    }
-    w->names_text = strdup(a->names);
-    if (w->names_text == NULL)
-        return fl_err_set(err, FL_E_NOMEM, "no memory for the names");
-    char *save = NULL;
-    for (char *t = strtok_r(w->names_text, ",", &save); t != NULL; t = strtok_r(NULL, ",", &save)) {
-        if (w->L == FL_MAX_LABELS)
-            return fl_err_set(err, FL_E_CONFIG, "--names: more than %d labels", FL_MAX_LABELS);
-        w->names[w->L++] = t;
-    }
-    return w->L > 0 ? FL_OK : fl_err_set(err, FL_E_CONFIG, "--names: no label");
+    w->L = FL_DEFAULT_NLABELS;
+    if (a->names != NULL && fl_labels_split(a->names, w->own, &w->L, err) != FL_OK)
+        return fl_err_context(err, "--names");
+    for (uint32_t l = 0; l < w->L; l++)
+        w->names[l] = a->names != NULL ? w->own[l] : fl_default_labels[l];
+    return FL_OK;
 }
 
 static int folds_read(const struct folds_args *a, struct folds_work *w, struct fl_err *err)
 {
     int rc = folds_names(a, w, err);
     if (rc == FL_OK)
-        rc = fl_truth_read(a->table, w->L, w->names, 0, UINT32_MAX, a->allow_empty != NULL, &w->truth, err);
+        rc = fl_truth_read(a->table, w->L, w->names, 0, UINT32_MAX, a->allow_empty, &w->truth, err);
     if (rc == FL_OK && w->truth.n >= UINT32_MAX)
         rc = fl_err_set(err, FL_E_INPUT, "%s: too many rows", a->table);
     if (rc != FL_OK)
@@ -245,10 +168,9 @@ static int folds_groups(struct folds_work *w, const char *path, struct fl_err *e
 
 static int folds_cut(const struct folds_args *a, struct folds_work *w, const struct fl_fold_items *items, uint32_t *fold, struct fl_err *err)
 {
-    const char *method = a->method != NULL ? a->method : "loop";
-    if (strcmp(method, "iterative") == 0)
+    if (a->method == FOLDS_ITERATIVE)
         return fl_folds_iterative(items, w->k, w->seed, fold, err);
-    return strcmp(method, "kfold") == 0 ? fl_folds_random(items, w->k, w->seed, fold, err) : fl_folds_loop(items, w->k, w->seed, fold, err);
+    return a->method == FOLDS_KFOLD ? fl_folds_random(items, w->k, w->seed, fold, err) : fl_folds_loop(items, w->k, w->seed, fold, err);
 }
 
 static int folds_run(const struct folds_args *a, struct folds_work *w, const struct fl_fold_items *tiles, struct fl_err *err)
@@ -267,15 +189,19 @@ static int folds_run(const struct folds_args *a, struct folds_work *w, const str
 
 static int folds_write(const struct folds_work *w, const char *path, struct fl_err *err)
 {
-    FILE *f = fopen(path, "we");
-    if (f == NULL)
-        return fl_err_set(err, FL_E_IO, "%s: %s", path, strerror(errno));
-    fputs("image_name,fold\n", f);
-    for (uint64_t i = 0; i < w->truth.n; i++)
+    char *text = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&text, &len);
+    if (f != NULL)
+        fputs("image_name,fold\n", f);
+    for (uint64_t i = 0; f != NULL && i < w->truth.n; i++)
         fprintf(f, "%s,%u\n", w->ids[i], w->fold[i]);
-    bool bad = ferror(f) != 0;
-    bad |= fclose(f) != 0;
-    return bad ? fl_err_set(err, FL_E_IO, "%s: %s", path, strerror(errno)) : FL_OK;
+    bool whole = f != NULL && ferror(f) == 0;
+    if (f != NULL && fclose(f) != 0)
+        whole = false;
+    int rc = whole ? fl_write_file(path, 0666, text, len, err) : fl_err_set(err, FL_E_NOMEM, "%s: no memory", path);
+    free(text);
+    return rc;
 }
 
 static int folds_report(const struct folds_args *a, struct folds_work *w, const struct fl_fold_items *tiles, struct fl_err *err)
@@ -307,25 +233,38 @@ static void folds_work_done(struct folds_work *w)
     free(w->group_fold);
     free(w->ids);
     free(w->fold);
-    free(w->names_text);
+    for (uint32_t l = 0; l < FL_MAX_LABELS; l++)
+        free(w->own[l]);
     fl_truth_free(&w->truth);
 }
 
 int fl_cmd_folds(int argc, char **argv)
 {
-    struct folds_args a = { 0 };
+    struct folds_args a = { .method = FOLDS_LOOP };
+    const struct fl_raw_opt opts[] = {
+        { "--method", "NAME", FL_RAW_CHOICE, &a.method, "loop|iterative|kfold|group", "loop (default), iterative (Sechidis et al. 2011), kfold (at random), or group (loop over groups)" },
+        { "--folds", "K", FL_RAW_TEXT, &a.folds, NULL, "how many (10)" },
+        { "--seed", "N", FL_RAW_TEXT, &a.seed, NULL, "of every draw (42)" },
+        { "--groups", "TABLE", FL_RAW_TEXT, &a.groups, NULL, "image_name,group: tiles of one group (a scene) stay together; the method cuts groups" },
+        { "--names", "A,B,...", FL_RAW_TEXT, &a.names, NULL, "the label set, where it is not the default one" },
+        { "--allow-empty", NULL, FL_RAW_FLAG, &a.allow_empty, NULL, "a tile may have no label at all" },
+        { "--out", "FILE.csv", FL_RAW_TEXT, &a.out, NULL, "writes image_name,fold" },
+        { "--svg", "FILE", FL_RAW_TEXT, &a.svg, NULL, "writes a histogram of the labels for each fold" },
+        { 0 }
+    };
+    const struct fl_raw cmd = {
+        .name = "folds", .usage = "LABELS [--method NAME] [--folds K] [--seed N] [--groups TABLE] [--names A,B,...] [--out FILE.csv] [--svg FILE]", .opts = opts,
+        .min = 1, .max = 1, .want = "a label table",
+        .help = "Cuts the tiles of a label table into folds with as even a share of every label as can be, and prints how they lie.\n\n"
+                "  LABELS                   CSV (.gz too): image_name,tags or image_name and one column of 0 and 1 a label",
+    };
     struct folds_work w = { 0 };
     struct fl_err err = { 0 };
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0)
-            return folds_help();
-        if (strcmp(argv[i], "--version") == 0)
-            return printf("flowrun %s\n", FL_VERSION) < 0;
-    }
-    int status = folds_args(argc, argv, &a);
-    if (status == 0)
-        status = folds_numbers(&a, &w);
-    if (status != 0)
+    uint32_t n;
+    int status = fl_raw_read(&cmd, argc, argv, &a.table, &n);
+    if (status < 0)
+        status = folds_numbers(&cmd, &a, &w);
+    if (status != 0 || a.table == NULL)
         return status;
     int rc = folds_read(&a, &w, &err);
     const struct fl_fold_items tiles = { (uint32_t)w.truth.n, w.L, w.ids, w.truth.y, w.names };

@@ -91,8 +91,10 @@ static int raw_option(const struct fl_raw *c, int argc, char **argv, int *i)
     const struct fl_raw_opt *o = c->opts;
     while (o->name != NULL && (strlen(o->name) != len || strncmp(o->name, word, len) != 0))
         o++;
-    if (o->name == NULL || (o->type == FL_RAW_FLAG && word[len] == '='))
+    if (o->name == NULL)
         return raw_unknown(c, word);
+    if (o->type == FL_RAW_FLAG && word[len] == '=')
+        return fl_raw_wrong(c, "%s takes no value", o->name);
     if (o->type == FL_RAW_FLAG) {
         *(bool *)o->to = true;
         return -1;

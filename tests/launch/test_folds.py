@@ -218,9 +218,10 @@ def what_does_not_fit_is_named(tmp):
     for status, text, args in (
         (2, "want a label table", []), (2, "4 folds of 3", [table, "--folds", "4"]), (2, "from 2", [table, "--folds", "1"]), (2, "from 2", [table, "--folds", "2x"]),
         (2, "did you mean --method", [table, "--methd", "loop"]), (2, "wants a value", [table, "--seed"]), (2, "--seed", [table, "--seed", "-1"]),
-        (2, "want loop", [table, "--method", "fast"]), (2, "needs --groups", [table, "--method", "group"]), (2, "too many", [table, table]),
+        (2, "one of loop", [table, "--method", "fast"]), (2, "needs --groups", [table, "--method", "group"]), (2, "too many", [table, table]),
         (1, "no row for tile c", [table, "--folds", "2", "--groups", tmp + "/g.csv"]), (1, "h.csv:3: a is there twice", [table, "--folds", "2", "--groups", tmp + "/h.csv"]),
-        (1, "none.csv", [tmp + "/none.csv"]), (1, "E_LABEL", [table, "--names", "x,y"]), (1, "E_IO", [table, "--folds", "2", "--out", table + "/no"]),
+        (1, "none.csv", [tmp + "/none.csv"]), (1, "E_LABEL", [table, "--names", "x,y"]), (1, "a is there twice", [table, "--names", "a,b,a"]), (1, "0 bytes", [table, "--names", "a,,b"]),
+        (2, "from 0", [table, "--seed", "18446744073709551616"]), (2, "unknown option -x", [table, "-x"]), (1, "E_IO", [table, "--folds", "2", "--out", table + "/no"]),
         (0, "usage", ["--help"]),
     ):
         rc, out, err = flowrun("folds", *args, want=None)
