@@ -157,6 +157,8 @@ static json_t *jobs_json(const struct jobs *s, const struct fit_conf *c, const j
 static int jobs_write(struct jobs *s, const struct fit_conf *c, const json_t *options, const char *digest, const struct fl_l2_fit *f, struct fl_err *err)
 {
     char *model = jobs_path(s, c->name, ".safetensors"), *path = jobs_path(s, c->name, ".json"), *text = json_dumps(options, JSON_COMPACT | JSON_SORT_KEYS), *score = NULL;
+    if (path != NULL)
+        unlink(path);                  /* what it tells of is overwritten; it comes last again */
     int rc = model != NULL && path != NULL && text != NULL ? fl_l2_model_write(&f->model, model, text, err) : fl_err_set(err, FL_E_NOMEM, "no memory for %s", c->name);
     pthread_mutex_lock(&s->lock);
     if (rc == FL_OK && s->j->oof != FIT_OOF_NONE)

@@ -398,6 +398,22 @@ def nothing_is_fitted_twice_in_any_form(tmp):
             shutil.rmtree(d)
 
 
+def what_was_overwritten_in_part_is_fitted_again(tmp):
+    """Other rows, broken off between the model and its scores; then the first rows again: their scores don't stand for the other's model."""
+    y, p = made(12)
+    write(tmp, y, p)
+    fit(tmp, {"method": "ridge"})
+    want = files(tmp + "/fits")
+    write(tmp, y[::-1], p)
+    os.mkdir(tmp + "/fits/.ridge.npy.part")                # in the way of the predictions
+    shutil.rmtree(tmp + "/run-fit")
+    flowrun(graph(tmp, {"method": "ridge"}), "--run", tmp + "/run-fit", "-q", want=1)
+    os.rmdir(tmp + "/fits/.ridge.npy.part")
+    write(tmp, y, p)
+    fit(tmp, {"method": "ridge"})
+    same(files(tmp + "/fits") == want, True, "the files of the first rows")
+
+
 def resumed_beside_a_sink(tmp):
     """What the journal of a sink holds isn't left out: the rows are wanted all the same."""
     y, p = made(11)
@@ -465,5 +481,5 @@ def what_the_check_finds(tmp):
 if __name__ == "__main__":
     sys.exit(flow.run_cases([
         cross_fitted_as_by_others, weights_as_by_others, what_is_applied_has_the_bits_of_the_fit, second_levels_are_blended, one_label_that_few_tiles_have, the_command_does_the_same, random_labels_score_the_prior,
-        hundreds_in_one_matrix, nothing_is_fitted_twice_in_any_form, resumed_beside_a_sink, what_the_check_finds,
+        hundreds_in_one_matrix, nothing_is_fitted_twice_in_any_form, what_was_overwritten_in_part_is_fitted_again, resumed_beside_a_sink, what_the_check_finds,
     ]))
