@@ -266,15 +266,19 @@ bool fl_npy_text(const struct fl_npy_field *f, const uint8_t *item, char *out, s
 
 int fl_npy_head(const char *dict, char **head, size_t *len, struct fl_err *err)
 {
-    size_t n = strlen(dict), all = (10 + n + 1 + 63) / 64 * 64;
-    char *h = all - 10 <= 65535 ? malloc(all) : NULL;
+    bool utf8 = false;
+    for (const char *p = dict; *p != '\0'; p++)
+        utf8 |= (unsigned char)*p > 127;
+    size_t n = strlen(dict), front = utf8 ? 12 : 10, all = (front + n + 1 + 63) / 64 * 64;
+    char *h = all - front <= 65535 ? malloc(all) : NULL;
     if (h == NULL)
         return fl_err_set(err, FL_E_NOMEM, "no memory for a header of %zu bytes", n);
-    memcpy(h, "\x93NUMPY\x01\x00", 8);
-    h[8] = (char)((all - 10) & 255);
-    h[9] = (char)((all - 10) >> 8);
-    memset(h + 10, ' ', all - 10);
-    memcpy(h + 10, dict, n);
+    memcpy(h, "\x93NUMPY\x01\x00\x00\x00\x00\x00", 12);
+    h[6] = utf8 ? 3 : 1;
+    h[8] = (char)((all - front) & 255);
+    h[9] = (char)((all - front) >> 8);
+    memset(h + front, ' ', all - front);
+    memcpy(h + front, dict, n);
     h[all - 1] = '\n';
     *head = h;
     *len = all;

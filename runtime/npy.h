@@ -37,7 +37,7 @@ double fl_npy_number(const struct fl_npy_field *, const uint8_t *item);
 /* The text, NUL-terminated, without the padding; false where it is no ASCII or does not fit. */
 bool   fl_npy_text(const struct fl_npy_field *, const uint8_t *item, char *out, size_t size);
 
-/* The magic, version 1.0 and a header that ends on a multiple of 64, into malloc'd memory. dict: the Python dictionary. */
+/* The magic, version 1.0 (3.0 where the dictionary is not ASCII) and a header that ends on a multiple of 64, into malloc'd memory. dict: the Python dictionary. */
 int    fl_npy_head(const char *dict, char **head, size_t *len, struct fl_err *);
 
 #endif

@@ -66,6 +66,7 @@ static int hdf5_start(const char *mode, int file, int memfd, pid_t *pid, struct 
 }
 
 #define HDF5_LOOK_MS 10
+#define HDF5_SLOWEST (4u << 20)        /* bytes of a second, of a slow disk */
 
 /* Looks again and again, where nothing tells of an end: valgrind has no pidfd_open. Whether it has ended. */
 static bool hdf5_look(pid_t pid, unsigned seconds)
@@ -110,6 +111,12 @@ int fl_hdf5_run(const char *mode, const char *path, int file, int memfd, unsigne
     if (WEXITSTATUS(status) != 0)
         return fl_err_set(err, FL_E_INPUT, "%s: libhdf5 ended with status %d", path, WEXITSTATUS(status));
     return FL_OK;
+}
+
+/* Large files on a slow disk take longer. */
+static unsigned hdf5_seconds(uint64_t bytes)
+{
+    return FL_HDF5_SECONDS + (unsigned)((bytes < FL_HDF5_BYTES ? bytes : FL_HDF5_BYTES) / HDF5_SLOWEST);
 }
 
 /* ---- reading ---- */
@@ -191,8 +198,9 @@ static int hdf5_answer(const char *path, int memfd, struct fl_predictions *out, 
 int fl_pred_read_hdf5(const char *path, const struct fl_pred_want *want, struct fl_predictions *out, struct fl_err *err)
 {
     void *map;
+    struct stat st;
     int memfd, file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0)
+    if (file < 0 || fstat(file, &st) != 0)
         return fl_err_set(err, FL_E_INPUT, "%s: %s", path, strerror(errno));
     int rc = hdf5_memfd(sizeof(struct fl_hdf5_wire), &memfd, &map, err);
     if (rc == FL_OK) {
@@ -205,7 +213,7 @@ int fl_pred_read_hdf5(const char *path, const struct fl_pred_want *want, struct 
             rc = fl_err_set(err, FL_E_CONFIG, "%s: a group's name of more than 63 bytes", path);
         munmap(map, sizeof *w);
         if (rc == FL_OK)
-            rc = fl_hdf5_run("read", path, file, memfd, FL_HDF5_SECONDS, err);
+            rc = fl_hdf5_run("read", path, file, memfd, hdf5_seconds((uint64_t)st.st_size), err);
         if (rc == FL_OK)
             rc = hdf5_answer(path, memfd, out, err);
         close(memfd);
@@ -237,7 +245,7 @@ int fl_pred_write_hdf5(const char *path, int fd, const struct fl_predictions *p,
     char *rows = (char *)(w + 1);
     memcpy(rows, p->ids, p->n * 64);
     memcpy(rows + p->n * 64, p->p, p->n * p->L * sizeof *p->p);
-    rc = fl_hdf5_run("write", path, fd, memfd, FL_HDF5_SECONDS, err);
+    rc = fl_hdf5_run("write", path, fd, memfd, hdf5_seconds(bytes), err);
     if (rc == FL_E_INPUT)                /* as a reader would say it */
         rc = err != NULL ? err->code = FL_E_IO : FL_E_IO;
     else if (rc == FL_OK && w->status != FL_OK)

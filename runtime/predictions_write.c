@@ -75,7 +75,7 @@ static int write_npy_head(struct fl_pred_file *f, const struct fl_predictions *p
     char dict[FL_MAX_LABELS * 80 + 256], *head;
     size_t len = (size_t)snprintf(dict, sizeof dict, "{'descr': [('image_name', 'S64')");
     for (uint32_t l = 0; l < p->L; l++) {
-        if (strpbrk(p->labels[l], "'\\") != NULL)
+        if (strpbrk(p->labels[l], "'\\\r\n") != NULL)
             return fl_err_set(err, FL_E_CONFIG, "%s: the label %s can't be named in a .npy file", fl_pred_path(f), p->labels[l]);
         len += (size_t)snprintf(dict + len, sizeof dict - len, ", ('%s', '<f4')", p->labels[l]);
     }

@@ -39,10 +39,11 @@ static int hdf5_ids(hid_t at, const char *name, struct fl_hdf5_wire *w, const st
     hid_t d = hdf5_dataset(at, name);
     if (d < 0)
         return hdf5_fail(w, FL_E_INPUT, "no dataset %s", name);
-    if (!hdf5_strings(d, false, out->ids, 64, &n))
-        return hdf5_fail(w, FL_E_LABEL, "%s: want one text of at most 63 bytes a row", name);
-    if (n != w->n)
+    bool texts = hdf5_strings(d, false, NULL, 64, &n);
+    if (texts && n != w->n)
         return hdf5_fail(w, FL_E_SHAPE, "%s: %llu rows, the probabilities have %llu", name, (unsigned long long)n, (unsigned long long)w->n);
+    if (!texts || !hdf5_strings(d, false, out->ids, 64, &n))
+        return hdf5_fail(w, FL_E_LABEL, "%s: want one text of at most 63 bytes a row", name);
     return FL_OK;
 }
 

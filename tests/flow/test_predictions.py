@@ -107,6 +107,10 @@ def what_h5py_writes_is_read(tmp):
     same(names, ids(7), "ids")
     same(got.tobytes(), p.tobytes(), "values")
     same([x.decode() for x in attrs["labels"]], NAMES, "labels")
+    for n in (6, 8):
+        own(tmp + "/n.h5", ids(n), p)
+        _, _, err = flowrun("assemble", tmp + "/n.h5", "--split", "test", "--out", tmp + "/x.h5", want=1)
+        holds("n.h5: image_name: %d rows, the probabilities have 7" % n in err, err)
 
 
 def no_form_hides_a_bad_row(tmp):
@@ -210,6 +214,11 @@ def others_read_what_is_written(tmp):
     names, got, attrs = read(tmp + "/b.h5")
     same((names, got.tobytes()), (sorted(ids(40)), p[order].tobytes()), ".h5 by way of .npy")
     same(int(attrs["format_version"]), 1, "format_version")
+    own(tmp + "/u.h5", ids(40), p[:, :2], labels=["wälder", "b"])
+    convert(tmp + "/u.h5", tmp + "/u.npy", "--names", "wälder,b")
+    same(np.load(tmp + "/u.npy").dtype.names, ("image_name", "wälder", "b"), "a label that is not ASCII, in .npy")
+    convert(tmp + "/u.npy", tmp + "/v.h5", "--names", "wälder,b")
+    same(read(tmp + "/v.h5")[1].tobytes(), p[order][:, :2].tobytes(), "and back")
     try:
         said = subprocess.run(["h5dump", "-H", tmp + "/b.h5"], stdout=subprocess.PIPE, check=True).stdout.decode()
     except FileNotFoundError:
