@@ -134,33 +134,39 @@ static char **fit_sets(const struct fl_raw_list *l)
     return sets;
 }
 
-static void fit_show(const char *dir)
+/* The table, where it isn't the one that lay there before (st_ino 0: none did): it is always written anew. */
+static void fit_show(const char *path, const struct stat *before)
 {
-    char *path = fl_need_text("%s/table.txt", dir), *text = NULL;
+    char *text = NULL;
     size_t len;
-    if (fl_read_file(path, 64u << 20, &text, &len, NULL) == FL_OK)
+    struct stat st;
+    if (stat(path, &st) == 0 && (st.st_ino != before->st_ino || st.st_mtim.tv_sec != before->st_mtim.tv_sec || st.st_mtim.tv_nsec != before->st_mtim.tv_nsec) &&
+        fl_read_file(path, 64u << 20, &text, &len, NULL) == FL_OK)
         fputs(text, stdout);
     free(text);
-    free(path);
 }
 
 static int fit_run(const struct fit_args *a, const json_t *graph)
 {
-    char *path = fl_need_text("%s/fit.json", a->out), *complaints = NULL, **sets = fit_sets(&a->sets);
+    char *path = fl_need_text("%s/fit.json", a->out), *table = fl_need_text("%s/table.txt", a->out), *complaints = NULL, **sets = fit_sets(&a->sets);
     struct fl_graph *g = NULL;
+    struct stat before = { .st_ino = 0 };
     int status = 2;
+    if (stat(table, &before) != 0)
+        before.st_ino = 0;
     if (json_dump_file(graph, path, JSON_INDENT(2)) != 0) {
         fprintf(stderr, "flowrun fit: %s: %s\n", path, strerror(errno));
     } else if (fl_graph_load(path, (const char *const *)sets, a->sets.n, &g, &complaints) != FL_OK) {
         fputs(complaints != NULL ? complaints : "", stderr);
     } else {
         status = fl_run_graph(g, &(struct fl_run_conf){ .run_dir = a->run, .quiet = a->quiet });
-        fit_show(a->out);
+        fit_show(table, &before);
     }
     for (uint32_t i = 0; i < a->sets.n; i++)
         free(sets[i]);
     free(sets);
     free(complaints);
+    free(table);
     free(path);
     fl_graph_free(g);
     return status;

@@ -45,7 +45,7 @@ int fl_l2_check(const struct fl_l2_data *d, struct fl_err *err)
     }
     for (uint32_t k = 0; k < d->K; k++)
         if (seen[k] == 0)
-            return fl_err_set(err, FL_E_LABEL, "fold %u of %u has no row", k, d->K);
+            return fl_err_set(err, FL_E_LABEL, "fold %u of %u has no row; folds count from 0", k, d->K);
     return FL_OK;
 }
 

@@ -284,6 +284,9 @@ def the_command_does_the_same(tmp):
                       (["--out", tmp + "/truth.csv"], "truth.csv/fit.json: ")):
         _, _, err = flowrun("fit", *common, *args, want=2)
         holds(why in err, "%s in %s" % (why, err))
+    table(tmp + "/one.csv", ["image_name", "fold"], [(i, 0) for i in IDS])
+    _, out, err = flowrun("fit", *common, "--folds", tmp + "/one.csv", "--out", tmp + "/by", "--run", tmp + "/run-one", want=1)
+    holds("1 folds, want 2" in err and out == "", "no table of an earlier fit: %s%s" % (err, out))
 
 
 def one_label_that_few_tiles_have(tmp):
