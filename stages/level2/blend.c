@@ -137,11 +137,10 @@ int fl_l2_blend(const struct fl_l2_blend *b, double *w, struct fl_l2_blend_end *
             break;
         memcpy(v, w, M * sizeof *v);
         blend_quadratic(M, g, H, v, s);
-        for (part = 1.0; part > BLEND_LEAST; part /= 2) {
+        part = 1.0;
+        do
             blend_between(M, w, v, part, next);
-            if (blend_at(b, next, NULL, NULL, q) <= loss * (1.0 + BLEND_NOISE))
-                break;
-        }
+        while (!(blend_at(b, next, NULL, NULL, q) <= loss * (1.0 + BLEND_NOISE)) && (part /= 2) > BLEND_LEAST);
         if (part > BLEND_LEAST)
             memcpy(w, next, M * sizeof *w);
     }
