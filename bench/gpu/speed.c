@@ -91,8 +91,11 @@ static int speed_rows(const char *arch, int prec, uint32_t size, uint32_t rows, 
     unsigned char *tiles = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_SHARED, -1, 0);
     struct fl_fwd_row *row = calloc(rows, sizeof *row);
     float *logits = calloc((size_t)rows * 17, sizeof *logits);
-    if (tiles == MAP_FAILED || row == NULL || logits == NULL)
+    if (tiles == MAP_FAILED || row == NULL || logits == NULL) {
+        free(row);
+        free(logits);
         return fl_err_set(err, FL_E_NOMEM, "no memory for %u rows", rows);
+    }
     for (uint32_t i = 0; i < rows; i++)
         row[i] = (struct fl_fwd_row){ i, i % 8, 0, 0, size, size };
     for (size_t i = 0; i < bytes; i++)
