@@ -15,7 +15,7 @@
 #define MANIFEST_SIZE_MAX 4096u
 
 static const char *const manifest_keys[] = {
-    "format", "kind", "arch", "labels", "exclusive", "rest_off", "input", "two_layer", "bf16_ok", "f16_ok", "sha256", "created_by", "average", "checks", NULL,
+    "format", "kind", "arch", "labels", "exclusive", "softmax", "rest_off", "input", "two_layer", "bf16_ok", "f16_ok", "sha256", "created_by", "average", "checks", NULL,
 };
 static const char *const manifest_input_keys[] = { "mode", "channels", "size", "M", "mean", "std", NULL };
 static const struct { const char *name; uint32_t channels; } manifest_modes[] = { { "rgb", 3 }, { "rgbn", 4 }, { "ngb", 3 } };
@@ -139,6 +139,11 @@ static int manifest_groups(const char *name, json_t *o, struct fl_manifest *m, s
             return manifest_no_label(name, "exclusive", m, json_array_get(list, i), err);
         m->exclusive |= UINT64_C(1) << l;
     }
+    int code = manifest_flag(name, o, "softmax", &m->softmax, err);
+    if (code != FL_OK)
+        return code;
+    if (m->softmax && (m->exclusive & (m->exclusive - 1)) == 0)
+        return fl_err_set(err, FL_E_CONFIG, "%s: softmax is over the exclusive labels, want two or more of them", name);
     if (rest == NULL || json_is_null(rest))
         return FL_OK;
     m->rest_off = manifest_find(m, json_string_value(rest));

@@ -34,6 +34,7 @@ struct fl_manifest {
     char     arch[64];
     uint32_t nlabels; char **labels;         /* owned */
     uint64_t exclusive; uint32_t rest_off;   /* as in struct fl_ctx; from "exclusive": [names], "rest_off": name */
+    int      softmax;                        /* trained with softmax over the exclusive labels, sigmoid for the others */
     char     mode[16];                       /* rgb | rgbn | ngb */
     uint32_t channels, size;
     double   M;                              /* 255 | 65535 */

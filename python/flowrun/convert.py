@@ -208,6 +208,10 @@ def manifest(args: argparse.Namespace, labels: list[str], sha256: str) -> dict[s
     out: dict[str, Any] = {"format": 1, "kind": "network", "arch": args.arch, "labels": labels}
     if args.exclusive:
         out["exclusive"] = labels_of(args.exclusive)
+    if args.softmax:
+        if len(out.get("exclusive", ())) < 2:
+            raise ConvertError("--softmax is over the labels of --exclusive, of which there must be two or more")
+        out["softmax"] = True
     if args.rest_off:
         out["rest_off"] = args.rest_off
     out["input"] = {"mode": args.mode, "channels": channels, "size": args.size, "M": args.M, "mean": list(mean), "std": list(std)}
@@ -291,6 +295,7 @@ def arguments() -> argparse.ArgumentParser:
     p.add_argument("--mean", help="of value/M, one number a band (ImageNet's for rgb)")
     p.add_argument("--std", help="likewise")
     p.add_argument("--exclusive", help="labels of which exactly one holds (weather)")
+    p.add_argument("--softmax", action="store_true", help="trained with softmax over the exclusive labels, not with a sigmoid for each")
     p.add_argument("--rest-off", help="label that allows no other (cloudy)")
     p.add_argument("--two-layer", type=int, default=0, help="hidden width of a head of two layers")
     p.add_argument("--adapt", choices=("zero", "mean", "timm"), help="RGB weights for rgbn tiles: where the fourth channel's come from")

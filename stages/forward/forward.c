@@ -1,7 +1,8 @@
 /* forward: tiles and their views through k sets of weights of one network.
  *
  * Takes pixels [B,H,W,C] and view [B,V,5] (rows {g, x0, y0, w, h}, see input.h), or input [B,V,C,S,S], views that augment has painted and
- * normalised as norm says; gives prob [B,V,K,L], the sigmoid of the logits.
+ * normalised as norm says; gives prob [B,V,K,L], the sigmoid of the logits
+ * (softmax over the exclusive labels where the manifest says so).
  * The network runs at one fixed number of rows, and a view's place among them follows from its tile's place in the batch alone: so a
  * tile's numbers can't depend on what else is in the batch or what was rejected. Rejected tiles and short batches leave rows of zeros. */
 #include <math.h>
@@ -278,12 +279,11 @@ static int forward_take(struct fl_ctx *ctx, const struct forward_job *job, uint6
     const struct forward *s = ctx->state;
     uint32_t L = s->plan.m.nlabels, row = (uint32_t)(index / job->V);
     float *out = job->prob + (index * s->plan.k + k) * L;
-    for (uint32_t l = 0; l < L; l++) {
+    for (uint32_t l = 0; l < L; l++)
         if (!isfinite(logits[l]))
             return fl_reject(ctx, job->b, row, FL_E_NUM, "view %u, %s: the logit of %s is %g", (uint32_t)(index % job->V), s->weights[k],
                              s->plan.m.labels[l], (double)logits[l]);
-        out[l] = 1.0f / (1.0f + expf(-logits[l]));
-    }
+    fl_plan_probs(&s->plan.m, logits, out);
     return FL_OK;
 }
 

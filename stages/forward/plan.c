@@ -2,6 +2,7 @@
 #include "stages/forward/plan.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,7 +57,8 @@ static int plan_agree(const char *a, const char *b, const struct fl_manifest *x,
     if ((code = plan_same_number(a, b, "input.channels", x->channels, y->channels, err)) != FL_OK ||
         (code = plan_same_number(a, b, "input.size", x->size, y->size, err)) != FL_OK ||
         (code = plan_same_number(a, b, "input.M", x->M, y->M, err)) != FL_OK ||
-        (code = plan_same_number(a, b, "two_layer", x->two_layer, y->two_layer, err)) != FL_OK)
+        (code = plan_same_number(a, b, "two_layer", x->two_layer, y->two_layer, err)) != FL_OK ||
+        (code = plan_same_number(a, b, "softmax", x->softmax, y->softmax, err)) != FL_OK)
         return code;
     for (uint32_t c = 0; c < x->channels && code == FL_OK; c++) {
         snprintf(what, sizeof what, "input.mean of channel %u", c + 1);
@@ -163,4 +165,21 @@ void fl_plan_free(struct fl_plan *p)
     if (p->net != NULL)
         fl_net_free(p->net);
     memset(p, 0, sizeof *p);
+}
+
+void fl_plan_probs(const struct fl_manifest *m, const float *logits, float *out)
+{
+    uint64_t group = m->softmax ? m->exclusive : 0;
+    float top = -INFINITY, sum = 0;
+    for (uint32_t l = 0; l < m->nlabels; l++)
+        if (group >> l & 1)
+            top = fmaxf(top, logits[l]);
+    for (uint32_t l = 0; l < m->nlabels; l++) {
+        float e = expf(group >> l & 1 ? logits[l] - top : -logits[l]);
+        out[l] = group >> l & 1 ? e : 1.0f / (1.0f + e);
+        sum += group >> l & 1 ? e : 0;
+    }
+    for (uint32_t l = 0; l < m->nlabels; l++)
+        if (group >> l & 1)
+            out[l] /= sum;
 }

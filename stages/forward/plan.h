@@ -25,5 +25,7 @@ struct fl_plan {
 /* weights: NULL-terminated, at least one. mode: index into FL_PLAN_MODES. adapt: enum fl_adapt, used for rgbn tiles into an rgb network. */
 int  fl_plan_make(char *const *weights, int mode, int adapt, struct fl_plan *, struct fl_err *);
 void fl_plan_free(struct fl_plan *);
+/* Probabilities of finite logits [nlabels]: the sigmoid of each, but the softmax over the exclusive labels where the manifest says softmax. */
+void fl_plan_probs(const struct fl_manifest *, const float *logits, float *out);
 
 #endif

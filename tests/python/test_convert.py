@@ -258,7 +258,7 @@ def heads_and_channels(tmp):
     holds(np.allclose(got["conv1.weight"], 0.75 * np.concatenate([old, old.mean(1, keepdims=True)], 1), atol=1e-7), "fourth channel")
     with open(tmp + "/m.json") as f:
         m = json.load(f)
-    same([m["input"]["channels"], m["input"]["mode"], m["bf16_ok"]], [4, "rgbn", False], "manifest")
+    same([m["input"]["channels"], m["input"]["mode"], m["bf16_ok"], "softmax" in m], [4, "rgbn", False, False], "manifest")
     holds(np.allclose(m["input"]["mean"], [*convert.MEAN, np.mean(convert.MEAN)]), "mean of the fourth")
 
 

@@ -18,13 +18,14 @@ FL_TEST(reads_every_key)
 {
     struct fl_manifest m;
     struct fl_err err = { 0 };
-    CHECK_OK(parse("{" HEAD NAMES INPUT ",\"exclusive\":[\"cloudy\",\"clear\"],\"rest_off\":\"cloudy\",\"two_layer\":512,\"bf16_ok\":true,"
+    CHECK_OK(parse("{" HEAD NAMES INPUT ",\"exclusive\":[\"cloudy\",\"clear\"],\"softmax\":true,\"rest_off\":\"cloudy\",\"two_layer\":512,\"bf16_ok\":true,"
                    "\"sha256\":\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\",\"created_by\":\"train.py\"}", &m, &err), err);
     CHECK_STR(m.kind, "network");
     CHECK_STR(m.arch, "tilenet");
     CHECK_INT(m.nlabels, 3);
     CHECK_STR(m.labels[2], "water");
     CHECK_INT(m.exclusive, 3);
+    CHECK_INT(m.softmax, 1);
     CHECK_INT(m.rest_off, 1);
     CHECK_STR(m.mode, "rgb");
     CHECK_INT(m.channels, 3);
@@ -43,6 +44,7 @@ FL_TEST(optional_keys_may_be_absent)
     struct fl_err err = { 0 };
     CHECK_OK(parse("{" HEAD NAMES INPUT ",\"rest_off\":null}", &m, &err), err);
     CHECK_INT(m.exclusive, 0);
+    CHECK_INT(m.softmax, 0);
     CHECK(m.rest_off == FL_NO_LABEL);
     CHECK_INT(m.two_layer, 0);
     CHECK_INT(m.bf16_ok, 0);
@@ -107,6 +109,9 @@ static const struct { const char *json; int code; const char *says; } bad[] = {
     { "{" HEAD NAMES "\"input\":{\"mode\":\"rgb\",\"channels\":3,\"size\":64,\"M\":255,\"mean\":[0,\"0\",0],\"std\":[1,1,1]}}", FL_E_CONFIG, "input.mean: entry 2" },
     { "{" HEAD NAMES INPUT ",\"two_layer\":-1}", FL_E_CONFIG, "two_layer" },
     { "{" HEAD NAMES INPUT ",\"bf16_ok\":1}", FL_E_CONFIG, "bf16_ok" },
+    { "{" HEAD NAMES INPUT ",\"softmax\":true}", FL_E_CONFIG, "softmax is over the exclusive labels" },
+    { "{" HEAD NAMES INPUT ",\"exclusive\":[\"clear\"],\"softmax\":true}", FL_E_CONFIG, "want two or more" },
+    { "{" HEAD NAMES INPUT ",\"softmax\":\"yes\"}", FL_E_CONFIG, "softmax, want true or false" },
     { "{" HEAD NAMES INPUT ",\"average\":1}", FL_E_CONFIG, "average" },
     { "{" HEAD NAMES INPUT ",\"checks\":[]}", FL_E_CONFIG, "checks" },
     { "{" HEAD NAMES INPUT ",\"checks\":{\"bf16\":1}}", FL_E_CONFIG, "checks" },

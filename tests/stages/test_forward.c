@@ -503,6 +503,34 @@ FL_TEST(weight_that_is_no_number_stops_open)
     CHECK_HAS(err.text, "b.safetensors: tensor \"features.norm2.bias\": element 63 is nan");
 }
 
+FL_TEST(softmax_over_the_exclusive_labels)
+{
+    struct file a = put_weights("a", 3, -1, &(struct change){ .json_from = "\"created_by\":\"test\"", .json_to = "\"softmax\":true" });
+    struct fl_err err = { 0 };
+    struct fl_harness *h = opened(options(a.path, NULL, ""), &err);
+    CHECK(h != NULL);
+    uint8_t *px = tiles(2, 3);
+    CHECK_OK(fl_harness_push(h, batch_of(h, 2, 3, px, NV, views), &err), err);
+    struct fl_batch *out = fl_harness_pop(h);
+    const float *p = prob_of(out, 2, NV, 1);
+    CHECK(p != NULL);
+    for (uint32_t i = 0; i < 2 * NV; i++) {
+        double z[NL];
+        for (uint32_t l = 0; l < NL; l++)
+            z[l] = logit(px + i / NV * TILE * TILE * 3, 3, views[i % NV], l, 3, -1);
+        CHECK_NEAR(p[i * NL], sigmoid(z[0] - z[1]), 1e-5);      /* of two */
+        CHECK_NEAR(p[i * NL + 1], sigmoid(z[1] - z[0]), 1e-5);
+        CHECK_NEAR(p[i * NL + 2], sigmoid(z[2]), 1e-5);
+    }
+    fl_harness_free_batch(h, out);
+    fl_harness_close(h);
+    free(px);
+
+    struct file b = put_weights("b", 3, -1, NULL);
+    CHECK(opened(options(a.path, b.path, ""), &err) == NULL);
+    CHECK_HAS(err.text, "softmax is 1");
+}
+
 /* bfloat16 has 8 bits of mantissa: activations below 1 through four layers stay within a few of 2^-8. */
 FL_TEST(bf16_where_the_processor_has_it)
 {
@@ -567,7 +595,7 @@ int main(int argc, char **argv)
         CASE(plain_c_gives_the_closed_form), CASE(cpu_gives_the_closed_form), CASE(any_rows_give_the_closed_form), CASE(company_changes_no_bit),
         CASE(empty_batch_passes), CASE(infinite_logit_rejects_the_tile), CASE(bad_view_rejects_the_tile), CASE(sixteen_bits_by_their_own_M),
         CASE(describe_binds_what_the_weights_say), CASE(four_bands_into_rgb_only_on_request), CASE(four_bands_of_their_own),
-        CASE(describe_refuses_by_name), CASE(unknown_arch_is_named), CASE(weight_that_is_no_number_stops_open), CASE(bf16_where_the_processor_has_it), CASE(a_check_is_of_the_weights_that_were_checked),
+        CASE(describe_refuses_by_name), CASE(unknown_arch_is_named), CASE(weight_that_is_no_number_stops_open), CASE(softmax_over_the_exclusive_labels), CASE(bf16_where_the_processor_has_it), CASE(a_check_is_of_the_weights_that_were_checked),
         CASE(manifest_must_lie_beside), { 0 },
     };
     return fl_run(cases, argc, argv);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/labels.h"
 #include "runtime/model.h"
 #include "tools/forward/tool.h"
 
@@ -82,13 +83,17 @@ static double check_short(double x)
     return strtod(text, NULL);
 }
 
-static double check_sigmoid(float x) { return 1 / (1 + exp(-(double)x)); }
-
 static int check_compare(const struct check *c, const struct check_model *k, struct check_result *r, struct fl_err *err)
 {
     *r = (struct check_result){ 0 };
+    const struct fl_manifest *m = &k->plan.m;
+    float was[FL_MAX_LABELS], is[FL_MAX_LABELS];
     for (uint64_t i = 0; i < k->n; i++) {
-        double p = check_sigmoid(k->full[i]), q = check_sigmoid(k->reduced[i]);
+        if (i % m->nlabels == 0) {
+            fl_plan_probs(m, k->full + i, was);
+            fl_plan_probs(m, k->reduced + i, is);
+        }
+        float p = was[i % m->nlabels], q = is[i % m->nlabels];
         if (!isfinite(k->full[i]))
             return fl_err_set(err, FL_E_NUM, "%s: in f32 the logit of %s of %s is %g", k->file, k->plan.m.labels[i % k->plan.m.nlabels],
                               fl_inputs_at(&k->t.in, i / k->plan.m.nlabels), (double)k->full[i]);
@@ -98,8 +103,8 @@ static int check_compare(const struct check *c, const struct check_model *k, str
         }
         r->top = fmax(r->top, fabs((double)k->full[i]));
         r->off = fmax(r->off, fabs((double)k->reduced[i] - (double)k->full[i]));
-        r->prob = fmax(r->prob, fabs(p - q));
-        r->flips += (p > (double)CHECK_THRESHOLD) != (q > (double)CHECK_THRESHOLD);
+        r->prob = fmax(r->prob, fabs((double)p - (double)q));
+        r->flips += (p > CHECK_THRESHOLD) != (q > CHECK_THRESHOLD);
     }
     r->off = r->top > 0 ? r->off / r->top : r->off > 0 ? INFINITY : 0;
     r->passed = r->strange == 0 && r->off <= check_allowed[c->prec].logits && r->prob <= check_allowed[c->prec].prob;
