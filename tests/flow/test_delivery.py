@@ -62,14 +62,11 @@ def a_stalled_sink_stops_the_graph(tmp):
     os.kill(stages["sink"][0], signal.SIGSTOP)
 
     def settled():
-        """For two seconds, many naps long, no batch comes in at the front and what was under way has come to the sink."""
-        was, seen = flow.pss(pids), state()[0]
-        for _ in range(4):
-            time.sleep(0.5)
-            if flow.pss(pids) > was * 1.001 or state()[0] != seen:
-                return False
-        return True
-    wait_for(settled, "no more batches are read and no more memory is touched")
+        """For two seconds, many naps long, no batch comes in at the front and nobody works: what was under way has come to the sink."""
+        was, seen = flow.cpu_seconds(pids), state()[0]
+        time.sleep(2)
+        return flow.cpu_seconds(pids) - was < 0.1 and state()[0] == seen
+    wait_for(settled, "no more batches are read and nobody works")
     before, memory = state(), flow.pss(pids)
     # Fewer than a window where the stop fell between a sync and its acknowledgements.
     holds(before[1] < before[0] <= before[1] + window, "at most a window is in flight: %r, window %d" % (before, window))

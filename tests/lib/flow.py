@@ -213,6 +213,15 @@ def attempts(run):
 
 # ---- what processes hold ----
 
+def cpu_seconds(pids):
+    """Processor's time that the processes have used."""
+    ticks = 0
+    for pid in pids:
+        with open("/proc/%d/stat" % pid) as f:
+            ticks += sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def pss(pids, what="Pss"):
     """Bytes resident in these processes, what is shared counted once. Pss_Shmem: the slabs."""
     total = 0

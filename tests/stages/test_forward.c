@@ -528,7 +528,7 @@ FL_TEST(softmax_over_the_exclusive_labels)
 
     struct file b = put_weights("b", 3, -1, NULL);
     CHECK(opened(options(a.path, b.path, ""), &err) == NULL);
-    CHECK_HAS(err.text, "softmax is 1");
+    CHECK_HAS(err.text, "softmax is 0");
 }
 
 /* bfloat16 has 8 bits of mantissa: activations below 1 through four layers stay within a few of 2^-8. */
