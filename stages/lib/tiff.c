@@ -321,7 +321,9 @@ static int tiff_span(struct fl_tiff *t, uint32_t i, struct fl_err *err)
     uint64_t off = t->tif == NULL ? fl_tiff_entry(&t->head, &t->head.off, i) : TIFFGetStrileOffsetWithErr(t->tif, i, &bad);
     uint64_t bytes = t->tif == NULL ? fl_tiff_entry(&t->head, &t->head.bytes, i) : TIFFGetStrileByteCountWithErr(t->tif, i, &bad2);
     uint64_t need = t->packing == COMPRESSION_NONE ? tiff_block_bytes(t, tiff_block_rows(t, i)) : 1;
-    if (bad || bad2 || off < 8 || off > t->len || bytes > t->len - off)
+    if (bad || bad2)
+        return tiff_said(t, "where its strips or tiles lie can't be read");
+    if (off < 8 || off > t->len || bytes > t->len - off)
         return fl_err_set(err, FL_E_INPUT, "%s %u lies at %llu + %llu, the file has %llu bytes", t->tiled ? "tile" : "strip", i,
                           (unsigned long long)off, (unsigned long long)bytes, (unsigned long long)t->len);
     if (bytes < need)
