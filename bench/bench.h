@@ -45,6 +45,8 @@ int bench_fresh(struct bench *, const char *name, char *path, size_t size, struc
 /* A number of the last report: "seconds", or page faults of all stages together. */
 int bench_report(struct bench *, const char *key, double *value, struct fl_err *);
 int bench_report_faults(struct bench *, double *faults, struct fl_err *);
+/* CPU seconds of all stages whose name begins so. */
+int bench_report_cpu(struct bench *, const char *prefix, double *seconds, struct fl_err *);
 int bench_report_counter(struct bench *, const char *stage, const char *counter, double *value, struct fl_err *);
 
 /* forward.c. Tiles a second of net `arg` on two processors, 5: geometric mean over all nets; GFLOP/s; passes a second. */
@@ -95,6 +97,7 @@ int bench_second_sklearn(struct bench *, double *, struct fl_err *);
 /* tiles.c. The tiles in DIR/jpeg and DIR/tif and lists of the first N of them, DIR/jpeg.N.list, unless they are there. */
 #define BENCH_FEW   2048
 #define BENCH_NET   512                /* through the default graph: 24 passes of its network a tile */
+#define BENCH_RING 4096               /* in one run with rings */
 #define BENCH_START 32                 /* so few that a run is little more than its start */
 #define BENCH_JPEGS 16384
 #define BENCH_TIFS  16384

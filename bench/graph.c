@@ -86,6 +86,20 @@ int bench_report_faults(struct bench *b, double *faults, struct fl_err *err)
     return FL_OK;
 }
 
+int bench_report_cpu(struct bench *b, const char *prefix, double *seconds, struct fl_err *err)
+{
+    json_t *j = graph_report(b, err), *stage;
+    const char *name;
+    if (j == NULL)
+        return err->code;
+    *seconds = 0;
+    json_object_foreach(json_object_get(j, "stages"), name, stage)
+        if (strncmp(name, prefix, strlen(prefix)) == 0)
+            *seconds += json_number_value(json_object_get(stage, "cpu_s"));
+    json_decref(j);
+    return *seconds > 0 ? FL_OK : fl_err_set(err, FL_E_INPUT, "report.json: no cpu_s of %s*", prefix);
+}
+
 int bench_report_counter(struct bench *b, const char *stage, const char *counter, double *value, struct fl_err *err)
 {
     json_t *j = graph_report(b, err);

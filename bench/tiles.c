@@ -174,6 +174,8 @@ int bench_tiles(struct bench *b, struct fl_err *err)
     if (rc == FL_OK)
         rc = tiles_make(b, &jpeg, BENCH_NET, err);
     if (rc == FL_OK)
+        rc = tiles_make(b, &jpeg, BENCH_RING, err);
+    if (rc == FL_OK)
         rc = tiles_make(b, &jpeg, BENCH_FEW, err);
     if (rc == FL_OK)
         rc = tiles_make(b, &jpeg, BENCH_JPEGS, err);

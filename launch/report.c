@@ -37,6 +37,7 @@ static json_t *report_stage(const struct fl_super *s, uint32_t stage)
     const struct fl_stage_node *n = &s->g->stages[stage];
     const json_t *names = json_object_get(n->describe, "counters");
     uint64_t batches = 0, tiles = 0, busy = 0, in_ns = 0, credit = 0, faults = 0, restarts = 0, waiting = 0;
+    double cpu = 0;
     json_t *counters = json_object();
     for (size_t c = 0; c < json_array_size(names) && c < FL_MAX_COUNTERS; c++) {
         const char *name = json_string_value(json_array_get(names, c));
@@ -52,10 +53,11 @@ static json_t *report_stage(const struct fl_super *s, uint32_t stage)
         credit += atomic_load(&p->wait_credit_ns) + in->base.credit;
         faults += atomic_load(&p->faults);
         restarts += in->deaths;
+        cpu += in->cpu;
         waiting += in->pid > 0 ? atomic_load(&p->waiting) : 0;
     }
-    json_t *j = json_pack("{s:i, s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:I, s:o}", "instances", (int)n->instances, "batches", (json_int_t)batches, "tiles", (json_int_t)tiles,
-                          "busy_s", (double)busy / 1e9, "wait_input_s", (double)in_ns / 1e9, "wait_credit_s", (double)credit / 1e9,
+    json_t *j = json_pack("{s:i, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:o}", "instances", (int)n->instances, "batches", (json_int_t)batches, "tiles", (json_int_t)tiles,
+                          "busy_s", (double)busy / 1e9, "wait_input_s", (double)in_ns / 1e9, "wait_credit_s", (double)credit / 1e9, "cpu_s", cpu,
                           "waiting", (json_int_t)waiting, "page_faults", (json_int_t)faults, "deaths", (json_int_t)restarts, "counters", counters);
     if (n->remote)
         json_object_set_new(j, "hosts", report_hosts(s, stage));

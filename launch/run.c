@@ -312,10 +312,12 @@ static void run_read(struct fl_super *s, struct fl_inst *in, uint32_t most)
 static void run_reap(struct fl_super *s, struct fl_inst *in)
 {
     int status = 0;
+    struct rusage used = { 0 };
     if (in->control >= 0)
         run_read(s, in, UINT32_MAX);                      /* its last words */
-    while (waitpid(in->pid, &status, 0) < 0 && errno == EINTR)
+    while (wait4(in->pid, &status, 0, &used) < 0 && errno == EINTR)
         ;
+    in->cpu += (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) + (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
     in->pid = 0;
     close(in->pidfd);
     in->pidfd = -1;

@@ -25,6 +25,7 @@ struct fl_inst {                         /* one stage process */
     bool     mourned;                    /* what it held has been issued again, or was nothing */
     uint32_t deaths, stillborn, idle_deaths;          /* in all; in a row before it was ready */
     double   restart_at, backoff;        /* when to start it again, 0 = not to; seconds */
+    double   cpu;                        /* seconds of the processor, of its processes that have ended */
     uint32_t barren; uint64_t barren_then;   /* of instance 0: own deaths of the stage in a row; its batches + 1 at the last */
     struct { uint64_t batches, tiles, busy, in, credit, faults, counters[FL_MAX_COUNTERS]; } base;   /* of earlier incarnations */
     uint64_t beat; double beat_at;       /* last beat seen, and when, by fl_super.watched */

@@ -150,6 +150,7 @@ def the_report_adds_up(tmp):
          [0, "complete", N, N, N, 0, 9, 0], "report")
     for name, stage in r["stages"].items():
         same([stage["tiles"], stage["batches"]], [N, 9], name)
+        holds(stage["cpu_s"] > 0, "%s: %r s of the processor" % (name, stage["cpu_s"]))
     holds(0.5 < r["stages"]["sink"]["results"]["f2"] <= 1, "f2 is %r" % r["stages"]["sink"]["results"])
 
 
